@@ -1,0 +1,55 @@
+# Every way into the project. `make` alone lists them.
+PYTHON ?= python3.11
+BIN := .venv/bin
+DATA ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock schemas synth layer clean
+
+help: ## list what can be made
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## .venv with everything, from the locked requirements
+
+.venv/ready: requirements/bootstrap.txt requirements/dev.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH. Install it, or say: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: setup ## the whole way on this machine: make demo [DATA=path.csv]
+	@$(BIN)/rssi demo $(if $(DATA),--data "$(DATA)")
+
+test: setup ## the tests
+	@$(BIN)/python -m pytest
+
+check: setup test ## the tests, lint, types, import contracts and lock freshness
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m ops.lock --check
+
+format: setup ## rewrite the sources in the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## figures of speed, as ratios within one run
+	@$(BIN)/python -m bench
+
+lock: setup ## compile requirements/*.in into locked files with hashes
+	$(BIN)/python -m ops.lock
+
+schemas: setup ## write events/schemas/ anew from the models
+	$(BIN)/python -m events.schemas
+
+synth: setup ## the CloudFormation template, in cdk.out/
+	$(BIN)/python app.py
+
+layer: setup ## the Lambdas' dependency layer, in build/layer/ (needed once before a deployment)
+	$(BIN)/python -m cdk.layer
+
+clean: ## remove what was built; the next make sets up again
+	rm -rf .venv build cdk.out out .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
