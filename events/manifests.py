@@ -1,0 +1,139 @@
+"""The documents that lie in buckets: surveys' references, snapshots, quarantine, releases.
+
+They are immutable and named by what they contain; none carries a time inside what is digested.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from events.base import Contract, canonical_digest
+from events.names import Digest, RunId, Site, run_id
+
+HyperparameterValue = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class SurveyRef(Contract):
+    """One uploaded CSV, identified by bucket, key, version and checksum."""
+
+    bucket: Text
+    key: Text
+    version_id: Text
+    etag: Text
+    size: Annotated[int, Field(ge=0)]
+    uploaded_at: AwareDatetime
+
+    @property
+    def id(self) -> str:
+        """16 hex digits that name this very upload; the correlation id of what it leads to."""
+        identity = f"{self.bucket}\n{self.key}\n{self.version_id}\n{self.etag}"
+        return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+class Snapshot(Contract):
+    """The sealed list of a site's surveys at a moment, ordered by key."""
+
+    site: Site
+    surveys: tuple[SurveyRef, ...]
+
+    @classmethod
+    def of(cls, site: str, surveys: Iterable[SurveyRef]) -> "Snapshot":
+        """Seal these surveys, in whatever order they were listed."""
+        return cls(site=site, surveys=tuple(sorted(surveys, key=lambda survey: survey.key)))
+
+    @property
+    def digest(self) -> str:
+        """The snapshot's name: SHA-256 (hex) of its content."""
+        return canonical_digest(self)
+
+    @property
+    def correlation_id(self) -> str:
+        """The id of the newest survey: what caused this snapshot to be sealed."""
+        return max(self.surveys, key=lambda survey: (survey.uploaded_at, survey.key)).id
+
+
+class RunSpec(Contract):
+    """What is trained: one snapshot, by one trainer version, with one set of hyperparameters."""
+
+    site: Site
+    snapshot: Digest
+    trainer_version: Text
+    hyperparameters: dict[str, HyperparameterValue]
+
+    @property
+    def run_id(self) -> str:
+        """The run's name: the site and 12 hex digits of the digest of all this."""
+        return run_id(self.site, canonical_digest(self))
+
+
+class Quarantine(Contract):
+    """Why a survey is not used. It lies beside the releases; the survey itself stays untouched."""
+
+    site: Site
+    survey: SurveyRef
+    reason: Text
+    run_id: RunId | None = None
+
+
+class Metrics(Contract):
+    """How well a recipe does on rows it has not seen; errors in metres, shares in 0 to 1.
+
+    What is measured in metres is None where the site's reference points have no positions.
+    """
+
+    rows: int
+    trained_rows: int
+    held_out_rows: int
+    exact_accuracy: float
+    within_one_cell: float | None
+    mean_error_m: float | None
+    median_error_m: float | None
+    p90_error_m: float | None
+
+
+class SmokeAnswer(Contract):
+    """What the packaged model answered before it left the building; x and y in metres."""
+
+    location: str
+    x: float | None
+    y: float | None
+    confidence: float
+
+
+class SmokeCase(Contract):
+    """One fingerprint (dBm by beacon) and its recorded answer."""
+
+    rssi: dict[str, float]
+    answer: SmokeAnswer
+
+
+class Artifact(Contract):
+    """One file of a release."""
+
+    key: Text
+    sha256: Digest
+    size: int
+
+
+class Release(Contract):
+    """``release.json``: written last and once; it makes the files beside it a release."""
+
+    site: Site
+    run_id: RunId
+    digest: Digest
+    """SHA-256 of the bundle's ``bundle.json``, which pins every file in it; answers carry it."""
+    model: Artifact
+    metrics_file: Artifact
+    card: Artifact
+    snapshot: Snapshot
+    trainer_version: Text
+    image: Text
+    hyperparameters: dict[str, HyperparameterValue]
+    attempt: Text
+    metrics: Metrics
+    smoke: Annotated[tuple[SmokeCase, ...], Field(min_length=1)]
+    correlation_id: Text
+    created_at: AwareDatetime

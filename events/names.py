@@ -1,0 +1,176 @@
+"""Ids, names and object keys, with the rules that AWS and Kubernetes put on them.
+
+A site's name goes into S3 keys, Kubernetes Job names (a DNS label of at most 63 characters) and
+SageMaker names (``[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}``), so it obeys the narrowest of the three.
+"""
+
+import re
+from typing import Annotated, NamedTuple
+
+from pydantic import StringConstraints
+
+_SITE = r"[a-z0-9](?:-?[a-z0-9])*"
+_HEX12 = r"[0-9a-f]{12}"
+_HEX64 = r"[0-9a-f]{64}"
+MAX_SITE_LENGTH = 32
+SAGEMAKER_NAME = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}")
+
+Site = Annotated[str, StringConstraints(pattern=rf"^{_SITE}$", max_length=MAX_SITE_LENGTH)]
+RunId = Annotated[
+    str, StringConstraints(pattern=rf"^{_SITE}-{_HEX12}$", max_length=MAX_SITE_LENGTH + 13)
+]
+Digest = Annotated[str, StringConstraints(pattern=rf"^{_HEX64}$")]
+
+
+class InvalidNameError(ValueError):
+    """A name or key that breaks the rules; its text says which rule and what would be right."""
+
+
+class SurveyKey(NamedTuple):
+    """The parts of a survey's object key."""
+
+    site: str
+    name: str
+
+
+class ReleaseKey(NamedTuple):
+    """The parts of a release manifest's object key."""
+
+    site: str
+    run_id: str
+
+
+def check_site(site: str) -> str:
+    """Return ``site`` unchanged.
+
+    Raises:
+        InvalidNameError: it can't be the name of a site.
+    """
+    if len(site) > MAX_SITE_LENGTH or not re.fullmatch(_SITE, site):
+        raise InvalidNameError(
+            f"{site!r} can't be the name of a site: use 1 to {MAX_SITE_LENGTH} lower-case letters, "
+            "digits and single hyphens, such as library-1f"
+        )
+    return site
+
+
+def check_run_id(run_id: str) -> str:
+    """Return ``run_id`` unchanged.
+
+    Raises:
+        InvalidNameError: it can't be the id of a run, hence of a release.
+    """
+    match = re.fullmatch(rf"({_SITE})-{_HEX12}", run_id)
+    if match is None or len(match[1]) > MAX_SITE_LENGTH:
+        raise InvalidNameError(
+            f"{run_id!r} is no release id: it is the site's name, a hyphen and 12 hex digits, "
+            "such as library-1f-0123456789ab"
+        )
+    return run_id
+
+
+def run_id(site: str, digest: str) -> str:
+    """The id of the run, and so of the release, whose inputs have this SHA-256 (hex)."""
+    return f"{check_site(site)}-{digest[:12]}"
+
+
+def site_of_run(run: str) -> str:
+    """The site that a run id belongs to."""
+    return check_run_id(run)[: -len("-0123456789ab")]
+
+
+def surveys_prefix(site: str) -> str:
+    """Where a site's surveys are dropped, in the data bucket."""
+    return f"sites/{check_site(site)}/surveys/"
+
+
+def parse_survey_key(key: str) -> SurveyKey:
+    """Take a survey's object key apart.
+
+    Raises:
+        InvalidNameError: the key is a folder's, lies elsewhere, or its site can't be one.
+    """
+    match = re.fullmatch(r"sites/([^/]+)/surveys/(.+)", key, flags=re.DOTALL)
+    if match is None or key.endswith("/"):
+        raise InvalidNameError(
+            f"{key!r} is no survey: surveys are objects named sites/SITE/surveys/NAME.csv"
+        )
+    return SurveyKey(check_site(match[1]), match[2])
+
+
+def snapshot_key(site: str, digest: str) -> str:
+    """Where a sealed snapshot lies, in the artifact bucket."""
+    return f"sites/{check_site(site)}/snapshots/{digest}.json"
+
+
+def quarantine_prefix(site: str) -> str:
+    """Where the reasons of a site's quarantined surveys lie, in the artifact bucket."""
+    return f"sites/{check_site(site)}/quarantine/"
+
+
+def quarantine_key(site: str, survey_id: str) -> str:
+    """Where the reason lies why one survey is not used."""
+    return f"{quarantine_prefix(site)}{survey_id}.json"
+
+
+def releases_prefix(site: str) -> str:
+    """Where a site's releases lie, in the artifact bucket."""
+    return f"sites/{check_site(site)}/releases/"
+
+
+def release_key(run: str) -> str:
+    """Where a release's manifest lies: the object whose presence makes it a release."""
+    return f"{releases_prefix(site_of_run(run))}{run}/release.json"
+
+
+def attempt_key(run: str, attempt: str, name: str) -> str:
+    """Where one attempt at a run writes a file: two attempts never share a key."""
+    return f"{releases_prefix(site_of_run(run))}{run}/attempts/{attempt}/{name}"
+
+
+def parse_release_key(key: str) -> ReleaseKey:
+    """Take a release manifest's object key apart.
+
+    Raises:
+        InvalidNameError: the key is not one of a release manifest.
+    """
+    match = re.fullmatch(rf"sites/([^/]+)/releases/({_SITE}-{_HEX12})/release\.json", key)
+    if match is None or site_of_run(match[2]) != match[1]:
+        raise InvalidNameError(
+            f"{key!r} is no release manifest: those are named sites/SITE/releases/RUN/release.json"
+        )
+    return ReleaseKey(match[1], match[2])
+
+
+def endpoint_name(prefix: str, site: str) -> str:
+    """The SageMaker endpoint of a site."""
+    return _sagemaker_name(f"{prefix}-{check_site(site)}")
+
+
+def site_of_endpoint(prefix: str, endpoint: str) -> str:
+    """The site that an endpoint serves.
+
+    Raises:
+        InvalidNameError: the endpoint is not one of ours.
+    """
+    if not endpoint.startswith(f"{prefix}-"):
+        raise InvalidNameError(f"{endpoint!r} is not an endpoint of this stack ({prefix}-SITE)")
+    return check_site(endpoint.removeprefix(f"{prefix}-"))
+
+
+def model_name(run: str, specification_digest: str) -> str:
+    """The SageMaker model of a release: named by what it contains, so made once."""
+    return _sagemaker_name(f"{check_run_id(run)}-{specification_digest[:8]}")
+
+
+def endpoint_config_name(run: str, specification_digest: str) -> str:
+    """The endpoint configuration of a release under one specification of its fleet."""
+    return _sagemaker_name(f"{check_run_id(run)}-{specification_digest[:12]}")
+
+
+def _sagemaker_name(name: str) -> str:
+    if not SAGEMAKER_NAME.fullmatch(name):
+        raise InvalidNameError(
+            f"{name!r} can't be a name in SageMaker: at most 63 letters, digits and inner hyphens"
+        )
+    return name

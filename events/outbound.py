@@ -1,0 +1,179 @@
+"""Our own events: what happened to a survey, a run, a release or a deployment.
+
+The detail-type on the bus is the class's name. Listeners get each at least once; ``deployment``
+and ``release`` tell repeats apart.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from events.base import Contract
+from events.manifests import Metrics, SurveyRef, Text
+from events.names import Digest, RunId, Site
+
+
+class Source(StrEnum):
+    """Who says it."""
+
+    AGENT = "rssi-mlops.agent"
+    RELEASE = "rssi-mlops.release"
+    OPERATOR = "rssi-mlops.operator"
+
+
+class Cause(StrEnum):
+    """Why a deployment is attempted."""
+
+    ARTIFACT = "artifact"
+    ROLLBACK = "rollback"
+    REDEPLOY = "redeploy"
+
+
+class Event(Contract):
+    """What every event of ours says: about which site, and in which chain of causes."""
+
+    site: Site
+    correlation_id: Text
+
+
+class SurveyQuarantined(Event):
+    """A survey will not be used, and why."""
+
+    survey: SurveyRef
+    reason: Text
+    run_id: RunId | None = None
+
+
+class TrainingStarted(Event):
+    """A run began on the site's cluster."""
+
+    run_id: RunId
+    snapshot: Digest
+    surveys: int
+
+
+class TrainingSucceeded(Event):
+    """A run ended with a release in the artifact bucket."""
+
+    run_id: RunId
+    digest: Digest
+    metrics: Metrics
+
+
+class TrainingFailed(Event):
+    """A run ended without a release."""
+
+    run_id: RunId
+    reason: Text
+    exit_code: int | None = None
+    log_tail: tuple[str, ...] = ()
+
+
+class ModelCreated(Event):
+    """A release passed the gate and is a SageMaker model: it may be rolled out."""
+
+    release: RunId
+    digest: Digest
+    model_name: Text
+    cause: Cause
+    trigger: Text
+    """What asked for this deployment: the same trigger never opens two."""
+
+
+class ReleaseRejected(Event):
+    """A release did not pass the gate; nothing was changed."""
+
+    release: RunId
+    reason: Text
+
+
+class DeploymentEvent(Event):
+    """What events about one deployment share."""
+
+    release: RunId
+    digest: Digest
+    deployment: Annotated[int, Field(ge=1)]
+    cause: Cause
+
+
+class RolloutStarted(DeploymentEvent):
+    """The endpoint is moving to a release."""
+
+    endpoint: Text
+    endpoint_config: Text
+    previous: RunId | None = None
+
+
+class DeploymentSucceeded(DeploymentEvent):
+    """The release is live and answered its smoke set rightly."""
+
+    previous: RunId | None = None
+    latency_ms: float
+
+
+class SmokeTestFailed(DeploymentEvent):
+    """The endpoint serves the release, and it does not answer as it should."""
+
+    reason: Text
+
+
+class DeploymentFailed(DeploymentEvent):
+    """The deployment ended without its release being live."""
+
+    reason: Text
+    frozen: bool = False
+    """True when the endpoint was left alone for a person to look at."""
+
+
+class DeploymentSuperseded(DeploymentEvent):
+    """The deployment was waiting and a later one took its place."""
+
+    superseded_by: Annotated[int, Field(ge=1)]
+
+
+class RollbackRequested(Contract):
+    """Someone wants an earlier release back; without ``to``, the one that was live before.
+
+    The one event that people may put on the bus by hand, so it asks for as little as possible.
+    """
+
+    site: Site
+    correlation_id: Text | None = None
+    to: RunId | None = None
+    requested_by: Text = "unknown"
+    reason: str = ""
+
+
+class RollbackRefused(Event):
+    """A rollback that was asked for can't be done; nothing was changed."""
+
+    to: RunId | None = None
+    reason: Text
+
+
+class RolledBack(DeploymentEvent):
+    """An earlier release is live again and answered its smoke set rightly."""
+
+    from_release: RunId | None
+    automatic: bool
+    reason: str
+    latency_ms: float
+
+
+OUTBOUND: tuple[type[Contract], ...] = (
+    SurveyQuarantined,
+    TrainingStarted,
+    TrainingSucceeded,
+    TrainingFailed,
+    ModelCreated,
+    ReleaseRejected,
+    RolloutStarted,
+    DeploymentSucceeded,
+    SmokeTestFailed,
+    DeploymentFailed,
+    DeploymentSuperseded,
+    RollbackRequested,
+    RollbackRefused,
+    RolledBack,
+)
