@@ -1,0 +1,19 @@
+"""Writes the AWS side as CloudFormation to cdk.out/; needs no account, no network, no Docker."""
+
+from cdk.errors import InfrastructureError
+from cdk.node import provide_node
+
+
+def main() -> None:
+    """Synthesize; exit with 1 and a sentence if the settings or the tools don't allow it."""
+    try:
+        provide_node()
+        from cdk.assembly import synthesize  # noqa: PLC0415 - importing the CDK starts Node
+
+        synthesize()
+    except InfrastructureError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

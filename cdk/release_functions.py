@@ -1,0 +1,310 @@
+"""The Lambdas of the release: what starts each, what it is told, and what it may do.
+
+EventBridge invokes them asynchronously: what fails three times, or can't be delivered at all,
+ends in the function's own dead-letter queue; without one it would be gone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Annotations, Duration, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from cdk import grants, layer
+from cdk.identities import ExecutionRole
+from cdk.keeping import log_retention, removal_policy
+from cdk.ledger import Ledger
+from cdk.nag import acknowledge
+from cdk.permissions import Permission, permit
+from cdk.settings import Settings
+from cdk.sources import function_sources
+from cdk.storage import RELEASE_MANIFEST_KEYS, Storage
+from cdk.wire import (
+    DELIVERY_ATTEMPTS,
+    DELIVERY_MAX_AGE_H,
+    Wire,
+    dead_letter_queue,
+    object_created,
+    of_kind,
+)
+from events.outbound import (
+    DeploymentFailed,
+    DeploymentSucceeded,
+    ModelCreated,
+    RollbackRequested,
+    RolledBack,
+    SmokeTestFailed,
+    Source,
+)
+
+_MEMORY_MB = 512
+_TIMEOUT_S = 60
+_RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the release, as one Lambda.
+
+    Attributes:
+        name: Its module in `functions`, which has a `handler`.
+        description: What it does, for who reads the list of functions.
+        environment: What it is told.
+        permissions: What it may do.
+    """
+
+    name: str
+    description: str
+    environment: Mapping[str, str]
+    permissions: Sequence[Permission]
+
+
+class ReleaseFunctions(Construct):
+    """create_model, roll_endpoint, smoke_test and roll_back, with the rules that start them."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        settings: Settings,
+        storage: Storage,
+        wire: Wire,
+        ledger: Ledger,
+        execution: ExecutionRole,
+    ) -> None:
+        """Create the functions, each with a role, a log and a dead-letter queue of its own."""
+        super().__init__(scope, construct_id)
+        self._settings = settings
+        self._storage = storage
+        self._wire = wire
+        self._ledger = ledger
+        self._execution = execution
+        sources = function_sources(self, "Sources")
+        self._code = lambda_.Code.from_bucket(sources.bucket, sources.s3_object_key)
+        self._dependencies = _dependencies(self)
+        self._create_model()
+        self._roll_endpoint()
+        self._smoke_test()
+        self._roll_back()
+
+    def _create_model(self) -> None:
+        self._function(
+            name="create_model",
+            description="Makes a SageMaker model of a release that passes the gate",
+            environment=self._model_environment,
+            permissions=self._model_permissions,
+        ).start_on(
+            "ReleaseUploaded", object_created(self._storage.artifacts, RELEASE_MANIFEST_KEYS)
+        )
+
+    def _roll_endpoint(self) -> None:
+        self._function(
+            name="roll_endpoint",
+            description="Moves a site's endpoint to the model whose turn it is",
+            environment={
+                "RSSI_INSTANCE_TYPE": self._settings.instance_type,
+                "RSSI_INSTANCE_COUNT": str(self._settings.instance_count),
+                "RSSI_DEPLOYMENT_WAIT_S": str(self._settings.termination_wait_s),
+            },
+            permissions=grants.roll_endpoints(Stack.of(self), self._settings.endpoint_prefix),
+        ).start_on(
+            "ModelCreatedOrSlotFree",
+            of_kind(ModelCreated, DeploymentSucceeded, DeploymentFailed, RolledBack),
+            self._wire.bus,
+        )
+
+    def _smoke_test(self) -> None:
+        self._function(
+            name="smoke_test",
+            description="Asks an endpoint that changed whether it answers rightly",
+            environment={"RSSI_SMOKE_LATENCY_MS": str(self._settings.smoke_latency_ms)},
+            permissions=(
+                *grants.read_releases(self._storage.artifacts),
+                *self._use_endpoints("DescribeEndpoint", "InvokeEndpoint"),
+            ),
+        ).start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
+
+    def _roll_back(self) -> None:
+        self._function(
+            name="roll_back",
+            description="Puts an earlier release back",
+            environment=self._model_environment,
+            permissions=(
+                *self._model_permissions,
+                *self._use_endpoints("DeleteEndpoint", "DescribeEndpoint"),
+            ),
+        ).start_on("RollbackNeeded", of_kind(SmokeTestFailed, RollbackRequested), self._wire.bus)
+
+    @property
+    def _model_environment(self) -> Mapping[str, str]:
+        return {
+            "RSSI_SERVING_IMAGE": self._execution.image_uri,
+            "RSSI_EXECUTION_ROLE_ARN": self._execution.role.role_arn,
+        }
+
+    @property
+    def _model_permissions(self) -> Sequence[Permission]:
+        return (
+            *grants.read_releases(self._storage.artifacts),
+            *grants.make_models(Stack.of(self), self._execution.role),
+        )
+
+    def _use_endpoints(self, *actions: str) -> Sequence[Permission]:
+        return grants.use_endpoints(Stack.of(self), self._settings.endpoint_prefix, *actions)
+
+    def _function(
+        self,
+        *,
+        name: str,
+        description: str,
+        environment: Mapping[str, str],
+        permissions: Sequence[Permission],
+    ) -> "ReleaseFunction":
+        step = Step(
+            name=name,
+            description=description,
+            environment={**self._common_environment(name), **environment},
+            permissions=(
+                *grants.keep_ledger(self._ledger.table),
+                *grants.speak(self._wire.bus, Source.RELEASE),
+                *permissions,
+            ),
+        )
+        return ReleaseFunction(
+            self,
+            name.title().replace("_", ""),
+            step=step,
+            settings=self._settings,
+            code=self._code,
+            dependencies=self._dependencies,
+        )
+
+    def _common_environment(self, name: str) -> Mapping[str, str]:
+        return {
+            "RSSI_STAGE": self._settings.stage,
+            "RSSI_ARTIFACT_BUCKET": self._storage.artifacts.bucket_name,
+            "RSSI_BUS": self._wire.bus.event_bus_name,
+            "RSSI_LEDGER_TABLE": self._ledger.table.table_name,
+            "RSSI_ENDPOINT_PREFIX": self._settings.endpoint_prefix,
+            "POWERTOOLS_SERVICE_NAME": name,
+            "POWERTOOLS_METRICS_NAMESPACE": "rssi-mlops",
+            "POWERTOOLS_LOG_LEVEL": "INFO",
+        }
+
+
+class ReleaseFunction(Construct):
+    """One Lambda with its role, its log and its dead letters."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        step: Step,
+        settings: Settings,
+        code: lambda_.Code,
+        dependencies: lambda_.ILayerVersion,
+    ) -> None:
+        """Create the function; nothing starts it yet."""
+        super().__init__(scope, construct_id)
+        function_name = f"{settings.name}-{step.name.replace('_', '-')}"
+        log = logs.LogGroup(
+            self,
+            "Log",
+            log_group_name=f"/aws/lambda/{function_name}",
+            retention=log_retention(settings),
+            removal_policy=removal_policy(settings),
+        )
+        self._dead_letters = dead_letter_queue(self, "DeadLetters")
+        self._function = lambda_.Function(
+            self,
+            "Function",
+            function_name=function_name,
+            description=step.description,
+            runtime=lambda_.Runtime.PYTHON_3_11,
+            architecture=lambda_.Architecture.ARM_64,
+            handler=f"functions.{step.name}.handler",
+            code=code,
+            layers=[dependencies],
+            memory_size=_MEMORY_MB,
+            timeout=Duration.seconds(_TIMEOUT_S),
+            environment=dict(step.environment),
+            role=self._role(step, log),
+            log_group=log,
+            retry_attempts=_RETRIES,
+            max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
+            on_failure=destinations.SqsDestination(self._dead_letters),
+        )
+        acknowledge(
+            self._function,
+            "AwsSolutions-L1",
+            "One Python for the whole tree: the last MXNet runs on 3.11, and the contract in "
+            "events/ is shared with the trainer.",
+        )
+
+    def start_on(
+        self,
+        rule_id: str,
+        pattern: events.EventPattern,
+        bus: events.IEventBus | None = None,
+    ) -> None:
+        """Have a rule start the function: on `bus`, or on the account's default one."""
+        events.Rule(
+            self,
+            rule_id,
+            event_bus=bus,
+            event_pattern=pattern,
+            targets=[
+                targets.LambdaFunction(
+                    self._function,
+                    dead_letter_queue=self._dead_letters,
+                    retry_attempts=DELIVERY_ATTEMPTS,
+                    max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
+                )
+            ],
+        )
+
+    def _role(self, step: Step, log: logs.ILogGroup) -> iam.Role:
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            description=f"The Lambda {step.name}",
+        )
+        permit(role, (*grants.write_log(log), *step.permissions))
+        return role
+
+
+def endpoint_changed(prefix: str) -> events.EventPattern:
+    """SageMaker's event for a new status of an endpoint whose name starts with `prefix-`."""
+    return events.EventPattern(
+        source=["aws.sagemaker"],
+        detail_type=["SageMaker Endpoint State Change"],
+        detail={"EndpointName": events.Match.prefix(f"{prefix}-")},
+    )
+
+
+def _dependencies(scope: Construct) -> lambda_.LayerVersion:
+    built = layer.is_built()
+    version = lambda_.LayerVersion(
+        scope,
+        "Dependencies",
+        description="What requirements/lambda.txt locks",
+        code=lambda_.Code.from_asset(
+            str(layer.BUILT if built else layer.PLACEHOLDER), asset_hash=layer.layer_digest()
+        ),
+        compatible_runtimes=[lambda_.Runtime.PYTHON_3_11],
+        compatible_architectures=[lambda_.Architecture.ARM_64],
+    )
+    if not built:
+        Annotations.of(version).add_error(
+            "The Lambdas' dependencies are not built, or from another lock: run `make layer` first."
+        )
+    return version

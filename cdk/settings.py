@@ -1,0 +1,164 @@
+"""What may differ from stage to stage, read from cdk.json's context and checked before anything is built.
+
+A wrong value that got past here would fail half-way through a deployment, or in production.
+"""
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+
+from cdk.errors import SettingsError
+
+CONTEXT_KEY = "rssi-mlops"
+STAGE_KEY = "stage"
+DEFAULT_STAGE = "dev"
+
+# Retention periods that CloudWatch Logs accepts, of those that make sense here (days).
+LogRetentionDays = Literal[1, 7, 14, 30, 90, 180, 365]
+
+# `{account}` and `{region}` stand for the ones that are deployed to: a template then suits any.
+_SERVING_IMAGE = re.compile(
+    r"(?P<account>\d{12}|\{account\})\.dkr\.ecr\.(?P<region>[a-z]{2}(-[a-z]+)+-\d|\{region\})"
+    r"\.amazonaws\.com(\.cn)?/(?P<repository>[a-z0-9]+([._/-][a-z0-9]+)*)"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})"
+)
+
+Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+
+
+class Removal(StrEnum):
+    """What happens to data, ledger and logs when the stack is deleted or a resource replaced."""
+
+    RETAIN = "retain"
+    DESTROY = "destroy"
+
+
+class ServingImage(BaseModel):
+    """Where the serving container's image is, taken apart for the permission to pull it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    uri: str
+    account: str
+    region: str
+    repository: str
+
+    @classmethod
+    def parse(cls, uri: str) -> Self:
+        """Take an ECR image URI apart.
+
+        Raises:
+            ValueError: If it is not `ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG`.
+        """
+        match = _SERVING_IMAGE.fullmatch(uri)
+        if match is None:
+            raise ValueError(
+                "must be ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG or @sha256:DIGEST, "
+                "where {account} and {region} may stand for those deployed to"
+            )
+        return cls(uri=uri, **match.groupdict())
+
+
+class Settings(BaseModel):
+    """One stage's settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9]){0,15}$")] = DEFAULT_STAGE
+    serving_image: ServingImage
+    instance_type: Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
+    instance_count: Annotated[int, Field(ge=1)] = 1
+    smoke_latency_ms: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    """Slowest answer to a smoke test; SageMaker itself gives up after 60 s."""
+    termination_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
+    """How long the old fleet stays after the new one took over; SageMaker's bounds."""
+    notification_emails: tuple[Email, ...] = ()
+    removal: Removal = Removal.RETAIN
+    log_retention_days: LogRetentionDays = 90
+
+    @field_validator("serving_image", mode="before")
+    @classmethod
+    def _parse_image(cls, value: object) -> object:
+        return ServingImage.parse(value) if isinstance(value, str) else value
+
+    @property
+    def name(self) -> str:
+        """What this stage's resources are called by, where a name must be chosen."""
+        return f"rssi-mlops-{self.stage}"
+
+    @property
+    def bus_name(self) -> str:
+        """The event bus; the default stage's has the name that listeners expect."""
+        return "rssi-mlops" if self.stage == DEFAULT_STAGE else self.name
+
+    @property
+    def endpoint_prefix(self) -> str:
+        """What the names of this stage's endpoints start with."""
+        return "rssi" if self.stage == DEFAULT_STAGE else f"rssi-{self.stage}"
+
+
+def settings_from_context(context: Mapping[str, object]) -> Settings:
+    """Settings of the stage that the context asks for.
+
+    Later ones win: `rssi-mlops` for all stages, `rssi-mlops.stages.STAGE`, and single context
+    values `rssi-mlops:NAME`, such as `-c rssi-mlops:instance_count=2`.
+
+    Args:
+        context: The CDK context, from cdk.json and the command line.
+
+    Raises:
+        SettingsError: If a setting is missing, unknown or out of bounds.
+    """
+    try:
+        declared = _Declared.model_validate(context.get(CONTEXT_KEY))
+        stage = context.get(STAGE_KEY, declared.stage)
+        return Settings.model_validate(
+            {
+                **(declared.model_extra or {}),
+                **declared.stages.get(str(stage), {}),
+                **_single_values(context),
+                "stage": stage,
+            }
+        )
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from error
+
+
+class _Declared(BaseModel):
+    """The form of the `rssi-mlops` context: common settings beside those of single stages."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    stage: object = DEFAULT_STAGE
+    stages: Mapping[str, Mapping[str, object]] = {}
+
+
+def _single_values(context: Mapping[str, object]) -> dict[str, object]:
+    prefix = f"{CONTEXT_KEY}:"
+    return {
+        key.removeprefix(prefix): value for key, value in context.items() if key.startswith(prefix)
+    }
+
+
+def _explain(error: ValidationError) -> str:
+    problems = [
+        f"  {'.'.join(map(str, detail['loc'])) or CONTEXT_KEY}: {detail['msg']}"
+        for detail in error.errors()
+    ]
+    return "\n".join(
+        [
+            "The settings can't be used, so nothing was synthesized:",
+            *problems,
+            f'Correct them in cdk.json under "{CONTEXT_KEY}", or with -c {CONTEXT_KEY}:NAME=VALUE.',
+        ]
+    )

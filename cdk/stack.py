@@ -1,0 +1,91 @@
+"""One stage of rssi-mlops: the constructs, put together, and how clients find them.
+
+Nothing is made here; what a resource is stands in its construct's file.
+"""
+
+from aws_cdk import CfnOutput, DefaultStackSynthesizer, Stack
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from cdk.identities import AgentPolicy, ExecutionRole
+from cdk.ledger import Ledger
+from cdk.release_functions import ReleaseFunctions
+from cdk.settings import Settings
+from cdk.storage import Storage
+from cdk.wire import Wire
+from events.stack import Stack as StackDescription
+from events.stack import stack_parameter
+
+
+class RssiMlops(Stack):
+    """Everything that a stage needs in AWS."""
+
+    def __init__(self, scope: Construct, *, settings: Settings) -> None:
+        """Compose the stage's stack, named `RssiMlops-{stage}`."""
+        super().__init__(
+            scope,
+            f"RssiMlops-{settings.stage}",
+            description=f"rssi-mlops, stage {settings.stage}",
+            # The CDK's command line checks the bootstrap version by the manifest as well; this
+            # keeps an SSM look-up out of the template.
+            synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
+        )
+        storage = Storage(self, "Storage", settings=settings)
+        wire = Wire(self, "Wire", settings=settings, data=storage.data)
+        ledger = Ledger(self, "Ledger", settings=settings)
+        execution = ExecutionRole(
+            self,
+            "Execution",
+            artifacts=storage.artifacts,
+            image=settings.serving_image,
+            endpoint_prefix=settings.endpoint_prefix,
+        )
+        ReleaseFunctions(
+            self,
+            "Release",
+            settings=settings,
+            storage=storage,
+            wire=wire,
+            ledger=ledger,
+            execution=execution,
+        )
+        agent = AgentPolicy(
+            self,
+            "Agent",
+            data=storage.data,
+            artifacts=storage.artifacts,
+            surveys=wire.surveys,
+            bus=wire.bus,
+        )
+        description = StackDescription(
+            stage=settings.stage,
+            data_bucket=storage.data.bucket_name,
+            artifact_bucket=storage.artifacts.bucket_name,
+            queue_url=wire.surveys.queue_url,
+            bus=wire.bus.event_bus_name,
+            ledger_table=ledger.table.table_name,
+            event_log=wire.event_log.log_group_name,
+            endpoint_prefix=settings.endpoint_prefix,
+            topic_arn=wire.topic.topic_arn,
+        )
+        self._describe(description)
+        self._output("AgentPolicyArn", agent.policy.managed_policy_arn)
+
+    def _describe(self, description: StackDescription) -> None:
+        parameter = ssm.StringParameter(
+            self,
+            "Description",
+            parameter_name=stack_parameter(description.stage),
+            description="Where everything of this stage is; the command line starts here",
+            string_value=self.to_json_string(description.model_dump(mode="json")),
+        )
+        self._output("Parameter", parameter.parameter_name)
+        self._output("DataBucket", description.data_bucket)
+        self._output("ArtifactBucket", description.artifact_bucket)
+        self._output("QueueUrl", description.queue_url)
+        self._output("BusName", description.bus)
+        self._output("LedgerTable", description.ledger_table)
+        self._output("TopicArn", description.topic_arn)
+
+    def _output(self, name: str, value: str) -> None:
+        CfnOutput(self, name, value=value)
