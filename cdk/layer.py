@@ -30,7 +30,7 @@ def layer_digest(lock: Path = LOCK) -> str:
     return digest.hexdigest()
 
 
-def is_built(layer: Path = BUILT, lock: Path = LOCK) -> bool:
+def is_built(layer: Path, lock: Path = LOCK) -> bool:
     """Whether `layer` holds the dependencies of today's `lock`."""
     stamp = layer / _STAMP
     return stamp.is_file() and stamp.read_text() == layer_digest(lock)
@@ -47,7 +47,7 @@ def install_command(target: Path, lock: Path = LOCK) -> Sequence[str]:
     )
 
 
-def build(layer: Path = BUILT, lock: Path = LOCK) -> None:
+def build(layer: Path, lock: Path = LOCK) -> None:
     """Build the layer beside its place and put it there once it is whole.
 
     Raises:
@@ -56,6 +56,7 @@ def build(layer: Path = BUILT, lock: Path = LOCK) -> None:
     layer.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=layer.parent, prefix="layer-") as folder:
         fresh = Path(folder) / "fresh"
+        fresh.mkdir(mode=0o755)
         _install(install_command(fresh / "python", lock))
         (fresh / _STAMP).write_text(layer_digest(lock))
         if layer.exists():
@@ -78,10 +79,10 @@ def main() -> None:
 
     Exits with 1 and a sentence if it can't be built.
     """
-    if is_built():
+    if is_built(BUILT):
         return
     try:
-        build()
+        build(BUILT)
     except LayerError as error:
         raise SystemExit(str(error)) from error
 

@@ -292,7 +292,7 @@ def endpoint_changed(prefix: str) -> events.EventPattern:
 
 
 def _dependencies(scope: Construct) -> lambda_.LayerVersion:
-    built = layer.is_built()
+    built = layer.is_built(layer.BUILT)
     version = lambda_.LayerVersion(
         scope,
         "Dependencies",

@@ -1,27 +1,34 @@
-"""What may differ from stage to stage, read from cdk.json's context and checked before anything is built.
+"""What may differ from stage to stage, from the CDK's context, checked before anything is built.
 
 A wrong value that got past here would fail half-way through a deployment, or in production.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    RootModel,
     StringConstraints,
     ValidationError,
     field_validator,
 )
 
+from cdk import ROOT
 from cdk.errors import SettingsError
 
 CONTEXT_KEY = "rssi-mlops"
 STAGE_KEY = "stage"
 DEFAULT_STAGE = "dev"
+_HANDED_OVER = "CDK_CONTEXT_JSON"
+
+_Parsed = TypeVar("_Parsed", bound=BaseModel)
 
 # Retention periods that CloudWatch Logs accepts, of those that make sense here (days).
 LogRetentionDays = Literal[1, 7, 14, 30, 90, 180, 365]
@@ -74,7 +81,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9]){0,15}$")] = DEFAULT_STAGE
+    stage: Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=16)] = (
+        DEFAULT_STAGE
+    )
+    """Short, so that `rssi-STAGE-SITE` fits into SageMaker's 63 characters for any site."""
     serving_image: ServingImage
     instance_type: Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
     instance_count: Annotated[int, Field(ge=1)] = 1
@@ -107,6 +117,22 @@ class Settings(BaseModel):
         return "rssi" if self.stage == DEFAULT_STAGE else f"rssi-{self.stage}"
 
 
+def read_context(file: Path = ROOT / "cdk.json") -> Mapping[str, object]:
+    """The CDK's context: of cdk.json and, over it, of the CDK's command line.
+
+    The command line hands over its `-c` options, and all of cdk.json's, in `CDK_CONTEXT_JSON`;
+    without it, as in `python app.py`, nobody else would read cdk.json.
+
+    Raises:
+        SettingsError: If either is not what it should be.
+    """
+    handed_over = os.environ.get(_HANDED_OVER, "{}")
+    return {
+        **_parse(_File, file.read_text(), file.name).context,
+        **_parse(_Context, handed_over, _HANDED_OVER).root,
+    }
+
+
 def settings_from_context(context: Mapping[str, object]) -> Settings:
     """Settings of the stage that the context asks for.
 
@@ -132,6 +158,25 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
         )
     except ValidationError as error:
         raise SettingsError(_explain(error)) from error
+
+
+class _Context(RootModel[dict[str, object]]):
+    """Context as it is handed over."""
+
+
+class _File(BaseModel):
+    """The part of cdk.json that is ours to read."""
+
+    context: dict[str, object]
+
+
+def _parse(model: type[_Parsed], text: str, where: str) -> _Parsed:
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        raise SettingsError(
+            f"The context in {where} can't be read, so nothing was synthesized: {error}"
+        ) from error
 
 
 class _Declared(BaseModel):
