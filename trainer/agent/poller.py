@@ -1,0 +1,77 @@
+"""Waits at the queue, in a thread of its own, and brings what concerns us to the mailbox.
+
+A queue that can't be reached slows nothing down: it is asked again with a growing pause, and the
+loop's resync goes on meanwhile.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from threading import Event
+
+from structlog.typing import FilteringBoundLogger
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from trainer.agent.borders.queue import Message, Queue, site_of
+from trainer.agent.errors import BorderError, MessageError
+from trainer.agent.mailbox import Letter, Mailbox
+
+_LONGEST_PAUSE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Poller:
+    """Moves messages from the queue to the mailbox; whoever reads that deletes them."""
+
+    queue: Queue
+    data_bucket: str
+    sites: Collection[str]
+    """The only sites to look after; empty for all."""
+    mailbox: Mailbox
+    stop: Event
+    log: FilteringBoundLogger
+
+    def run(self) -> None:
+        """Poll until told to stop; a poll that is under way may take 20 s to notice."""
+        while not self.stop.is_set():
+            for attempt in Retrying(
+                retry=retry_if_exception_type(BorderError),
+                wait=wait_random_exponential(multiplier=1, max=_LONGEST_PAUSE_S),
+                sleep=sleep_using_event(self.stop),
+                stop=stop_when_event_set(self.stop),
+                before_sleep=self._say_why,
+                retry_error_callback=lambda _: None,
+            ):
+                with attempt:
+                    self.poll()
+
+    def poll(self) -> None:
+        """Wait for messages once and sort them.
+
+        Raises:
+            BorderError: the queue gave no useful answer.
+        """
+        for message in self.queue.receive():
+            self._sort(message)
+
+    def _sort(self, message: Message) -> None:
+        try:
+            site = site_of(message, self.data_bucket)
+        except MessageError as error:
+            if message.first_time:
+                self.log.warning("message left to the dead-letter queue", reason=str(error))
+            return
+        if site is None or (self.sites and site not in self.sites):
+            self.queue.delete(message)
+            return
+        self.mailbox.put(Letter(site, message))
+
+    def _say_why(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.log.warning("the queue can't be polled, trying again", reason=str(error))

@@ -1,0 +1,58 @@
+"""A runner that keeps runs in memory and lets its user say how they end.
+
+The twin of the real runners: it passes the same contract tests, and lets tests of the agent drive
+what a cluster does.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
+from trainer.training.outcome import ExitCode, Outcome
+
+
+class MemoryRunner:
+    """Runs that only an order from outside brings to an end."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        """Tell the time of starts and ends by ``clock``."""
+        self._clock = clock
+        self._runs: dict[str, RunStatus] = {}
+        self.started: list[str] = []
+        """Ids of the runs that really were started, in order."""
+
+    def start(self, run: TrainingRun) -> None:
+        """Start a run; a run that is known already stays as it is."""
+        if run.id in self._runs:
+            return
+        self.started.append(run.id)
+        self._runs[run.id] = RunStatus(run=run, state=RunState.RUNNING, started_at=self._clock())
+
+    def runs(self) -> tuple[RunStatus, ...]:
+        """Every run that is known."""
+        return tuple(self._runs.values())
+
+    def mark_announced(self, run_id: str, announced: Announced) -> None:
+        """Remember how much of a run's story has been told."""
+        self._change(run_id, announced=announced)
+
+    def forget(self, run_id: str) -> None:
+        """Drop an ended run."""
+        if run_id in self._runs and not self._runs[run_id].active:
+            del self._runs[run_id]
+
+    def close(self) -> None:
+        """Nothing to let go of: the runs go on, as in a cluster."""
+
+    def end(self, run_id: str, exit_code: ExitCode, outcome: Outcome | None = None) -> None:
+        """Let a run end with this exit code."""
+        self._change(
+            run_id,
+            state=RunState.SUCCEEDED if exit_code is ExitCode.DONE else RunState.FAILED,
+            exit_code=int(exit_code),
+            outcome=outcome,
+            ended_at=self._clock(),
+        )
+
+    def _change(self, run_id: str, **changes: object) -> None:
+        self._runs[run_id] = self._runs[run_id].model_copy(update=changes)

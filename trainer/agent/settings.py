@@ -1,0 +1,127 @@
+"""What the agent is told, by environment variables that start with ``RSSI_``.
+
+Physical names come one by one or, all at once, from the stack's SSM parameter; a name that is given
+on its own wins over the parameter's.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from events.manifests import Text
+from events.names import Site
+from events.stack import Stack
+from trainer.agent.errors import ConfigurationError
+from trainer.agent.reconcile import Pace, Recipe
+from trainer.agent.runners import JobTemplate
+from trainer.agent.runners.process import Limits
+from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.settings import TRAINER_VERSION
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Places(NamedTuple):
+    """Where the agent finds what it works on."""
+
+    data_bucket: str
+    artifact_bucket: str
+    bus: str
+    queue_url: str | None
+    """Without a queue the agent only looks at every resync."""
+
+
+class AgentSettings(BaseSettings):
+    """The agent's settings; times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="RSSI_", frozen=True, extra="ignore")
+
+    stack_parameter: Text | None = None
+    """Name of the SSM parameter that holds the stack's names."""
+    data_bucket: Text | None = None
+    artifact_bucket: Text | None = None
+    bus: Text | None = None
+    queue_url: Text | None = None
+    sites: frozenset[Site] = frozenset()
+    """The only sites to look after, as a JSON list; empty for every site in the data bucket."""
+    quiet_period_s: Seconds = 5.0
+    longest_wait_s: Seconds = 300.0
+    resync_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    retry_after_s: Seconds = 300.0
+    """When a run that only the network kept from succeeding is started once more."""
+    max_parallel_runs: Annotated[int, Field(ge=1)] = 1
+    deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
+    backoff_limit: Annotated[int, Field(ge=0)] = 2
+    trainer_image: Text = "process"
+    hyperparameters_file: Path | None = None
+    data_endpoint_url: Text | None = None
+    """Address of the store that holds the surveys, if that is not AWS's S3."""
+    data_profile: Text | None = None
+    work_dir: Path = Path("runs")
+
+    @property
+    def pace(self) -> Pace:
+        """How patient the agent is."""
+        return Pace(
+            quiet_period=timedelta(seconds=self.quiet_period_s),
+            longest_wait=timedelta(seconds=self.longest_wait_s),
+            retry_after=timedelta(seconds=self.retry_after_s),
+            max_parallel_runs=self.max_parallel_runs,
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """What a run is allowed."""
+        return Limits(backoff_limit=self.backoff_limit, deadline_s=self.deadline_s)
+
+    def template(self, artifact_bucket: str) -> JobTemplate:
+        """What every run's process is told."""
+        return JobTemplate(
+            artifact_bucket=artifact_bucket,
+            image=self.trainer_image,
+            data_endpoint_url=self.data_endpoint_url,
+            data_profile=self.data_profile,
+        )
+
+    def recipe(self) -> Recipe:
+        """What, besides the data, decides what is trained.
+
+        Raises:
+            ConfigurationError: the hyperparameters' file can't be used.
+        """
+        return Recipe(TRAINER_VERSION, self._hyperparameters().model_dump())
+
+    def _hyperparameters(self) -> Hyperparameters:
+        if self.hyperparameters_file is None:
+            return Hyperparameters()
+        try:
+            return Hyperparameters.model_validate_json(self.hyperparameters_file.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise ConfigurationError(
+                f"RSSI_HYPERPARAMETERS_FILE can't be used, correct it or leave it out: {error}"
+            ) from error
+
+    def places(self, stack: Stack | None) -> Places:
+        """Put together what is named here and what the stack's parameter says.
+
+        Raises:
+            ConfigurationError: a name is in neither.
+        """
+        return Places(
+            data_bucket=self.data_bucket or _of(stack, "data_bucket"),
+            artifact_bucket=self.artifact_bucket or _of(stack, "artifact_bucket"),
+            bus=self.bus or _of(stack, "bus"),
+            queue_url=self.queue_url or (stack.queue_url if stack else None),
+        )
+
+
+def _of(stack: Stack | None, name: str) -> str:
+    if stack is None:
+        raise ConfigurationError(
+            f"the agent does not know its {name}: set RSSI_{name.upper()}, or "
+            "RSSI_STACK_PARAMETER to the name of the SSM parameter that describes the stack"
+        )
+    return str(getattr(stack, name))

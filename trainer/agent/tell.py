@@ -1,0 +1,131 @@
+"""What the bus hears about a run. Pure.
+
+Listeners act on these sentences without access to the cluster, so each says what happened, what it
+means and what to do next. What counts is whether the release is there, not how the process ended:
+one that was killed just after its claim did succeed.
+"""
+
+from collections.abc import Sequence
+
+from events.manifests import Quarantine, Release
+from events.outbound import (
+    Event,
+    SurveyQuarantined,
+    TrainingFailed,
+    TrainingStarted,
+    TrainingSucceeded,
+)
+from trainer.agent.runners import DEADLINE_EXCEEDED, RunState, RunStatus
+from trainer.training.outcome import ExitCode
+
+_TAIL_LINES = 20
+_LINE_LENGTH = 500
+"""With `_TAIL_LINES` and the reason this stays far below the 256 KB that PutEvents takes."""
+_REASON_LENGTH = 4000
+
+_MEANING = {
+    ExitCode.BAD_DATA: (
+        "surveys of the snapshot can't be used and were quarantined; the rest is trained next. "
+        "Correct those surveys and upload them again"
+    ),
+    ExitCode.NOT_ENOUGH_DATA: (
+        "the surveys read well but are too little to learn from. Upload more labelled fingerprints"
+    ),
+    ExitCode.STALE_SNAPSHOT: (
+        "a survey or the site's description changed while the run was about to read it; what is "
+        "there now is trained next"
+    ),
+    ExitCode.TRY_AGAIN: (
+        "the network or a store failed at every attempt. It is tried again later; look at the "
+        "site's connection if this stays"
+    ),
+    ExitCode.MISCONFIGURED: (
+        "the run or its site is described wrongly. Correct what is named here; nothing is tried "
+        "until then"
+    ),
+}
+
+
+def started(status: RunStatus) -> TrainingStarted:
+    """What to say when a run began."""
+    spec = status.run.spec
+    return TrainingStarted(
+        site=spec.site,
+        correlation_id=status.run.correlation_id,
+        run_id=status.run.id,
+        snapshot=spec.snapshot,
+        surveys=status.run.surveys,
+    )
+
+
+def ended(
+    status: RunStatus, release: Release | None, quarantined: Sequence[Quarantine]
+) -> tuple[Event, ...]:
+    """What to say when a run ended.
+
+    Args:
+        status: how it ended.
+        release: the run's release, if it has one.
+        quarantined: what is in the site's quarantine; what other runs put there is passed over.
+    """
+    found = [quarantine for quarantine in quarantined if quarantine.run_id == status.run.id]
+    bad = (quarantine_event(quarantine, status.run.correlation_id) for quarantine in found)
+    return (*bad, _failed(status) if release is None else _succeeded(status, release))
+
+
+def quarantine_event(quarantine: Quarantine, correlation_id: str) -> SurveyQuarantined:
+    """What to say when a survey was set aside."""
+    return SurveyQuarantined(
+        site=quarantine.site,
+        correlation_id=correlation_id,
+        survey=quarantine.survey,
+        reason=quarantine.reason,
+        run_id=quarantine.run_id,
+    )
+
+
+def _succeeded(status: RunStatus, release: Release) -> TrainingSucceeded:
+    return TrainingSucceeded(
+        site=release.site,
+        correlation_id=status.run.correlation_id,
+        run_id=release.run_id,
+        digest=release.digest,
+        metrics=release.metrics,
+    )
+
+
+def _failed(status: RunStatus) -> TrainingFailed:
+    return TrainingFailed(
+        site=status.run.spec.site,
+        correlation_id=status.run.correlation_id,
+        run_id=status.run.id,
+        reason=_why(status)[:_REASON_LENGTH],
+        exit_code=status.exit_code,
+        log_tail=tuple(line[:_LINE_LENGTH] for line in status.log_tail[-_TAIL_LINES:]),
+    )
+
+
+def _why(status: RunStatus) -> str:
+    note = status.outcome.reason if status.outcome else ""
+    if status.state is RunState.SUCCEEDED:
+        return (
+            "the training process says that it succeeded, but its release is not in the artifact "
+            "bucket: it was deleted, or the process wrote to another bucket. It is trained again"
+        )
+    if status.reason == DEADLINE_EXCEEDED:
+        return (
+            "the run was stopped because it took longer than its deadline. Raise the deadline, or "
+            "look at the end of its log for what it waited for"
+        )
+    if status.exit_code in _MEANING:
+        return f"{_MEANING[ExitCode(status.exit_code)]}{': ' if note else ''}{note}"
+    how = (
+        f"exit code {status.exit_code}"
+        if status.exit_code is not None
+        else status.reason or "no exit code"
+    )
+    because = f": {note}" if note else ""
+    return (
+        f"the training process ended with {how}{because}. That is no fault of the data; the end of "
+        "its log says more"
+    )

@@ -1,0 +1,251 @@
+"""One training run, from a sealed snapshot to a claimed release.
+
+It may be started twice at once, be killed anywhere and start again: every attempt writes under
+its own keys, and ``release.json``, put last and only if nobody's is there, decides which counts.
+Nothing is trained unless every survey of the snapshot reads well.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from structlog.typing import FilteringBoundLogger
+
+from events import names
+from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
+from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError
+from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
+from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.outcome import Outcome, OutcomeKind
+from trainer.training.settings import SITE_DESCRIPTION, JobSettings, site_description_key
+from trainer.training.site import Site
+
+if TYPE_CHECKING:
+    from trainer.training.surveys import Survey
+    from trainer.training.train import TrainingResult
+
+_DOWNLOADS_AT_ONCE = 8
+_CONTENT_TYPES = {
+    "model.tar.gz": "application/gzip",
+    "metrics.json": "application/json",
+    "model-card.html": "text/html; charset=utf-8",
+}
+
+
+class StaleSnapshot(TrainingError):  # noqa: N818 - named for what was found
+    """What the snapshot lists is no longer what lies in the bucket: seal a new one."""
+
+
+class Misdescribed(TrainingError):  # noqa: N818 - named for what was found
+    """The run or its site is described wrongly: a person has to correct the description."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt at one run."""
+
+    settings: JobSettings
+    data: Callable[[str], Bucket]
+    """Opens the bucket that a survey lies in, by its name."""
+    artifacts: Bucket
+    clock: Callable[[], datetime]
+    """Tells the time in UTC."""
+    log: FilteringBoundLogger
+
+    def run(self) -> Outcome:
+        """Train and claim the release, unless it is there or the data does not allow it.
+
+        Raises:
+            trainer.s3.StoreUnavailableError: a store failed; the same run may be tried again.
+        """
+        if self.artifacts.exists(names.release_key(self.settings.run_id)):
+            return self._someone_else_was_first()
+        try:
+            snapshot = self._snapshot()
+            correlated = replace(self, log=self.log.bind(correlation_id=snapshot.correlation_id))
+            return correlated._train_and_claim(snapshot)
+        except NotEnoughData as error:
+            return Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
+        except StaleSnapshot as error:
+            return Outcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
+        except Misdescribed as error:
+            return Outcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
+
+    def _train_and_claim(self, snapshot: Snapshot) -> Outcome:
+        hyperparameters, site = self._hyperparameters(), self._site(snapshot)
+        # Of two surveys that contradict each other, the later one is to be set aside.
+        listed = sorted(snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
+        self.log.info("reading surveys", surveys=len(listed))
+        readings = self._read(listed, site)
+        bad = [reading for reading in readings if isinstance(reading, Quarantine)]
+        if bad:
+            return self._set_aside(bad)
+        surveys = [reading for reading in readings if not isinstance(reading, Quarantine)]
+        with tempfile.TemporaryDirectory(prefix="rssi-run-") as folder:
+            try:
+                result = self._train(surveys, site, hyperparameters, Path(folder))
+            except BadSurvey as error:
+                if error.place is None:
+                    raise
+                return self._set_aside([self._quarantine(listed[error.place], error)])
+            return self._claim(self._release(snapshot, result, Path(folder)))
+
+    def _snapshot(self) -> Snapshot:
+        try:
+            snapshot = Snapshot.model_validate_json(self.artifacts.get(self.settings.snapshot).body)
+        except ObjectMissingError as error:
+            raise Misdescribed(f"there is no snapshot to train: {error}") from error
+        except ValidationError as error:
+            raise Misdescribed(f"{self.settings.snapshot} is no snapshot: {error}") from error
+        if snapshot.digest != self.settings.run_spec.snapshot:
+            raise Misdescribed(
+                f"{self.settings.snapshot} has the digest {snapshot.digest}, and the run asks for "
+                f"{self.settings.run_spec.snapshot}: it was changed after it was sealed"
+            )
+        return snapshot
+
+    def _hyperparameters(self) -> Hyperparameters:
+        asked = self.settings.run_spec.hyperparameters
+        try:
+            return Hyperparameters.model_validate(
+                {name: value for name, value in asked.items() if name != SITE_DESCRIPTION}
+            )
+        except ValidationError as error:
+            raise Misdescribed(f"the run's hyperparameters can't be used: {error}") from error
+
+    def _site(self, snapshot: Snapshot) -> Site:
+        """The site as it was described when the run was named; by default a plain one."""
+        described = self.settings.run_spec.hyperparameters.get(SITE_DESCRIPTION)
+        if described is None:
+            return Site(name=self.settings.site)
+        key = site_description_key(self.settings.site)
+        try:
+            body = self.data(snapshot.surveys[0].bucket).get(key).body
+        except ObjectMissingError as error:
+            raise StaleSnapshot(f"the site's description is gone: {error}") from error
+        if hashlib.sha256(body).hexdigest() != described:
+            raise StaleSnapshot(f"{key} was changed after the run was named")
+        try:
+            return Site.model_validate_json(body).model_copy(update={"name": self.settings.site})
+        except ValidationError as error:
+            raise Misdescribed(f"{key} does not describe a site: {error}") from error
+
+    def _read(self, listed: Sequence[SurveyRef], site: Site) -> "list[Survey | Quarantine]":
+        """Look at every survey, so that one run finds all bad ones."""
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            return list(pool.map(lambda survey: self._read_one(survey, site), listed))
+
+    def _read_one(self, survey: SurveyRef, site: Site) -> "Survey | Quarantine":
+        from trainer.training.surveys import read_survey  # noqa: PLC0415 - Polars takes a second
+
+        body = self._download(survey)
+        try:
+            return read_survey(body, site, name=survey.key)
+        except BadSurvey as error:
+            return self._quarantine(survey, error)
+
+    def _quarantine(self, survey: SurveyRef, error: BadSurvey) -> Quarantine:
+        return Quarantine(
+            site=self.settings.site,
+            survey=survey,
+            reason=error.reason,
+            run_id=self.settings.run_id,
+        )
+
+    def _download(self, survey: SurveyRef) -> bytes:
+        try:
+            stored = self.data(survey.bucket).get(survey.key, survey.version_id)
+        except ObjectMissingError as error:
+            raise StaleSnapshot(
+                f"version {survey.version_id} of {survey.key} was deleted after the snapshot was "
+                f"sealed: {error}"
+            ) from error
+        if (stored.etag, len(stored.body)) != (survey.etag, survey.size):
+            versions = " (the bucket keeps no versions)" * (survey.version_id == UNVERSIONED)
+            raise StaleSnapshot(
+                f"{survey.key} was overwritten after the snapshot was sealed{versions}: it has "
+                f"{len(stored.body)} bytes and the etag {stored.etag}, and the snapshot lists "
+                f"{survey.size} bytes and {survey.etag}"
+            )
+        return stored.body
+
+    def _set_aside(self, bad: Sequence[Quarantine]) -> Outcome:
+        for quarantine in bad:
+            key = names.quarantine_key(self.settings.site, quarantine.survey.id)
+            # An earlier attempt may have said so already; then its word stands.
+            self.artifacts.put_once(key, quarantine.model_dump_json(by_alias=True).encode())
+            self.log.warning(
+                "survey quarantined", survey=quarantine.survey.key, reason=quarantine.reason
+            )
+        return Outcome(
+            kind=OutcomeKind.BAD_DATA,
+            reason="; ".join(f"{found.survey.key}: {found.reason}" for found in bad),
+            quarantined=tuple(found.survey.id for found in bad),
+        )
+
+    def _train(
+        self, surveys: "list[Survey]", site: Site, hyperparameters: Hyperparameters, folder: Path
+    ) -> "TrainingResult":
+        from trainer.training.train import train  # noqa: PLC0415 - its libraries take a second
+
+        return train(
+            surveys,
+            site,
+            hyperparameters,
+            release_id=self.settings.run_id,
+            out_dir=folder,
+            progress=lambda message: self.log.info("progress", step=message),
+        )
+
+    def _release(self, snapshot: Snapshot, result: "TrainingResult", folder: Path) -> Release:
+        """Upload the files; what comes back makes them a release once it is claimed."""
+        model, metrics, card = self._upload(folder)
+        spec = self.settings.run_spec
+        return Release(
+            site=self.settings.site,
+            run_id=self.settings.run_id,
+            digest=result.digest,
+            model=model,
+            metrics_file=metrics,
+            card=card,
+            snapshot=snapshot,
+            trainer_version=spec.trainer_version,
+            image=self.settings.image,
+            hyperparameters=spec.hyperparameters,
+            attempt=self.settings.attempt,
+            metrics=result.metrics,
+            smoke=result.smoke,
+            correlation_id=snapshot.correlation_id,
+            created_at=self.clock(),
+        )
+
+    def _upload(self, folder: Path) -> Iterator[Artifact]:
+        for name, content_type in _CONTENT_TYPES.items():
+            key = names.attempt_key(self.settings.run_id, self.settings.attempt, name)
+            body = (folder / name).read_bytes()
+            digest = self.artifacts.put(key, body, content_type)
+            self.log.info("uploaded", key=key, bytes=len(body))
+            yield Artifact(key=key, sha256=digest, size=len(body))
+
+    def _claim(self, release: Release) -> Outcome:
+        key = names.release_key(release.run_id)
+        claimed = self.artifacts.put_once(key, release.model_dump_json(by_alias=True).encode())
+        if not claimed and self._claimed_by() != release.attempt:
+            return self._someone_else_was_first()
+        self.log.info("released", key=key, digest=release.digest)
+        return Outcome(kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics)
+
+    def _claimed_by(self) -> str:
+        """The attempt that the release is from: ours, if only the answer to our claim was lost."""
+        key = names.release_key(self.settings.run_id)
+        return Release.model_validate_json(self.artifacts.get(key).body).attempt
+
+    def _someone_else_was_first(self) -> Outcome:
+        self.log.info("the run has a release already", attempt=self.settings.attempt)
+        return Outcome(kind=OutcomeKind.ALREADY_RELEASED)

@@ -1,0 +1,109 @@
+"""How a training process ends: its exit codes and the note it leaves for whoever started it.
+
+Both are a contract with the agent's runners and with a Job's ``podFailurePolicy``: a code that
+means "another try can't help" must not be retried, any other may be.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum, StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from events.manifests import Metrics
+
+MAX_NOTE_BYTES = 4096
+"""Kubernetes cuts a termination message off here, which would leave half a JSON document."""
+
+_MAX_REASON = 1000
+
+
+class ExitCode(IntEnum):
+    """What a training process's exit code means."""
+
+    DONE = 0
+    """The run has a release, ours or one that another attempt claimed first."""
+    CRASHED = 1
+    """A defect of ours, or something nobody foresaw. Another try may help."""
+    BAD_DATA = 42
+    """Surveys were quarantined and nothing was trained: seal a new snapshot without them."""
+    NOT_ENOUGH_DATA = 43
+    """Every survey reads well and together they are too little: wait for more."""
+    STALE_SNAPSHOT = 44
+    """A survey of the snapshot is gone or was overwritten: seal a new snapshot."""
+    TRY_AGAIN = 75
+    """The network or a store failed (``EX_TEMPFAIL``). Another try may help."""
+    MISCONFIGURED = 78
+    """The Job or the site is described wrongly (``EX_CONFIG``): a person has to correct it."""
+
+
+_FINAL = frozenset(ExitCode) - {ExitCode.CRASHED, ExitCode.TRY_AGAIN}
+
+
+def worth_retrying(exit_code: int) -> bool:
+    """Whether the same run may end otherwise when it is started again.
+
+    A process that was killed (128 and more) may: its node may have been drained.
+    """
+    return exit_code not in _FINAL
+
+
+class OutcomeKind(StrEnum):
+    """How a training process ended."""
+
+    SUCCEEDED = "succeeded"
+    ALREADY_RELEASED = "already_released"
+    BAD_DATA = "bad_data"
+    NOT_ENOUGH_DATA = "not_enough_data"
+    STALE_SNAPSHOT = "stale_snapshot"
+    TRY_AGAIN = "try_again"
+    MISCONFIGURED = "misconfigured"
+    FAILED = "failed"
+
+
+_EXIT_CODES = {
+    OutcomeKind.SUCCEEDED: ExitCode.DONE,
+    OutcomeKind.ALREADY_RELEASED: ExitCode.DONE,
+    OutcomeKind.BAD_DATA: ExitCode.BAD_DATA,
+    OutcomeKind.NOT_ENOUGH_DATA: ExitCode.NOT_ENOUGH_DATA,
+    OutcomeKind.STALE_SNAPSHOT: ExitCode.STALE_SNAPSHOT,
+    OutcomeKind.TRY_AGAIN: ExitCode.TRY_AGAIN,
+    OutcomeKind.MISCONFIGURED: ExitCode.MISCONFIGURED,
+    OutcomeKind.FAILED: ExitCode.CRASHED,
+}
+
+
+class Outcome(BaseModel):
+    """The note: what came out, or a sentence about why nothing did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    schema_version: Literal[1] = 1
+
+    kind: OutcomeKind
+    reason: str = ""
+    digest: str | None = None
+    metrics: Metrics | None = None
+    quarantined: tuple[str, ...] = ()
+    """Ids of surveys found bad; the bucket's quarantine has them all, this may be cut short."""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code that belongs to this end."""
+        return _EXIT_CODES[self.kind]
+
+    def note(self) -> bytes:
+        """The note as JSON in at most `MAX_NOTE_BYTES`, shortened until it fits."""
+        return next(note for note in self._notes() if len(note) <= MAX_NOTE_BYTES)
+
+    def _notes(self) -> Iterator[bytes]:
+        shorter = self.model_copy(update={"reason": self.reason[:_MAX_REASON]})
+        for kept in (len(self.quarantined), 50, 0):
+            yield _json(self.model_copy(update={"quarantined": self.quarantined[:kept]}))
+            yield _json(shorter.model_copy(update={"quarantined": self.quarantined[:kept]}))
+        # A reason of a thousand characters can still be 6 kB of JSON escapes.
+        yield _json(shorter.model_copy(update={"reason": shorter.reason[:400], "quarantined": ()}))
+
+
+def _json(outcome: Outcome) -> bytes:
+    return outcome.model_dump_json().encode()

@@ -1,0 +1,78 @@
+"""What a training process is told, by environment variables, and how to tell it.
+
+Light to import: the agent uses it to describe a Job, and must not pay for MXNet or Polars.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from events.manifests import RunSpec, Text
+from events.names import RunId, Site, check_site
+
+TRAINER_VERSION = "1"
+"""Part of every run's id: raise it when the same data should be trained anew by changed code."""
+
+KUBERNETES_TERMINATION_LOG = Path("/dev/termination-log")
+
+SITE_DESCRIPTION = "site_sha256"
+"""The hyperparameter that pins ``site.json``, so that a run's id names all that it depends on."""
+
+_PREFIX = "RSSI_"
+
+
+def site_description_key(site: str) -> str:
+    """Where a site may say where its reference points lie, in the data bucket."""
+    return f"sites/{check_site(site)}/site.json"
+
+
+class JobSettings(BaseSettings):
+    """One run as its process sees it, read from variables that start with ``RSSI_``."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
+
+    site: Site
+    run_id: RunId
+    run_spec: RunSpec
+    snapshot: Text
+    """Key of the sealed snapshot, in the artifact bucket."""
+    artifact_bucket: Text
+    attempt: Text = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=253)
+    """Unique per attempt, such as the pod's name; it becomes a part of object keys."""
+    image: Text
+    """Reference of the image that runs, or ``process``."""
+    termination_log: Path | None = None
+    data_endpoint_url: str | None = None
+    data_profile: str | None = None
+
+    @model_validator(mode="after")
+    def _name_what_is_asked(self) -> Self:
+        if self.run_spec.run_id != self.run_id:
+            raise ValueError(
+                f"RSSI_RUN_ID is {self.run_id} but RSSI_RUN_SPEC describes {self.run_spec.run_id}"
+            )
+        if self.run_spec.site != self.site:
+            raise ValueError(
+                f"RSSI_SITE is {self.site} but RSSI_RUN_SPEC is of {self.run_spec.site}"
+            )
+        return self
+
+    @property
+    def note_path(self) -> Path | None:
+        """Where the outcome is to be left; None when nobody asked for it."""
+        if self.termination_log is not None:
+            return self.termination_log
+        return KUBERNETES_TERMINATION_LOG if KUBERNETES_TERMINATION_LOG.exists() else None
+
+    def environment(self) -> dict[str, str]:
+        """These settings as the variables that they are read from."""
+        told = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            f"{_PREFIX}{name.upper()}": value.model_dump_json()
+            if isinstance(value, RunSpec)
+            else str(value)
+            for name, value in told.items()
+            if value is not None
+        }
