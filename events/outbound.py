@@ -7,7 +7,7 @@ and ``release`` tell repeats apart.
 from enum import StrEnum
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from events.base import Contract
 from events.manifests import Metrics, SurveyRef, Text
@@ -79,6 +79,9 @@ class ModelCreated(Event):
     cause: Cause
     trigger: Text
     """What asked for this deployment: the same trigger never opens two."""
+    created_at: AwareDatetime
+    """When the release was made: among artifacts the newest wins, in whatever order they come."""
+    reason: str = ""
 
 
 class ReleaseRejected(Event):

@@ -1,0 +1,115 @@
+"""The ledger in DynamoDB: releases, deployments and what is live, per site.
+
+A site's state changes only in a transaction that is conditional on its version, together with the
+records of the deployments that changed and the trigger that opened one. Items of one site share
+the partition ``site#SITE``: ``state``, ``release#RUN``, ``deployment#NUMBER``, ``trigger#TRIGGER``.
+The partition ``sites`` lists the sites.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from events.base import Contract
+from functions.core.deployments import Change, Deployment, SiteState, Transition
+from functions.core.errors import ContentionError
+from functions.core.registry import ReleaseRecord
+
+ATTEMPTS = 12
+Item = dict[str, dict[str, str]]
+
+
+class Ledger:
+    """Reads and fenced writes of the ledger's table."""
+
+    def __init__(
+        self, client: Any, table: str, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._dynamodb = client
+        self._table = table
+        self._sleep = sleep
+
+    def state(self, site: str) -> SiteState:
+        """The site's state; that of a new site if nothing is known of it."""
+        body = self._read(f"site#{site}", "state")
+        return SiteState(site=site) if body is None else SiteState.model_validate_json(body)
+
+    def change(self, site: str, transition: Transition) -> SiteState:
+        """Apply a transition to the site's state, atomically, and return the state after it.
+
+        A transition that changes nothing writes nothing; nor does one whose trigger opened a
+        deployment before. The transition may be called several times and must be pure.
+
+        Raises:
+            ContentionError: others changed the state each time.
+        """
+        for attempt in range(ATTEMPTS):
+            before = self.state(site)
+            change = transition(before)
+            if change.state == before or self._is_known(site, change.trigger):
+                return before
+            after = change.state.model_copy(update={"version": before.version + 1})
+            try:
+                self._write(before, after, change)
+            except self._dynamodb.exceptions.TransactionCanceledException:
+                self._sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 6)))  # noqa: S311  # jitter
+            else:
+                return after
+        raise ContentionError(
+            f"the ledger's state of {site} changed {ATTEMPTS} times under this step; "
+            "nothing was written, and the step will be repeated"
+        )
+
+    def release(self, site: str, run_id: str) -> ReleaseRecord | None:
+        """What is known of a release."""
+        body = self._read(f"site#{site}", f"release#{run_id}")
+        return None if body is None else ReleaseRecord.model_validate_json(body)
+
+    def remember(self, record: ReleaseRecord) -> None:
+        """Write down what is known of a release now."""
+        item = _item(f"site#{record.site}", f"release#{record.run_id}", record)
+        self._dynamodb.put_item(TableName=self._table, Item=item)
+
+    def _is_known(self, site: str, trigger: str | None) -> bool:
+        return trigger is not None and self._read(f"site#{site}", f"trigger#{trigger}") is not None
+
+    def _read(self, partition: str, sort: str) -> str | None:
+        answer = self._dynamodb.get_item(
+            TableName=self._table,
+            Key={"pk": {"S": partition}, "sk": {"S": sort}},
+            ConsistentRead=True,
+        )
+        body: str | None = answer["Item"]["body"]["S"] if "Item" in answer else None
+        return body
+
+    def _write(self, before: SiteState, after: SiteState, change: Change) -> None:
+        partition = f"site#{after.site}"
+        state = _item(partition, "state", after) | {"version": {"N": str(after.version)}}
+        puts: list[dict[str, Any]] = [{"Item": state, **_unchanged_since(before)}]
+        puts += [
+            {"Item": _item(partition, f"deployment#{deployment.number:08d}", deployment)}
+            for deployment in change.deployments
+        ]
+        if change.trigger is not None:
+            opened: Deployment = change.deployments[0]
+            item = _item(partition, f"trigger#{change.trigger}", opened)
+            puts.append({"Item": item, "ConditionExpression": "attribute_not_exists(pk)"})
+        if before.version == 0:
+            puts.append({"Item": _item("sites", after.site, SiteState(site=after.site))})
+        self._dynamodb.transact_write_items(
+            TransactItems=[{"Put": {"TableName": self._table, **put}} for put in puts]
+        )
+
+
+def _unchanged_since(before: SiteState) -> dict[str, Any]:
+    if before.version == 0:
+        return {"ConditionExpression": "attribute_not_exists(pk)"}
+    return {
+        "ConditionExpression": "version = :version",
+        "ExpressionAttributeValues": {":version": {"N": str(before.version)}},
+    }
+
+
+def _item(partition: str, sort: str, body: Contract) -> Item:
+    return {"pk": {"S": partition}, "sk": {"S": sort}, "body": {"S": body.model_dump_json()}}

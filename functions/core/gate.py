@@ -1,0 +1,87 @@
+"""The gate: may what lies in the bucket be called a release?
+
+It compares what the manifest says with what is there. Reasons are sentences for people.
+"""
+
+import math
+from dataclasses import dataclass
+
+from events.manifests import Release
+from events.names import ReleaseKey, attempt_key
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What the bucket says of an object: its size in bytes and its SHA-256 (hex)."""
+
+    size: int
+    sha256: str
+
+
+def check_release(
+    release: Release,
+    lies_at: ReleaseKey,
+    stored_model: StoredObject | None,
+    known_digest: str | None,
+) -> list[str]:
+    """Reasons why this must not be rolled out; empty if it may.
+
+    Args:
+        release: what the manifest says.
+        lies_at: where the manifest was found.
+        stored_model: what the bucket says of the model artifact; None if it is not there.
+        known_digest: the digest that the ledger remembers for this release id, if any.
+    """
+    return [
+        reason
+        for reason in (
+            _misplaced(release, lies_at),
+            _altered_model(release, stored_model),
+            _rewritten(release, known_digest),
+            _meaningless_metrics(release),
+        )
+        if reason
+    ]
+
+
+def _misplaced(release: Release, lies_at: ReleaseKey) -> str | None:
+    if (release.site, release.run_id) != (lies_at.site, lies_at.run_id):
+        return (
+            f"the manifest is that of {release.run_id} of {release.site}, but lies where "
+            f"{lies_at.run_id} of {lies_at.site} belongs"
+        )
+    if release.model.key != attempt_key(release.run_id, release.attempt, "model.tar.gz"):
+        return f"the model artifact {release.model.key} is not one of this release's own attempt"
+    return None
+
+
+def _altered_model(release: Release, stored: StoredObject | None) -> str | None:
+    if stored is None:
+        return f"the model artifact {release.model.key} is not there"
+    if (stored.size, stored.sha256) != (release.model.size, release.model.sha256):
+        return (
+            f"the model artifact {release.model.key} is not the file that release.json describes: "
+            f"{stored.size} bytes with SHA-256 {stored.sha256[:12]}…, expected "
+            f"{release.model.size} bytes with {release.model.sha256[:12]}…"
+        )
+    return None
+
+
+def _rewritten(release: Release, known_digest: str | None) -> str | None:
+    if known_digest is not None and known_digest != release.digest:
+        return (
+            "a release never changes, and this id was registered before with digest "
+            f"{known_digest[:12]}…, not {release.digest[:12]}…"
+        )
+    return None
+
+
+def _meaningless_metrics(release: Release) -> str | None:
+    metrics = release.metrics
+    errors = (metrics.mean_error_m, metrics.median_error_m, metrics.p90_error_m)
+    sound = (
+        0 <= metrics.exact_accuracy <= 1
+        and metrics.held_out_rows > 0
+        and all(error is None or (math.isfinite(error) and error >= 0) for error in errors)
+    )
+    return None if sound else "its metrics are not those of an evaluation on held-out rows"

@@ -1,0 +1,34 @@
+"""What the ledger remembers of a release."""
+
+from enum import StrEnum
+
+from pydantic import AwareDatetime
+
+from events.base import Contract
+from events.manifests import Metrics, Text
+from events.names import Digest, RunId, Site
+
+
+class Standing(StrEnum):
+    """What the gate said of a release."""
+
+    REGISTERED = "registered"
+    REJECTED = "rejected"
+
+
+class ReleaseRecord(Contract):
+    """A release that arrived, and what the gate said of it."""
+
+    site: Site
+    run_id: RunId
+    standing: Standing
+    arrived_at: AwareDatetime
+    digest: Digest | None = None
+    created_at: AwareDatetime | None = None
+    snapshot: Digest | None = None
+    trigger: Text | None = None
+    """What it arrived by; arriving by another one later is a redeployment."""
+    surveys: int = 0
+    metrics: Metrics | None = None
+    correlation_id: Text | None = None
+    reason: str = ""

@@ -1,0 +1,122 @@
+"""The smoke test: does the endpoint give the answers that the packaged model gave before?
+
+A release that serves, but is another one or answers otherwise, must not stay live.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from events.base import Contract
+from events.manifests import Release, SmokeAnswer
+
+TOLERANCE = 1e-4
+"""Largest accepted difference of a number (metres, or confidence in 0 to 1) to the recorded one.
+The same weights in numpy differ by about 1e-6 between processors; a wrong model by far more."""
+QUOTED = 3
+
+
+class Answer(Contract):
+    """What the endpoint answers: which release speaks, and a prediction per row."""
+
+    release: str
+    digest: str
+    predictions: tuple[SmokeAnswer, ...]
+
+
+@dataclass(frozen=True)
+class SmokeReport:
+    """The verdict: no problems means that the release may stay live."""
+
+    problems: tuple[str, ...]
+    latency_ms: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was as it should be."""
+        return not self.problems
+
+    @property
+    def reason(self) -> str:
+        """All problems in one sentence."""
+        return "; ".join(self.problems)
+
+
+def judge_answers(
+    release: Release,
+    batch: Answer,
+    single: Sequence[Answer],
+    latencies_ms: Sequence[float],
+    latency_bound_ms: float,
+) -> SmokeReport:
+    """Compare what the endpoint answered with what the release recorded.
+
+    Args:
+        release: the release that should be live.
+        batch: the answer to the whole smoke set in one request.
+        single: answers to requests of one row each, the smoke set's first rows.
+        latencies_ms: how long each of the single requests took, in milliseconds.
+        latency_bound_ms: what their median may be at most.
+    """
+    latency = statistics.median(latencies_ms)
+    problems = [
+        *_impostors(release, (batch, *single)),
+        *_wrong_answers(release, batch),
+        *_unlike_alone(batch, single),
+        *_slowness(latency, latency_bound_ms),
+    ]
+    return SmokeReport(tuple(problems), latency)
+
+
+def _impostors(release: Release, answers: Sequence[Answer]) -> list[str]:
+    expected = (release.run_id, release.digest)
+    seen = {(answer.release, answer.digest) for answer in answers} - {expected}
+    return [
+        f"the endpoint says that it is release {run} ({digest[:12]}…), not {release.run_id} "
+        f"({release.digest[:12]}…)"
+        for run, digest in sorted(seen)
+    ]
+
+
+def _wrong_answers(release: Release, batch: Answer) -> list[str]:
+    asked = len(release.smoke)
+    if len(batch.predictions) != asked:
+        return [f"{asked} rows were asked for and {len(batch.predictions)} answered"]
+    wrong = [
+        f"row {row}: {got.location} ({got.confidence:.3f}) instead of "
+        f"{case.answer.location} ({case.answer.confidence:.3f})"
+        for row, (case, got) in enumerate(zip(release.smoke, batch.predictions, strict=True))
+        if not _same(case.answer, got)
+    ]
+    if not wrong:
+        return []
+    quoted = ", ".join(wrong[:QUOTED]) + (", …" if len(wrong) > QUOTED else "")
+    return [f"{len(wrong)} of {asked} answers differ from those recorded at packaging ({quoted})"]
+
+
+def _unlike_alone(batch: Answer, single: Sequence[Answer]) -> list[str]:
+    alike = all(
+        len(alone.predictions) == 1 and _same(together, alone.predictions[0])
+        for together, alone in zip(batch.predictions, single, strict=False)
+    )
+    return [] if alike else ["a row is answered differently alone than in a batch"]
+
+
+def _slowness(latency_ms: float, bound_ms: float) -> list[str]:
+    if latency_ms <= bound_ms:
+        return []
+    return [f"one row takes {latency_ms:.0f} ms (median), more than the {bound_ms:.0f} ms allowed"]
+
+
+def _same(recorded: SmokeAnswer, answered: SmokeAnswer) -> bool:
+    return recorded.location == answered.location and all(
+        _close(getattr(recorded, name), getattr(answered, name))
+        for name in ("x", "y", "confidence")
+    )
+
+
+def _close(recorded: float | None, answered: float | None) -> bool:
+    if recorded is None or answered is None:
+        return recorded is answered
+    return math.isclose(recorded, answered, rel_tol=0.0, abs_tol=TOLERANCE)

@@ -1,0 +1,112 @@
+"""Lambda: a release arrived in the artifact bucket; if it passes the gate, make it a model.
+
+The event is a hint. What counts is what lies in the bucket now, so a repeated, late or reordered
+event ends the same. What is announced may be announced again: whoever listens knows the trigger.
+"""
+
+from pydantic import ValidationError
+
+from events.inbound import Envelope, ObjectCreated
+from events.manifests import Release
+from events.names import InvalidNameError, ReleaseKey, parse_release_key
+from events.outbound import Cause, ModelCreated, ReleaseRejected
+from functions.core.gate import check_release
+from functions.core.registry import ReleaseRecord, Standing
+from functions.desk import Desk
+from functions.entry import follow, handles
+
+
+@handles({"Object Created": ObjectCreated})
+def handler(event: Envelope[ObjectCreated], desk: Desk) -> str:
+    """Register the release that the event points at and announce its model."""
+    created = event.detail
+    if created.bucket.name != desk.settings.artifact_bucket:
+        return "not our bucket"
+    try:
+        key = parse_release_key(created.object.key)
+    except InvalidNameError:
+        return "not a release"
+    manifest = desk.artifacts.manifest(key.run_id)
+    if manifest is None:
+        return "gone"
+    try:
+        release = Release.model_validate_json(manifest)
+    except ValidationError as error:
+        return _reject(key, f"its manifest can't be read: {_in_short(error)}", event.id, desk)
+    follow(release.correlation_id, site=release.site, release=release.run_id)
+    version = created.object.version_id or created.object.sequencer or event.id
+    return _register(release, key, version, desk)
+
+
+def _register(release: Release, key: ReleaseKey, version: str, desk: Desk) -> str:
+    known = desk.ledger.release(key.site, key.run_id)
+    is_registered = known is not None and known.standing is Standing.REGISTERED
+    reasons = check_release(
+        release,
+        lies_at=key,
+        stored_model=desk.artifacts.stored(release.model.key),
+        known_digest=known.digest if known and is_registered else None,
+    )
+    if reasons:
+        return _reject(key, "; ".join(reasons), release.correlation_id, desk)
+
+    trigger = f"artifact:{version}"
+    candidate = desk.ensure_model(release.run_id, release.digest, release.model.key)
+    if not (known and is_registered):
+        known = _record(release, trigger, desk)
+        desk.ledger.remember(known)
+    desk.bus.announce(
+        ModelCreated(
+            site=release.site,
+            correlation_id=release.correlation_id,
+            release=candidate.release,
+            digest=candidate.digest,
+            model_name=candidate.model_name,
+            cause=Cause.ARTIFACT if known.trigger == trigger else Cause.REDEPLOY,
+            trigger=trigger,
+            created_at=release.created_at,
+        )
+    )
+    return "model created"
+
+
+def _record(release: Release, trigger: str, desk: Desk) -> ReleaseRecord:
+    return ReleaseRecord(
+        site=release.site,
+        run_id=release.run_id,
+        standing=Standing.REGISTERED,
+        arrived_at=desk.now(),
+        trigger=trigger,
+        digest=release.digest,
+        created_at=release.created_at,
+        snapshot=release.snapshot.digest,
+        surveys=len(release.snapshot.surveys),
+        metrics=release.metrics,
+        correlation_id=release.correlation_id,
+    )
+
+
+def _reject(key: ReleaseKey, reason: str, correlation_id: str, desk: Desk) -> str:
+    """Announce why; what was registered before under this id stays what it is."""
+    known = desk.ledger.release(key.site, key.run_id)
+    if known is None or known.standing is Standing.REJECTED:
+        desk.ledger.remember(
+            ReleaseRecord(
+                site=key.site,
+                run_id=key.run_id,
+                standing=Standing.REJECTED,
+                arrived_at=desk.now(),
+                reason=reason,
+            )
+        )
+    desk.bus.announce(
+        ReleaseRejected(
+            site=key.site, correlation_id=correlation_id, release=key.run_id, reason=reason
+        )
+    )
+    return "rejected"
+
+
+def _in_short(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'the document'}: {first['msg']}"

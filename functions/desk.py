@@ -1,0 +1,94 @@
+"""What a release step works with: the adapters, each made when it is first needed.
+
+Importing boto3 takes longer than most invocations, so it waits until a client is wanted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from functions.adapters.artifacts import Artifacts
+from functions.adapters.bus import Bus
+from functions.adapters.dead_letters import DeadLetters
+from functions.adapters.ledger import Ledger
+from functions.adapters.sagemaker import Invoker, SageMaker
+from functions.core.deployments import Candidate, SiteState, Transition, published
+from functions.core.specification import ModelSpecification
+from functions.settings import Settings
+
+
+def boto3_client(service: str) -> Any:
+    """A client for the Lambda's own region and role."""
+    import boto3  # noqa: PLC0415  # see the top of this file
+
+    return boto3.client(service)
+
+
+def utc_now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The adapters of one function, and what several steps do with them."""
+
+    settings: Settings
+    client: Callable[[str], Any] = boto3_client
+    now: Callable[[], datetime] = utc_now
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is known of sites, releases and deployments."""
+        return Ledger(self.client("dynamodb"), self.settings.ledger_table)
+
+    @cached_property
+    def bus(self) -> Bus:
+        """Where it is said what happened."""
+        return Bus(self.client("events"), self.settings.bus)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The releases in their bucket."""
+        return Artifacts(self.client("s3"), self.settings.artifact_bucket)
+
+    @cached_property
+    def sagemaker(self) -> SageMaker:
+        """Models, configurations, endpoints."""
+        return SageMaker(self.client("sagemaker"))
+
+    @cached_property
+    def invoker(self) -> Invoker:
+        """Asks an endpoint."""
+        return Invoker(self.client("sagemaker-runtime"))
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """Events that can't be handled."""
+        return DeadLetters(self.client("sqs"), self.settings.dead_letter_queue_url)
+
+    def commit(self, site: str, transition: Transition) -> SiteState:
+        """Change a site's state and say so on the bus.
+
+        The events are written with the state and taken out once they are published, so whoever
+        comes next publishes what a step that died in between left behind.
+        """
+        state = self.ledger.change(site, transition)
+        pending = state.outbox
+        if not pending:
+            return state
+        self.bus.put(pending)
+        return self.ledger.change(site, lambda current: published(current, pending))
+
+    def ensure_model(self, run_id: str, digest: str, model_key: str) -> Candidate:
+        """Make sure that a release is a model in SageMaker."""
+        specification = ModelSpecification(
+            release=run_id,
+            image=self.settings.serving_image,
+            model_data_url=f"s3://{self.settings.artifact_bucket}/{model_key}",
+            execution_role_arn=self.settings.execution_role_arn,
+        )
+        self.sagemaker.ensure_model(specification)
+        return Candidate(release=run_id, digest=digest, model_name=specification.name)

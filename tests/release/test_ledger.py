@@ -1,0 +1,117 @@
+"""One contract for the ledger and its twin in memory; and what only the real one can show."""
+
+from datetime import UTC, datetime
+from functools import partial
+from threading import Thread
+
+import boto3
+import pytest
+
+from events.outbound import Cause, ModelCreated
+from functions.adapters.ledger import Ledger
+from functions.core.deployments import Change, SiteState, open_deployment
+from functions.core.errors import ContentionError
+from functions.core.registry import ReleaseRecord, Standing
+from tests.release.conftest import create_ledger_table
+from tests.release.fakes import MemoryLedger
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+RUN = "lab-0123456789ab"
+
+
+def request(trigger: str = "artifact:v1") -> ModelCreated:
+    return ModelCreated(
+        site="lab",
+        correlation_id="c",
+        release=RUN,
+        digest="ab" * 32,
+        model_name="m",
+        cause=Cause.ARTIFACT,
+        trigger=trigger,
+        created_at=NOW,
+    )
+
+
+def opening(trigger: str = "artifact:v1"):
+    return partial(open_deployment, request=request(trigger), now=NOW)
+
+
+@pytest.fixture
+def real(aws) -> Ledger:
+    client = boto3.client("dynamodb")
+    create_ledger_table(client)
+    return Ledger(client, "ledger", sleep=lambda _: None)
+
+
+@pytest.fixture(params=["real", "memory"])
+def ledger(request):
+    return request.getfixturevalue("real") if request.param == "real" else MemoryLedger()
+
+
+def test_a_site_nobody_heard_of_has_an_empty_state(ledger):
+    assert ledger.state("lab") == SiteState(site="lab")
+
+
+def test_a_change_is_there_for_the_next_reader(ledger):
+    after = ledger.change("lab", opening())
+
+    assert ledger.state("lab") == after
+    assert after.version == 1
+    assert after.in_flight.number == 1
+
+
+def test_the_same_trigger_opens_one_deployment(ledger):
+    ledger.change("lab", opening())
+
+    assert ledger.change("lab", opening()).next_number == 2
+    assert ledger.change("lab", opening("artifact:v2")).next_number == 3
+
+
+def test_a_transition_that_changes_nothing_writes_nothing(ledger):
+    before = ledger.change("lab", opening())
+
+    assert ledger.change("lab", Change) == before
+
+
+def test_sites_do_not_see_each_other(ledger):
+    ledger.change("lab", opening())
+
+    assert ledger.state("hall").version == 0
+
+
+def test_a_release_is_remembered(ledger):
+    record = ReleaseRecord(site="lab", run_id=RUN, standing=Standing.REGISTERED, arrived_at=NOW)
+
+    ledger.remember(record)
+
+    assert ledger.release("lab", RUN) == record
+    assert ledger.release("lab", "lab-ffffffffffff") is None
+
+
+def test_two_writers_at_once_lose_nothing(real):
+    threads = [
+        Thread(target=real.change, args=("lab", opening(f"artifact:v{number}")))
+        for number in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert real.state("lab").next_number == 7
+    assert real.state("lab").version == 6
+
+
+def test_a_state_that_changes_under_every_attempt_is_given_up_with_an_error(real):
+    real.change("lab", opening())
+    numbers = iter(range(1000))
+
+    def interrupted(state: SiteState) -> Change:
+        Ledger.change(
+            real, "lab", lambda now: Change(now.model_copy(update={"frozen": str(next(numbers))}))
+        )
+        return Change(state.model_copy(update={"frozen": "mine"}))
+
+    with pytest.raises(ContentionError, match="nothing was written"):
+        real.change("lab", interrupted)
+    assert real.state("lab").frozen != "mine"
