@@ -6,6 +6,7 @@ built from another lock than today's counts as not built.
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,8 @@ def build(layer: Path, lock: Path = LOCK) -> None:
         fresh = Path(folder) / "fresh"
         fresh.mkdir(mode=0o755)
         _install(install_command(fresh / "python", lock))
+        # Scripts name this machine's Python, and a Lambda has no use for them.
+        shutil.rmtree(fresh / "python" / "bin", ignore_errors=True)
         (fresh / _STAMP).write_text(layer_digest(lock))
         if layer.exists():
             layer.rename(Path(folder) / "previous")

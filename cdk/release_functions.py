@@ -223,6 +223,11 @@ class ReleaseFunction(Construct):
             removal_policy=removal_policy(settings),
         )
         self._dead_letters = dead_letter_queue(self, "DeadLetters")
+        acknowledge(
+            self._dead_letters,
+            "AwsSolutions-SQS3",
+            "It is itself the dead-letter queue, of a function and its rule.",
+        )
         self._function = lambda_.Function(
             self,
             "Function",

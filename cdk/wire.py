@@ -17,7 +17,6 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk.keeping import log_retention, removal_policy
-from cdk.nag import acknowledge
 from cdk.settings import Settings
 from cdk.storage import SURVEY_KEYS
 from events.base import Contract
@@ -176,15 +175,13 @@ def of_kind(*kinds: type[Contract]) -> events.EventPattern:
 
 def dead_letter_queue(scope: Construct, construct_id: str) -> sqs.Queue:
     """A queue for what could not be handled; it is read by people, for up to 14 days."""
-    queue = sqs.Queue(
+    return sqs.Queue(
         scope,
         construct_id,
         retention_period=Duration.days(_KEPT_DAYS),
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,
     )
-    acknowledge(queue, "AwsSolutions-SQS3", "This is the dead-letter queue.")
-    return queue
 
 
 def _arn_for_rules(log: logs.LogGroup) -> str:
