@@ -1,0 +1,126 @@
+"""The embedded cloud as a whole: what it is made of, and how it starts and ends.
+
+moto keeps its state in module globals, so a process runs one embedded cloud at a time, and each
+starts with moto's state cleared.
+"""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from ops.local.clients import Clients
+from ops.local.errors import AlreadyRunningError
+from ops.local.event_bus import EventBus, Target
+from ops.local.event_delivery import EventDelivery
+from ops.local.front_door import FrontDoor
+from ops.local.lambda_async import Destinations
+from ops.local.lambda_service import LambdaService
+from ops.local.log_shipper import LogShipper
+from ops.local.processes import Processes
+from ops.local.s3_events import S3Events
+from ops.local.sagemaker import SageMaker
+from ops.local.settings import CloudSettings
+from ops.local.state_services import state_services
+from ops.local.timer import Timer
+from ops.local.wire import JsonObject
+
+_running = threading.Lock()
+
+
+class EmbeddedCloud:
+    """Every AWS service that the stack uses, on one loopback address.
+
+    It serves as soon as it is made; use it as a context manager, or close it.
+
+    Args:
+        settings: what can be set; the defaults suit one developer's machine.
+
+    Raises:
+        AlreadyRunningError: this process has an embedded cloud already.
+        OSError: the port is taken.
+    """
+
+    def __init__(self, settings: CloudSettings | None = None) -> None:
+        self._settings = settings or CloudSettings()
+        if not _running.acquire(blocking=False):
+            raise AlreadyRunningError(
+                "This process runs an embedded cloud already: close that one, or use its address."
+            )
+        try:
+            self._front_door = FrontDoor(self._settings.port, self._settings.threads)
+        except OSError:
+            _running.release()
+            raise
+        self._start()
+
+    @property
+    def address(self) -> str:
+        """The URL for ``AWS_ENDPOINT_URL``."""
+        return self._front_door.address
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables that make any AWS client use this cloud."""
+        return self._settings.client_environment(self.address)
+
+    def serving_pids(self, endpoint: str) -> list[int]:
+        """Process ids of the instances that have an endpoint's traffic."""
+        return self._sagemaker.pids(endpoint)
+
+    def close(self) -> None:
+        """End every process and stop serving."""
+        self._timer.close()
+        self._delivery.close()
+        self._sagemaker.close()
+        self._functions.close()
+        self._processes.close()
+        self._sagemaker.clean_up()
+        self._logs.close()
+        self._clients.close()
+        self._front_door.close()
+        _running.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        settings, clients = self._settings, Clients(self.address, self._settings)
+        self._clients = clients
+        self._processes = Processes()
+        self._timer = Timer()
+        self._logs = LogShipper(clients, settings.logs_directory)
+        self._delivery = EventDelivery(settings, clients, self._timer)
+        self._bus = EventBus(settings, self._delivery, self._timer)
+        self._functions = LambdaService(
+            settings,
+            clients,
+            self._processes,
+            self._logs,
+            self._timer,
+            Destinations(settings, self._send_record, self._bus.publish),
+        )
+        self._delivery.connect(self._functions, self._bus.forward)
+        self._sagemaker = SageMaker(
+            settings, clients, self._processes, self._logs, self._bus.publish
+        )
+        moto = state_services()
+        self._front_door.open(
+            services={
+                "events": self._bus.service,
+                "lambda": self._functions.service,
+                "sagemaker": self._sagemaker.service,
+            },
+            applications={"s3": S3Events(moto, self._bus.publish, settings)},
+            fallback=moto,
+        )
+
+    def _send_record(self, arn: str, record: JsonObject) -> None:
+        """Send the record of a finished invocation to a queue, a topic or a function."""
+        self._delivery.deliver(arn, Target(id="destination", arn=arn), record)

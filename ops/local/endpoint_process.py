@@ -1,0 +1,242 @@
+"""One instance of a SageMaker endpoint: an unpacked model and a real serving process on it.
+
+The process is asked over connections that are kept; one that the process has closed meanwhile is
+no error, so a request is sent once more over a new one before the process counts as gone.
+"""
+
+import http.client
+import io
+import os
+import shutil
+import socket
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.local.errors import ChildFailedError, LocalCloudError
+from ops.local.processes import Child, Command, Processes
+
+_POLL = 0.03  # seconds between two /ping
+_PING_TIMEOUT = 2.0  # seconds; SageMaker's
+_STOP_GRACE = 5.0  # seconds; SageMaker gives 30
+_TAIL = 2000  # bytes of output that a failure quotes
+
+
+class ContainerGoneError(LocalCloudError):
+    """The process did not answer, because it ended or is about to."""
+
+
+class ContainerTimeoutError(LocalCloudError):
+    """The process did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """What an instance runs.
+
+    Attributes:
+        label: what its files are named after.
+        command: stands for the container image.
+        archive: the model, a gzipped tar file.
+        environment: the container's variables, all that the process gets but its own settings.
+        workspace: the directory that its files go below.
+        startup_timeout: seconds until ``/ping`` must answer 200.
+        request_timeout: seconds until ``/invocations`` must answer.
+    """
+
+    label: str
+    command: Sequence[str]
+    archive: bytes
+    environment: Mapping[str, str]
+    workspace: Path
+    startup_timeout: float
+    request_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRequest:
+    """A request for ``/invocations``."""
+
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerAnswer:
+    """What the container answered; header names are lower-case."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class ServingProcess:
+    """One serving process.
+
+    Args:
+        spec: what it runs.
+        processes: starts it.
+
+    Raises:
+        ChildFailedError: the model can't be unpacked, or the command can't be started.
+    """
+
+    def __init__(self, spec: ContainerSpec, processes: Processes) -> None:
+        self._spec = spec
+        self._processes = processes
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{spec.label}-", dir=spec.workspace))
+        self._log = self._directory / "output.log"
+        self._port = _free_port()
+        self._connections: list[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
+        self._child = self._start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._child.pid
+
+    def wait_until_ready(self) -> None:
+        """Wait for a 200 from ``/ping``.
+
+        Raises:
+            ChildFailedError: it ended, or was not ready in time.
+        """
+        deadline = time.monotonic() + self._spec.startup_timeout
+        while not self._pings():
+            if self._child.exit_status is not None:
+                raise ChildFailedError(
+                    f"The container ended with status {self._child.exit_status} before it "
+                    f"answered /ping. Its last output: {self.tail()}"
+                )
+            if time.monotonic() > deadline:
+                raise ChildFailedError(
+                    "The primary container did not pass the ping health check within "
+                    f"{self._spec.startup_timeout:g} s. Its last output: {self.tail()}"
+                )
+            time.sleep(_POLL)
+
+    def wait_for_end(self) -> int:
+        """Wait until the process ends; returns its exit status."""
+        return self._child.wait()
+
+    def tail(self) -> str:
+        """The end of what it wrote."""
+        with self._log.open("rb") as log:
+            log.seek(max(0, self._log.stat().st_size - _TAIL))
+            return log.read().decode(errors="replace").strip()
+
+    def output(self) -> str:
+        """All that it wrote."""
+        return self._log.read_text(errors="replace")
+
+    def invoke(self, request: ContainerRequest) -> ContainerAnswer:
+        """Ask ``/invocations``.
+
+        Raises:
+            ContainerGoneError: there was no answer over a new connection either.
+            ContainerTimeoutError: there was no answer in time.
+        """
+        connection = self._kept_connection()
+        if connection is not None:
+            try:
+                return self._ask(connection, request)
+            except (ConnectionError, http.client.HTTPException):
+                connection.close()
+        connection = self._new_connection()
+        try:
+            return self._ask(connection, request)
+        except (ConnectionError, http.client.HTTPException) as error:
+            connection.close()
+            raise ContainerGoneError(f"{self._spec.label}: {error!r}") from error
+
+    def stop(self) -> None:
+        """Ask the process to end, wait for it, and remove its files."""
+        self._child.stop(_STOP_GRACE)
+        self._clean_up()
+
+    def kill(self) -> None:
+        """End the process at once and remove its files."""
+        self._child.kill()
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        with self._lock:
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close()
+        self._processes.forget(self._child)
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _start(self) -> Child:
+        model = self._directory / "model"
+        try:
+            with tarfile.open(fileobj=io.BytesIO(self._spec.archive), mode="r:gz") as archive:
+                archive.extractall(model, filter="data")
+            with self._log.open("wb") as log:
+                return self._processes.start(self._command(model), log)
+        except (tarfile.TarError, OSError) as error:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            raise ChildFailedError(f"The model can't be unpacked or started: {error}") from error
+
+    def _command(self, model: Path) -> Command:
+        environment = {
+            "PATH": os.defpath,
+            "LANG": "en_US.UTF-8",
+            "PYTHONSAFEPATH": "1",
+            "PYTHONUNBUFFERED": "1",
+            **self._spec.environment,
+            "SAGEMAKER_BIND_TO_PORT": str(self._port),
+            "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+            "RSSI_MODEL_DIR": str(model),
+            "RSSI_BIND_HOST": "127.0.0.1",
+        }
+        return Command(self._spec.command, self._directory, environment)
+
+    def _pings(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PING_TIMEOUT)
+        try:
+            connection.request("GET", "/ping")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _ask(
+        self, connection: http.client.HTTPConnection, request: ContainerRequest
+    ) -> ContainerAnswer:
+        try:
+            connection.request("POST", "/invocations", request.body, dict(request.headers))
+            answer = connection.getresponse()
+            body = answer.read()
+        except TimeoutError as error:
+            connection.close()
+            raise ContainerTimeoutError(f"no answer in {self._spec.request_timeout:g} s") from error
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        self._keep(connection)
+        return ContainerAnswer(answer.status, body, headers)
+
+    def _kept_connection(self) -> http.client.HTTPConnection | None:
+        with self._lock:
+            return self._connections.pop() if self._connections else None
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(
+            "127.0.0.1", self._port, timeout=self._spec.request_timeout
+        )
+
+    def _keep(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._connections.append(connection)
+
+
+def _free_port() -> int:
+    """A port that was free a moment ago: the process itself has to bind it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,98 @@
+"""Output of functions and containers, on its way to CloudWatch Logs and the operator's files.
+
+Off the hot path: lines are queued, and one thread writes them in batches. What it can't write is
+dropped with a warning: logging must not stop what it logs.
+"""
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ops.local.clients import Clients
+
+_log = logging.getLogger(__name__)
+_PAUSE = 0.2  # seconds between batches
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of output and where it belongs; ``time`` is epoch milliseconds."""
+
+    group: str
+    stream: str
+    text: str
+    time: int
+
+
+class LogShipper:
+    """Takes lines from any thread.
+
+    Args:
+        clients: clients of the cloud itself.
+        directory: where each group is also appended to a file of its name, if anywhere.
+    """
+
+    def __init__(self, clients: Clients, directory: Path | None) -> None:
+        self._clients = clients
+        self._directory = directory
+        self._lines: SimpleQueue[LogLine] = SimpleQueue()
+        self._known: set[tuple[str, str]] = set()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
+        self._thread.start()
+
+    def write(self, group: str, stream: str, text: str) -> None:
+        """Queue one line; never waits."""
+        if text:
+            self._lines.put(LogLine(group, stream, text, time.time_ns() // 1_000_000))
+
+    def close(self) -> None:
+        """Write what is queued and stop; call it while the front door still answers."""
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(_PAUSE):
+            self._ship()
+        self._ship()
+
+    def _ship(self) -> None:
+        batches: dict[tuple[str, str], list[LogLine]] = defaultdict(list)
+        with suppress(Empty):
+            while True:
+                line = self._lines.get_nowait()
+                batches[line.group, line.stream].append(line)
+        for (group, stream), lines in batches.items():
+            self._append(group, lines)
+            try:
+                self._put(group, stream, lines)
+            except (ClientError, BotoCoreError) as error:
+                _log.warning("%d line(s) for log group %s are lost: %s", len(lines), group, error)
+
+    def _append(self, group: str, lines: list[LogLine]) -> None:
+        if self._directory is None:
+            return
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"{group.strip('/').replace('/', '-')}.log"
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line.text}\n" for line in lines)
+
+    def _put(self, group: str, stream: str, lines: list[LogLine]) -> None:
+        client = self._clients.get("logs")
+        if (group, stream) not in self._known:
+            with suppress(client.exceptions.ResourceAlreadyExistsException):
+                client.create_log_group(logGroupName=group)
+            client.create_log_stream(logGroupName=group, logStreamName=stream)
+            self._known.add((group, stream))
+        client.put_log_events(
+            logGroupName=group,
+            logStreamName=stream,
+            logEvents=[{"timestamp": line.time, "message": line.text} for line in lines],
+        )

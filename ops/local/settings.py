@@ -1,0 +1,65 @@
+"""What can be set about an embedded cloud, with defaults that suit one developer's machine."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DEFAULT_SERVING_COMMAND = (sys.executable, "-m", "trainer.serving", "serve")
+
+
+@dataclass(frozen=True, slots=True)
+class CloudSettings:
+    """Settings of one embedded cloud.
+
+    Attributes:
+        port: TCP port on loopback; 0 takes a free one.
+        region: the region that every client is told.
+        account_id: the account; moto's default, so that its ARNs and ours agree.
+        clock_scale: factor on AWS's own waits before it retries (Lambda's 1 and 2 minutes,
+            EventBridge's back-off, SageMaker's bake): 1/120 makes them 0.5 and 1 s.
+        schedule_scale: factor on the period of ``rate(...)`` rules; 1 keeps them real.
+        duplicate_share: share of SageMaker events that arrive twice, 0 to 1.
+        seed: seed of the generator that picks those duplicates.
+        serving_commands: container image to the command that stands for it.
+        default_serving_command: the command for every other image.
+        startup_timeout: seconds until a serving process must answer ``/ping`` with 200.
+        request_timeout: seconds until ``/invocations`` must answer; SageMaker's limit is 60.
+        concurrency: processes per Lambda function at most.
+        init_timeout: seconds until a Lambda process must have imported its handler.
+        warm_start: start one process of each function when it is created.
+        logs_directory: where the output of functions and containers is also written, if anywhere.
+        threads: requests served at once, SQS long polls included.
+    """
+
+    port: int = 0
+    region: str = "us-east-1"
+    account_id: str = "123456789012"
+    clock_scale: float = 1 / 120
+    schedule_scale: float = 1.0
+    duplicate_share: float = 0.2
+    seed: int = 0
+    serving_commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    default_serving_command: Sequence[str] = DEFAULT_SERVING_COMMAND
+    startup_timeout: float = 15.0
+    request_timeout: float = 60.0
+    concurrency: int = 2
+    init_timeout: float = 30.0
+    warm_start: bool = True
+    logs_directory: Path | None = None
+    threads: int = 64
+
+    def arn(self, service: str, resource: str) -> str:
+        """The ARN of a resource in this cloud's region and account."""
+        return f"arn:aws:{service}:{self.region}:{self.account_id}:{resource}"
+
+    def client_environment(self, address: str) -> dict[str, str]:
+        """Environment variables that make any AWS client use the cloud at ``address``."""
+        return {
+            "AWS_ENDPOINT_URL": address,
+            "AWS_ACCESS_KEY_ID": "embedded",
+            "AWS_SECRET_ACCESS_KEY": "embedded",
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }

@@ -1,0 +1,16 @@
+"""moto as a WSGI application: the services that only keep state.
+
+Importing moto takes about a second, so it happens here, when a cloud starts.
+"""
+
+from wsgiref.types import WSGIApplication
+
+
+def state_services() -> WSGIApplication:
+    """moto's application for every service, with all state of an earlier cloud cleared."""
+    from moto.moto_api._internal import moto_api_backend  # noqa: PLC0415 - see above
+    from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
+
+    moto_api_backend.reset()
+    application: WSGIApplication = DomainDispatcherApplication(create_backend_app)
+    return application

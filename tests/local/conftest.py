@@ -1,0 +1,53 @@
+"""One embedded cloud for all tests of its pieces, with the waits of AWS cut short."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from ops.local.cloud import EmbeddedCloud
+from ops.local.settings import CloudSettings
+from tests.local.local_helpers import IMAGE
+
+SERVER = Path(__file__).with_name("stand_in_server.py")
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[EmbeddedCloud]:
+    settings = CloudSettings(
+        clock_scale=1 / 600,
+        serving_commands={IMAGE: [sys.executable, str(SERVER)]},
+        startup_timeout=10,
+        warm_start=False,
+        duplicate_share=0.0,
+    )
+    with EmbeddedCloud(settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(cloud: EmbeddedCloud) -> Iterator[Callable[[str], Any]]:
+    """A boto3 client of any service of the cloud."""
+    session = boto3.Session(
+        aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+    )
+    clients: dict[str, Any] = {}
+
+    def get(service: str) -> Any:
+        if service not in clients:
+            clients[service] = session.client(service, endpoint_url=cloud.address)
+        return clients[service]
+
+    yield get
+    for each in clients.values():
+        each.close()
+
+
+@pytest.fixture
+def name() -> str:
+    """A name that no other test uses."""
+    return f"t-{uuid4().hex[:10]}"

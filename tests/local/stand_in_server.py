@@ -1,0 +1,53 @@
+"""A serving container's stand-in: standard library only, told how to behave by its model's files.
+
+`release` is what it answers with; `mode` may be `exit` (ends at once) or `deaf` (never healthy).
+A request's body may be `fail`, `refuse`, `slow` or `die`.
+"""
+
+import os
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+MODEL = Path(os.environ["RSSI_MODEL_DIR"])
+MODE = (MODEL / "mode").read_text() if (MODEL / "mode").exists() else "serve"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def do_GET(self) -> None:
+        self.reply(503 if MODE == "deaf" else 200, b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body == b"die":
+            os._exit(9)
+        if body == b"slow":
+            time.sleep(0.5)
+        statuses = {b"fail": 500, b"refuse": 400}
+        self.reply(statuses.get(body, 200), (MODEL / "release").read_bytes() + b":" + body)
+
+    def reply(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header(
+            "X-Amzn-SageMaker-Custom-Attributes",
+            f"greeting={os.environ.get('GREETING', '')}",
+        )
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+if __name__ == "__main__":
+    if MODE == "exit":
+        sys.exit("the weights are missing")
+    ThreadingHTTPServer(
+        (os.environ["RSSI_BIND_HOST"], int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler
+    ).serve_forever()
