@@ -39,6 +39,7 @@ from events.outbound import (
     ModelCreated,
     RollbackRequested,
     RolledBack,
+    RolloutStarted,
     SmokeTestFailed,
     Source,
 )
@@ -105,23 +106,25 @@ class ReleaseFunctions(Construct):
         )
 
     def _roll_endpoint(self) -> None:
-        self._function(
+        function = self._function(
             name="roll_endpoint",
             description="Moves a site's endpoint to the model whose turn it is",
             environment={
                 "RSSI_INSTANCE_TYPE": self._settings.instance_type,
                 "RSSI_INSTANCE_COUNT": str(self._settings.instance_count),
-                "RSSI_DEPLOYMENT_WAIT_S": str(self._settings.termination_wait_s),
+                "RSSI_TERMINATION_WAIT_S": str(self._settings.termination_wait_s),
             },
             permissions=grants.roll_endpoints(Stack.of(self), self._settings.endpoint_prefix),
-        ).start_on(
+        )
+        function.start_on(
             "ModelCreatedOrSlotFree",
             of_kind(ModelCreated, DeploymentSucceeded, DeploymentFailed, RolledBack),
             self._wire.bus,
         )
+        function.start_on("EndpointFree", endpoint_changed(self._settings.endpoint_prefix))
 
     def _smoke_test(self) -> None:
-        self._function(
+        function = self._function(
             name="smoke_test",
             description="Asks an endpoint that changed whether it answers rightly",
             environment={"RSSI_SMOKE_LATENCY_MS": str(self._settings.smoke_latency_ms)},
@@ -129,7 +132,10 @@ class ReleaseFunctions(Construct):
                 *grants.read_releases(self._storage.artifacts),
                 *self._use_endpoints("DescribeEndpoint", "InvokeEndpoint"),
             ),
-        ).start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
+        )
+        function.start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
+        # A rollout that had nothing to change causes no event of SageMaker's.
+        function.start_on("RolloutStarted", of_kind(RolloutStarted), self._wire.bus)
 
     def _roll_back(self) -> None:
         self._function(
@@ -240,7 +246,10 @@ class ReleaseFunction(Construct):
             layers=[dependencies],
             memory_size=_MEMORY_MB,
             timeout=Duration.seconds(_TIMEOUT_S),
-            environment=dict(step.environment),
+            environment={
+                **step.environment,
+                "RSSI_DEAD_LETTER_QUEUE_URL": self._dead_letters.queue_url,
+            },
             role=self._role(step, log),
             log_group=log,
             retry_attempts=_RETRIES,

@@ -1,5 +1,6 @@
 """What the template promises: who hears what, who may do what, and what is never lost or public."""
 
+import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from events.stack import Stack
+from functions.entry import Handler
+from functions.settings import Settings as FunctionSettings
 
 PLAIN_TYPES = {
     "AWS::DynamoDB::Table",
@@ -182,35 +185,61 @@ def test_the_agent_has_five_tries_of_five_minutes_within_two_weeks(dev: Template
 @pytest.mark.parametrize(
     ("step", "kinds"),
     [
+        ("create_model", []),
         (
             "roll_endpoint",
             ["ModelCreated", "DeploymentSucceeded", "DeploymentFailed", "RolledBack"],
         ),
+        ("smoke_test", ["RolloutStarted"]),
         ("roll_back", ["SmokeTestFailed", "RollbackRequested"]),
     ],
 )
-def test_our_own_events_start_a_step(dev: Template, step: str, kinds: list[str]) -> None:
-    rule = dev.rule_to({"Fn::GetAtt": [dev.function(step), "Arn"]})
-    assert rule["EventBusName"] == {"Ref": dev.one_of("AWS::Events::EventBus")}
-    assert rule["EventPattern"] == {"detail-type": kinds}
+def test_our_own_events_start_a_step_whoever_says_them(
+    dev: Template, step: str, kinds: list[str]
+) -> None:
+    bus = {"Ref": dev.one_of("AWS::Events::EventBus")}
+    patterns = [
+        rule["EventPattern"]
+        for rule in dev.rules_to({"Fn::GetAtt": [dev.function(step), "Arn"]})
+        if rule.get("EventBusName") == bus
+    ]
+    assert patterns == ([{"detail-type": kinds}] if kinds else [])
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_is_sent_exactly_the_events_that_it_handles(dev: Template, step: str) -> None:
+    sent = {
+        kind
+        for rule in dev.rules_to({"Fn::GetAtt": [dev.function(step), "Arn"]})
+        for kind in rule["EventPattern"]["detail-type"]
+    }
+    assert sent == set(handler_of(step).kinds)
 
 
 def test_only_a_release_s_manifest_starts_create_model(dev: Template) -> None:
-    rule = dev.rule_to({"Fn::GetAtt": [dev.function("create_model"), "Arn"]})
+    (rule,) = dev.rules_to({"Fn::GetAtt": [dev.function("create_model"), "Arn"]})
     assert "EventBusName" not in rule
-    assert rule["EventPattern"]["detail"] == {
-        "bucket": {"name": [{"Ref": dev.one_of("AWS::S3::Bucket", "Artifacts")}]},
-        "object": {"key": [{"wildcard": "sites/*/releases/*/release.json"}]},
+    assert rule["EventPattern"] == {
+        "source": ["aws.s3"],
+        "detail-type": ["Object Created"],
+        "detail": {
+            "bucket": {"name": [{"Ref": dev.one_of("AWS::S3::Bucket", "Artifacts")}]},
+            "object": {"key": [{"wildcard": "sites/*/releases/*/release.json"}]},
+        },
     }
 
 
-def test_a_change_of_the_stage_s_endpoints_starts_the_smoke_test(
-    dev: Template, prod: Template
+@pytest.mark.parametrize("step", ["roll_endpoint", "smoke_test"])
+def test_a_change_of_the_stage_s_endpoints_starts_who_waits_for_it(
+    dev: Template, prod: Template, step: str
 ) -> None:
     for template, prefix in ((dev, "rssi-"), (prod, "rssi-prod-")):
-        rule = template.rule_to({"Fn::GetAtt": [template.function("smoke_test"), "Arn"]})
-        assert "EventBusName" not in rule
-        assert rule["EventPattern"] == {
+        (pattern,) = (
+            rule["EventPattern"]
+            for rule in template.rules_to({"Fn::GetAtt": [template.function(step), "Arn"]})
+            if "EventBusName" not in rule
+        )
+        assert pattern == {
             "source": ["aws.sagemaker"],
             "detail-type": ["SageMaker Endpoint State Change"],
             "detail": {"EndpointName": [{"prefix": prefix}]},
@@ -237,9 +266,12 @@ def test_what_a_step_can_not_handle_ends_in_its_own_dead_letter_queue(
     assert invocation["MaximumRetryAttempts"] == 2
     assert invocation["MaximumEventAgeInSeconds"] == 6 * 3600
     dead_letters = invocation["DestinationConfig"]["OnFailure"]["Destination"]
-    (target,) = dev.rule_to({"Fn::GetAtt": [function, "Arn"]})["Targets"]
-    assert target["DeadLetterConfig"] == {"Arn": dead_letters}
-    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 6 * 3600
+    for rule in dev.rules_to({"Fn::GetAtt": [function, "Arn"]}):
+        (target,) = rule["Targets"]
+        assert target["DeadLetterConfig"] == {"Arn": dead_letters}
+        assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 6 * 3600
+    environment = dev.properties(function)["Environment"]["Variables"]
+    assert environment["RSSI_DEAD_LETTER_QUEUE_URL"] == {"Ref": dead_letters["Fn::GetAtt"][0]}
     assert dead_letters_are_writable(dev, dead_letters, step)
 
 
@@ -301,7 +333,7 @@ def test_each_function_runs_on_arm_and_finds_its_dependencies_in_the_layer(dev: 
         ("create_model", {"RSSI_SERVING_IMAGE", "RSSI_EXECUTION_ROLE_ARN"}),
         (
             "roll_endpoint",
-            {"RSSI_INSTANCE_TYPE", "RSSI_INSTANCE_COUNT", "RSSI_DEPLOYMENT_WAIT_S"},
+            {"RSSI_INSTANCE_TYPE", "RSSI_INSTANCE_COUNT", "RSSI_TERMINATION_WAIT_S"},
         ),
         ("smoke_test", {"RSSI_SMOKE_LATENCY_MS"}),
         ("roll_back", {"RSSI_SERVING_IMAGE", "RSSI_EXECUTION_ROLE_ARN"}),
@@ -318,11 +350,21 @@ def test_a_step_is_told_where_things_are_and_what_it_alone_needs(
         "RSSI_BUS",
         "RSSI_LEDGER_TABLE",
         "RSSI_ENDPOINT_PREFIX",
+        "RSSI_DEAD_LETTER_QUEUE_URL",
         "POWERTOOLS_SERVICE_NAME",
         "POWERTOOLS_METRICS_NAMESPACE",
         "POWERTOOLS_LOG_LEVEL",
     }
     assert own < set(environment)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_functions_read_every_variable_that_is_theirs(dev: Template, step: str) -> None:
+    environment = dev.properties(dev.function(step))["Environment"]["Variables"]
+    read = {field.alias: field for field in FunctionSettings.model_fields.values()}
+    given = {name for name in environment if name.startswith("RSSI_")} - {"RSSI_STAGE"}
+    assert given <= set(read)
+    assert {str(name) for name, field in read.items() if field.is_required()} <= given
 
 
 def test_settings_reach_the_functions(prod: Template) -> None:
@@ -491,6 +533,12 @@ def test_the_bus_of_the_default_stage_has_the_name_that_listeners_expect(
     assert prod.properties(prod.one_of("AWS::Events::EventBus"))["Name"] == "rssi-mlops-prod"
 
 
+def handler_of(step: str) -> Handler:
+    handler = importlib.import_module(f"functions.{step}").handler
+    assert isinstance(handler, Handler)
+    return handler
+
+
 def surveys_queue(template: Template) -> str:
     (name,) = (
         name
@@ -522,12 +570,13 @@ def queue_policy(template: Template, queue: object) -> Iterator[dict[str, Any]]:
 
 
 def dead_letters_are_writable(template: Template, queue: object, step: str) -> bool:
-    by_rule = any(one["Effect"] == "Allow" for one in queue_policy(template, queue))
+    rules = template.rules_to({"Fn::GetAtt": [template.function(step), "Arn"]})
+    by_rule = [one for one in queue_policy(template, queue) if one["Effect"] == "Allow"]
     by_function = any(
         one["Resource"] == queue and "sqs:SendMessage" in as_list(one["Action"])
         for one in template.role_of(step).values()
     )
-    return by_rule and by_function
+    return len(by_rule) == len(rules) and by_function
 
 
 def granted(template: Template) -> Iterator[dict[str, Any]]:
