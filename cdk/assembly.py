@@ -36,7 +36,7 @@ def synthesize(settings: Settings, context: Mapping[str, object]) -> None:
         performance_reporting=False,
         tree_metadata=False,
         stack_traces=False,
-        # Takes longer than all the rest; the tests check with cdk-nag, a deployment with AWS.
+        # Doubles the time (6 s for 3 s); the tests check with cdk-nag, a deployment with AWS.
         builtin_cloud_formation_validation=False,
     )
     RssiMlops(app, settings=settings)
