@@ -1,0 +1,5 @@
+"""The model itself, shared by training and serving so that the two cannot disagree.
+
+``readings`` and ``features`` turn dBm into numbers, ``network`` and ``decoding`` into answers,
+``bundle`` packs it all; only ``mxnet_loader`` and ``network_mxnet`` know MXNet.
+"""

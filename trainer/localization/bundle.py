@@ -1,0 +1,405 @@
+"""The packaged model: one ``model.tar.gz`` whose digest pins every byte of every file in it.
+
+=====================  =======================================================================
+``bundle.json``        release, site, beacons in order, features, cells, and the SHA-256 of every
+                       other file; the SHA-256 of its own bytes is the bundle's digest
+``weights.npz``        the network's weights, for numpy
+``model-symbol.json``  the same model as an MXNet graph from raw dBm to probabilities,
+``model-0000.params``  with the same weights; plain MXNet opens it
+``smoke.json``         fingerprints with the answers that this model gave when it was packed
+=====================  =======================================================================
+
+The archive is deterministic: sorted names, no times, no owners. What may go wrong: a bundle comes
+from a bucket, so nothing in it is trusted before its hash was checked, nothing is unpacked to
+disk, and sizes are bounded before they are read.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.localization.decoding import Answer, Positions, Predictions, decode
+from trainer.localization.errors import BadBundle
+from trainer.localization.features import FeatureParameters, featurize
+from trainer.localization.network import Dense, Network, probabilities
+from trainer.localization.readings import FloatMatrix
+
+MANIFEST = "bundle.json"
+WEIGHTS = "weights.npz"
+SYMBOL = "model-symbol.json"
+PARAMS = "model-0000.params"
+SMOKE = "smoke.json"
+PINNED = (PARAMS, SYMBOL, SMOKE, WEIGHTS)
+
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+SCHEMA_VERSION = 1
+
+_PART_ROWS = 1024
+# A release's id goes into an HTTP header.
+_RELEASE = re.compile(r"[!-~]{1,128}")
+
+# Parsed JSON that has not been checked; it does not leave this file.
+_Manifest = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """Everything about a model that is not weights."""
+
+    release: str
+    site: str
+    beacons: tuple[str, ...]
+    cells: tuple[str, ...]
+    positions: tuple[tuple[float, float], ...] | None
+    """Metres, one for each cell; None where cells are plain labels."""
+    features: FeatureParameters
+
+    @property
+    def position_array(self) -> Positions | None:
+        """(cells, 2) in metres."""
+        return None if self.positions is None else np.array(self.positions, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeRow:
+    """A fingerprint (dBm of the beacons that were heard) and its recorded answer."""
+
+    rssi: Mapping[str, float]
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class MxnetExport:
+    """The two files that plain MXNet opens."""
+
+    symbol: bytes
+    params: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInfo:
+    """A bundle on disk."""
+
+    path: Path
+    digest: str
+    size: int
+
+
+class LoadedModel:
+    """A model that answers; safe to share between threads, as nothing in it changes."""
+
+    def __init__(
+        self,
+        description: ModelDescription,
+        network: Network,
+        smoke: Sequence[SmokeRow],
+        digest: str,
+    ) -> None:
+        """Put the parts of a verified bundle together."""
+        self.description = description
+        self.network = network
+        self.smoke = tuple(smoke)
+        self.digest = digest
+        self.positions = description.position_array
+
+    @property
+    def release(self) -> str:
+        """The id of the release that this model is."""
+        return self.description.release
+
+    @property
+    def beacons(self) -> tuple[str, ...]:
+        """The columns of :meth:`predict`, in order."""
+        return self.description.beacons
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The labels that the model can answer."""
+        return self.description.cells
+
+    def predict(self, rssi: FloatMatrix) -> Predictions:
+        """Answer fingerprints.
+
+        Args:
+            rssi: (rows, beacons) in dBm, float32, NaN where a beacon was not heard.
+
+        Returns:
+            One prediction for each row, in order; the same bits whatever rows stand beside it.
+        """
+        features = featurize(rssi, self.description.features)
+        return decode(probabilities(self.network, features), self.positions)
+
+    def answers(self, rssi: FloatMatrix) -> list[Answer]:
+        """What :meth:`predict` says, to the millimetre and the millionth.
+
+        Rounding hides the last bits, in which one kind of processor differs from another.
+        """
+        # In parts, so that the features of a large request need not fit into memory at once.
+        parts = (rssi[start : start + _PART_ROWS] for start in range(0, len(rssi), _PART_ROWS))
+        return [answer for part in parts for answer in self._answers(self.predict(part))]
+
+    def _answers(self, predictions: Predictions) -> list[Answer]:
+        labels = [self.cells[cell] for cell in predictions.cells]
+        confidences = predictions.confidences.astype(np.float64).round(6).tolist()
+        if predictions.points is None:
+            return [
+                Answer(label, None, None, confidence)
+                for label, confidence in zip(labels, confidences, strict=True)
+            ]
+        x, y = predictions.points.round(3).T.tolist()
+        return [Answer(*row) for row in zip(labels, x, y, confidences, strict=True)]
+
+    def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
+        """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are left out.
+
+        Returns:
+            (rows, beacons) float32, NaN where a beacon is not in the fingerprint.
+        """
+        rows = [[row.get(beacon, np.nan) for beacon in self.beacons] for row in fingerprints]
+        return np.array(rows, dtype=np.float32).reshape(-1, len(self.beacons))
+
+
+def write_bundle(
+    path: Path,
+    description: ModelDescription,
+    network: Network,
+    export: MxnetExport,
+    smoke: Sequence[SmokeRow],
+) -> BundleInfo:
+    """Pack a model as ``model.tar.gz``; the same model gives the same bytes.
+
+    Args:
+        path: the archive to write; replaced if it exists.
+        description: everything that is not weights.
+        network: the weights.
+        export: the same model for MXNet.
+        smoke: rows with the answers that this very model gives.
+
+    Returns:
+        The archive and the digest that pins it.
+    """
+    files = {
+        PARAMS: export.params,
+        SYMBOL: export.symbol,
+        SMOKE: _json_bytes([asdict(row) for row in smoke]),
+        WEIGHTS: _pack_weights(network),
+    }
+    files[MANIFEST] = _manifest(description, files)
+    archive = _pack(files)
+    path.write_bytes(archive)
+    return BundleInfo(path=path, digest=_sha256(files[MANIFEST]), size=len(archive))
+
+
+def load_bundle(path: Path) -> LoadedModel:
+    """Open a ``model.tar.gz``, or the folder that one was unpacked to, and verify all of it.
+
+    Raises:
+        BadBundle: something is missing, damaged, too large or does not fit together.
+    """
+    files = _read_folder(path) if path.is_dir() else _read_archive(path)
+    try:
+        document = json.loads(files[MANIFEST])
+        _verify_hashes(document, files)
+        return _assemble(document, files)
+    except (KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise BadBundle(
+            f"{path} is not a bundle that this version can read ({error!r}). It was damaged or "
+            "written by another version: deploy another release, or train this one again."
+        ) from error
+
+
+def _assemble(document: _Manifest, files: Mapping[str, bytes]) -> LoadedModel:
+    if document["schema_version"] != SCHEMA_VERSION:
+        raise BadBundle(
+            f"The bundle has schema version {document['schema_version']}, and this server reads "
+            f"{SCHEMA_VERSION}: serve it with the image that its release names."
+        )
+    description = _description(document)
+    if not _RELEASE.fullmatch(description.release):
+        raise BadBundle(f"{description.release!r} can't be the id of a release.")
+    network = _unpack_weights(files[WEIGHTS])
+    _check_fit(description, network)
+    return LoadedModel(description, network, _smoke_rows(files[SMOKE]), _sha256(files[MANIFEST]))
+
+
+def _check_fit(description: ModelDescription, network: Network) -> None:
+    inputs = description.features.per_beacon * len(description.beacons)
+    cells = len(description.cells)
+    chained = all(
+        before.weight.shape[0] == after.weight.shape[1]
+        for before, after in pairwise(network.layers)
+    )
+    if network.inputs != inputs or network.outputs != cells or not chained:
+        raise BadBundle(
+            f"The weights map {network.inputs} features to {network.outputs} cells, but the bundle "
+            f"describes {inputs} features and {cells} cells: its parts are of different models."
+        )
+    if description.positions is not None and len(description.positions) != cells:
+        raise BadBundle("The bundle has another number of positions than of cells.")
+
+
+def _description(document: _Manifest) -> ModelDescription:
+    positions = document["positions"]
+    features = document["features"]
+    return ModelDescription(
+        release=document["release"],
+        site=document["site"],
+        beacons=tuple(document["beacons"]),
+        cells=tuple(document["cells"]),
+        positions=None if positions is None else tuple((float(x), float(y)) for x, y in positions),
+        features=FeatureParameters(
+            floor_dbm=features["floor_dbm"],
+            span_db=features["span_db"],
+            bump_centres_dbm=tuple(features["bump_centres_dbm"]),
+            bump_sigma_db=features["bump_sigma_db"],
+        ),
+    )
+
+
+def _manifest(description: ModelDescription, files: Mapping[str, bytes]) -> bytes:
+    hashes = {name: _sha256(files[name]) for name in PINNED}
+    return _json_bytes({"schema_version": SCHEMA_VERSION, **asdict(description), "sha256": hashes})
+
+
+def _verify_hashes(document: _Manifest, files: Mapping[str, bytes]) -> None:
+    hashes = document["sha256"]
+    if set(hashes) != set(PINNED):
+        raise BadBundle(f"{MANIFEST} pins {sorted(hashes)}, and a bundle is {list(PINNED)}.")
+    for name in PINNED:
+        if _sha256(files[name]) != hashes[name]:
+            raise BadBundle(
+                f"{name} is not the file that {MANIFEST} pins: its SHA-256 differs. It was changed "
+                "after it was packed and must not be served; deploy another release."
+            )
+
+
+def _smoke_rows(content: bytes) -> list[SmokeRow]:
+    return [
+        SmokeRow(
+            rssi={beacon: float(dbm) for beacon, dbm in row["rssi"].items()},
+            answer=Answer(
+                location=row["answer"]["location"],
+                x=row["answer"]["x"],
+                y=row["answer"]["y"],
+                confidence=row["answer"]["confidence"],
+            ),
+        )
+        for row in json.loads(content)
+    ]
+
+
+def _pack_weights(network: Network) -> bytes:
+    arrays = {
+        f"{part}{place}": np.ascontiguousarray(getattr(layer, part))
+        for place, layer in enumerate(network.layers)
+        for part in ("weight", "bias")
+    }
+    buffer = io.BytesIO()
+    # numpy stamps the entries with 1980-01-01, so equal weights are equal bytes.
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _unpack_weights(content: bytes) -> Network:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        layers = tuple(
+            Dense(
+                weight=arrays[f"weight{place}"].astype(np.float32, copy=False),
+                bias=arrays[f"bias{place}"].astype(np.float32, copy=False),
+            )
+            for place in range(len(arrays.files) // 2)
+        )
+    if not all(np.isfinite(part).all() for layer in layers for part in (layer.weight, layer.bias)):
+        raise BadBundle("The weights hold numbers that are not finite: the training diverged.")
+    return Network(layers)
+
+
+def _pack(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=buffer, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name in sorted(files):
+            member = tarfile.TarInfo(name)
+            member.size = len(files[name])
+            member.mode = 0o644
+            archive.addfile(member, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def _read_folder(folder: Path) -> dict[str, bytes]:
+    files = {}
+    for name in (MANIFEST, *PINNED):
+        try:
+            with (folder / name).open("rb") as file:
+                files[name] = file.read(MAX_UNPACKED_BYTES + 1)
+        except OSError as error:
+            raise BadBundle(
+                f"{folder} holds no readable {name} ({error.strerror}): unpack the whole "
+                "model.tar.gz there."
+            ) from error
+        _check_size(len(files[name]), folder)
+    return files
+
+
+def _read_archive(path: Path) -> dict[str, bytes]:
+    try:
+        with gzip.open(path) as zipped:
+            content = zipped.read(MAX_UNPACKED_BYTES + 1)
+        _check_size(len(content), path)
+        with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
+            return _read_members(archive, path)
+    except OSError as error:
+        raise BadBundle(f"{path} can't be read as a model.tar.gz: {error}.") from error
+    except (EOFError, zlib.error, tarfile.TarError) as error:
+        raise BadBundle(
+            f"{path} is cut short or is no model.tar.gz ({error}): fetch it again."
+        ) from error
+
+
+def _read_members(archive: tarfile.TarFile, path: Path) -> dict[str, bytes]:
+    """Read the members that a bundle has into memory, so that no name can reach the disk."""
+    files: dict[str, bytes] = {}
+    for member in archive:
+        if member.type != tarfile.REGTYPE or member.name not in {MANIFEST, *PINNED}:
+            raise BadBundle(
+                f"{path} holds {member.name!r}, which is no file of a bundle: nothing was unpacked."
+            )
+        if member.name in files:
+            raise BadBundle(f"{path} holds {member.name} twice: it is not as it was packed.")
+        content = archive.extractfile(member)
+        files[member.name] = content.read() if content else b""
+    missing = sorted({MANIFEST, *PINNED} - set(files))
+    if missing:
+        raise BadBundle(f"{path} lacks {', '.join(missing)}: it is cut short or no bundle.")
+    return files
+
+
+def _check_size(size: int, path: Path) -> None:
+    if size > MAX_UNPACKED_BYTES:
+        raise BadBundle(
+            f"{path} is larger than {MAX_UNPACKED_BYTES // 2**20} MiB when unpacked; no bundle of "
+            "ours is."
+        )
+
+
+def _json_bytes(document: object) -> bytes:
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return text.encode() + b"\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,121 @@
+"""From a posterior over cells to answers: a cell, a point and how sure the model is of the cell.
+
+Each figure of merit has its own best answer: the likeliest cell for "exactly right", the cell of
+least expected distance for "within one cell", the geometric median for the error in metres.
+What may go wrong: cells without positions; then only the first of the three exists.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.network import in_blocks
+from trainer.localization.readings import FloatMatrix
+
+Positions = npt.NDArray[np.float64]
+CellIndices = npt.NDArray[np.intp]
+
+MEDIAN_STEPS = 10
+"""Weiszfeld steps. On broad posteriors over a 15 by 7 grid of 3 m cells the expected distance is
+then at most 0.11 m above its least, which thousands of steps find, and far less on average."""
+
+_SOFTENING_M = np.float32(0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer as it leaves the container; x and y in metres, None without positions.
+
+    ``confidence`` is the model's probability that ``location`` is the very cell.
+    """
+
+    location: str
+    x: float | None
+    y: float | None
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What the model says about each row."""
+
+    probabilities: FloatMatrix
+    """(rows, cells)."""
+    cells: CellIndices
+    """(rows,) the likeliest cell."""
+    points: Positions | None
+    """(rows, 2) metres; None without positions."""
+
+    @property
+    def confidences(self) -> npt.NDArray[np.float32]:
+        """(rows,) the probability of the likeliest cell."""
+        picked: npt.NDArray[np.float32] = self.probabilities[np.arange(len(self.cells)), self.cells]
+        return picked
+
+
+def decode(probabilities: FloatMatrix, positions: Positions | None) -> Predictions:
+    """The answers to a posterior.
+
+    Args:
+        probabilities: (rows, cells).
+        positions: (cells, 2) in metres, or None where cells are plain labels.
+    """
+    return Predictions(
+        probabilities=probabilities,
+        cells=probabilities.argmax(axis=1),
+        points=None if positions is None else geometric_median(probabilities, positions),
+    )
+
+
+def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positions:
+    """The point of least expected distance for each row, by Weiszfeld's iteration.
+
+    Args:
+        probabilities: (rows, cells).
+        positions: (cells, 2) in metres.
+
+    Returns:
+        (rows, 2) in metres. A row's bits do not depend on the rows beside it.
+    """
+    # Single precision near the origin: a site's own frame may lie hundreds of kilometres away.
+    origin = positions.mean(axis=0)
+    local = (positions - origin).astype(np.float32)
+    moments = np.column_stack([local, np.ones(len(local), dtype=np.float32)])
+    masses = in_blocks(probabilities)
+    points = masses @ moments
+    for _ in range(MEDIAN_STEPS):
+        weights = masses / _distances(points, local)
+        points = weights @ moments
+        # Blocks are padded with rows of no mass at all.
+        points /= np.maximum(points[..., 2:], np.float32(1e-30))
+    flat = points.reshape(-1, 3)[: len(probabilities), :2]
+    medians: Positions = flat.astype(np.float64) + origin
+    return medians
+
+
+def _distances(points: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
+    """(blocks, BLOCK, cells) metres from each point to each cell, kept off zero."""
+    square = points[..., 0:1] - local[:, 0]
+    square *= square
+    across = points[..., 1:2] - local[:, 1]
+    across *= across
+    square += across
+    square += _SOFTENING_M * _SOFTENING_M
+    return np.sqrt(square, out=square)
+
+
+def least_expected_distance(probabilities: FloatMatrix, positions: Positions) -> CellIndices:
+    """The cell that minimizes the expected distance to the true one.
+
+    Args:
+        probabilities: (rows, cells).
+        positions: (cells, 2) in metres.
+
+    Returns:
+        (rows,) indices of cells.
+    """
+    between = np.linalg.norm(positions[:, np.newaxis] - positions, axis=2).astype(np.float32)
+    expected = (in_blocks(probabilities) @ between).reshape(-1, len(positions))
+    cells: CellIndices = expected[: len(probabilities)].argmin(axis=1)
+    return cells

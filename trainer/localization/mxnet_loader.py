@@ -1,0 +1,35 @@
+"""The one door to MXNet, which imports only if numpy gives back six names that it dropped.
+
+MXNet 1.9.1 is retired; its last wheel uses ``np.bool`` and friends, which numpy 1.24 removed. What
+may go wrong: a thread pool that outnumbers the cores, or a fork after the import, which hangs. The
+process's entry point sets ``OMP_NUM_THREADS=1`` before it calls :func:`load_mxnet`.
+"""
+
+import os
+import warnings
+from types import ModuleType
+
+import numpy as np
+
+_DROPPED_BY_NUMPY = {
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "complex": complex,
+    "object": object,
+    "str": str,
+}
+
+
+def load_mxnet() -> ModuleType:
+    """Import MXNet; about a second the first time, nothing afterwards."""
+    for name, builtin in _DROPPED_BY_NUMPY.items():
+        setattr(np, name, builtin)
+    # Else each bound graph writes a line about its backend to stderr.
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+    with warnings.catch_warnings():
+        # numpy's financial functions and distutils, neither of which we reach.
+        warnings.simplefilter("ignore")
+        import mxnet  # noqa: PLC0415 - nothing but training may pay for it
+    module: ModuleType = mxnet
+    return module

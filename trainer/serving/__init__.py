@@ -1,0 +1,1 @@
+"""The SageMaker container: ``/ping`` and ``/invocations`` over a bundle, in numpy alone."""

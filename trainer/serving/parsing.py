@@ -1,0 +1,231 @@
+"""From a request's body to fingerprints, or to the list of what is wrong with it.
+
+Nothing of a request is answered unless all of it can be. What may go wrong: everything; the body is
+a stranger's. Which numbers count as readings is :mod:`trainer.localization.readings`' to say, as
+in training.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from trainer.localization.errors import BadReadings, ReadingProblem
+from trainer.localization.readings import EXPECTED, FloatMatrix, heard_only, is_rssi, number_in
+
+MAX_ROWS = 50_000
+"""So that the answer, some 80 bytes a row, stays within SageMaker's 6 MB as well."""
+MAX_PROBLEMS = 5
+"""The first few show the pattern; a whole survey's worth would not be read."""
+READ_OVER = frozenset({"location", "x", "y", "date", "time", "timestamp", "datetime"})
+
+_NUMERIC = frozenset({int, float, type(None)})
+
+
+def parse_json(body: bytes, beacons: Sequence[str]) -> FloatMatrix:
+    """Read ``{"instances": [...]}`` or a single object of beacons.
+
+    Args:
+        body: the request's.
+        beacons: the model's, in order.
+
+    Returns:
+        (rows, beacons) in dBm, NaN where a beacon was not heard.
+
+    Raises:
+        BadReadings: something is not right; says what and where.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadReadings(f"The body is no JSON: {error}.") from error
+    instances = _instances(document)
+    if not instances:
+        raise BadReadings('There are no rows: send {"instances": [...]} with one at least.')
+    _check_count(len(instances))
+    _check_shapes(instances, len(beacons))
+    _check_some_beacon(instances, beacons)
+    return _matrix([_row(instance, beacons) for instance in instances], beacons)
+
+
+def _instances(document: object) -> list[object]:
+    if isinstance(document, dict):
+        rows = document.get("instances", [document] if document else [])
+        if isinstance(rows, list):
+            return rows
+    raise BadReadings(
+        'Send {"instances": [...]} with objects of beacon and dBm, or lists of dBm in the model\'s '
+        "order; or a single such object."
+    )
+
+
+def _check_count(rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise BadReadings(f"{rows} rows are too many for one request: send {MAX_ROWS} at most.")
+
+
+def _check_shapes(instances: Sequence[object], width: int) -> None:
+    if set(map(type, instances)) == {dict}:
+        return
+    _refuse(
+        ReadingProblem(row, None, problem)
+        for row, instance in enumerate(instances)
+        if (problem := _shape_problem(instance, width))
+    )
+
+
+def _shape_problem(instance: object, width: int) -> str | None:
+    if isinstance(instance, dict):
+        return None
+    if not isinstance(instance, list):
+        return "expected an object of beacons, or a list of dBm"
+    if len(instance) != width:
+        return f"expected {width} numbers, one for each of the model's beacons; got {len(instance)}"
+    return None
+
+
+def _check_some_beacon(instances: Sequence[object], beacons: Sequence[str]) -> None:
+    """Other beacons are in the air everywhere; but if all are others, this is another site."""
+    known = set(beacons)
+    named = [instance for instance in instances if isinstance(instance, dict) and instance]
+    if len(named) == len(instances) and not any(known & instance.keys() for instance in named):
+        raise BadReadings(
+            f"No row names any of this model's {len(beacons)} beacons ({_some(beacons)}): is it "
+            "another site's model, or are the beacons called otherwise?"
+        )
+
+
+def _row(instance: object, beacons: Sequence[str]) -> list[object]:
+    if isinstance(instance, dict):
+        return [instance.get(beacon) for beacon in beacons]
+    return instance if isinstance(instance, list) else []
+
+
+def _matrix(rows: Sequence[Sequence[object]], beacons: Sequence[str]) -> FloatMatrix:
+    if not set(map(type, chain.from_iterable(rows))) <= _NUMERIC:
+        _refuse(
+            ReadingProblem(place, beacon, f"{_shown(value)} is no number; {EXPECTED}")
+            for place, row in enumerate(rows)
+            for beacon, value in zip(beacons, row, strict=True)
+            if type(value) not in _NUMERIC
+        )
+    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(beacons))
+    return _checked(values, beacons)
+
+
+def _checked(values: npt.NDArray[np.float64], columns: Sequence[str]) -> FloatMatrix:
+    wrong = ~is_rssi(values)
+    if wrong.any():
+        places = np.argwhere(wrong)[:MAX_PROBLEMS].tolist()
+        _refuse(
+            ReadingProblem(row, columns[place], f"{values[row, place]:g} is no RSSI; {EXPECTED}")
+            for row, place in places
+        )
+    return heard_only(values)
+
+
+def parse_csv(body: bytes, beacons: Sequence[str]) -> FloatMatrix:
+    """Read CSV: with a header in any order of columns, or without one in the model's order.
+
+    Args:
+        body: the request's, UTF-8.
+        beacons: the model's, in order.
+
+    Returns:
+        (rows, beacons) in dBm, NaN where a beacon was not heard or not named.
+
+    Raises:
+        BadReadings: something is not right; says what and where.
+    """
+    rows = _csv_rows(body)
+    header: list[str] | None = None
+    if rows and _is_header(rows[0], beacons):
+        header, rows = [name.strip() for name in rows[0]], rows[1:]
+    if not rows:
+        raise BadReadings("There are no rows: send one line of dBm at least.")
+    _check_count(len(rows))
+    columns = header or list(beacons)
+    _check_columns(columns, beacons)
+    _refuse(
+        ReadingProblem(
+            place, None, f"expected {len(columns)} fields, {_width_of(header)}; got {len(row)}"
+        )
+        for place, row in enumerate(rows)
+        if len(row) != len(columns)
+    )
+    return _csv_matrix(rows, columns, beacons)
+
+
+def _csv_rows(body: bytes) -> list[list[str]]:
+    try:
+        text = body.decode("utf-8-sig")
+        return [row for row in csv.reader(io.StringIO(text, newline="")) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadReadings(f"The body is no CSV in UTF-8: {error}.") from error
+
+
+def _is_header(row: Sequence[str], beacons: Sequence[str]) -> bool:
+    names = {field.strip() for field in row}
+    return bool(names & set(beacons)) or any(name.lower() in READ_OVER for name in names)
+
+
+def _width_of(header: Sequence[str] | None) -> str:
+    return "one for each of the model's beacons" if header is None else "as the header has"
+
+
+def _check_columns(columns: Sequence[str], beacons: Sequence[str]) -> None:
+    times = Counter(columns)
+    for beacon in beacons:
+        if times[beacon] > 1:
+            raise BadReadings(
+                f"The header names {beacon} twice.", [ReadingProblem(None, beacon, "named twice")]
+            )
+    if not times.keys() & set(beacons):
+        raise BadReadings(
+            f"The header names none of this model's {len(beacons)} beacons ({_some(beacons)}): is "
+            "it another site's model, or are the beacons called otherwise?"
+        )
+
+
+def _csv_matrix(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], beacons: Sequence[str]
+) -> FloatMatrix:
+    fields = list(zip(*rows, strict=True))
+    values = np.full((len(rows), len(beacons)), np.nan)
+    for place, beacon in enumerate(beacons):
+        if beacon in columns:
+            values[:, place] = _csv_numbers(fields[columns.index(beacon)], beacon)
+    return _checked(values, beacons)
+
+
+def _csv_numbers(fields: Sequence[str], beacon: str) -> list[float]:
+    numbers = {field: number_in(field) for field in set(fields)}
+    _refuse(
+        ReadingProblem(row, beacon, f"{_shown(field)} is no number; {EXPECTED}")
+        for row, field in enumerate(fields)
+        if numbers[field] is None
+    )
+    return [number for field in fields if (number := numbers[field]) is not None]
+
+
+def _refuse(problems: Iterable[ReadingProblem]) -> None:
+    """Raise if there is any problem at all, with the first few."""
+    found = [problem for problem, _ in zip(problems, range(MAX_PROBLEMS), strict=False)]
+    if found:
+        first = found[0]
+        where = f"Row {first.row}" + (f", {first.column}" if first.column else "")
+        raise BadReadings(f"{where}: {first.problem}. Nothing was answered.", found)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _some(beacons: Sequence[str]) -> str:
+    return ", ".join(beacons[:3]) + (", ..." if len(beacons) > 3 else "")

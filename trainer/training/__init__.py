@@ -1,0 +1,1 @@
+"""The training Job: surveys in, a release's files out."""

@@ -1,0 +1,34 @@
+"""What may stop a training, as one tree.
+
+::
+
+    TrainingError
+    ├── BadSurvey         one survey is not usable: quarantine it, with this text as the reason
+    ├── NotEnoughData     the surveys are fine, but too few to learn from: wait for more
+    └── BundleDisagrees   the packaged model does not answer as the trained one: page, no release
+"""
+
+
+class TrainingError(Exception):
+    """Base of everything that stops a training; its text is for the person who can act on it."""
+
+
+class BadSurvey(TrainingError):  # noqa: N818 - named for what was found
+    """A survey that must be set aside whole; a part of it could be as wrong as the rest."""
+
+    def __init__(self, reason: str, *, place: int | None = None) -> None:
+        """Say in ``reason`` what was found, where, and what would be right.
+
+        ``place`` is the survey's place among several that contradict each other.
+        """
+        super().__init__(reason)
+        self.reason = reason
+        self.place = place
+
+
+class NotEnoughData(TrainingError):  # noqa: N818 - named for what was found
+    """Too few labelled rows or cells for a model that means anything."""
+
+
+class BundleDisagrees(TrainingError):  # noqa: N818 - named for what was found
+    """The packaged model, served once, answered otherwise than MXNet does with its weights."""

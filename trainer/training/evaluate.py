@@ -1,0 +1,200 @@
+"""How well answers are: the figures of merit, overall and for each cell.
+
+What may go wrong: figures that flatter. They are measured on the rows of
+:mod:`trainer.training.split` or on a file that the caller names, and a row whose label the model
+does not know counts as wrong, not as missing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from events.manifests import Metrics
+from trainer.localization.bundle import LoadedModel, load_bundle
+from trainer.localization.decoding import (
+    CellIndices,
+    Positions,
+    Predictions,
+    least_expected_distance,
+)
+from trainer.localization.readings import FloatMatrix
+from trainer.training.dataset import TrainingSet, combine_any
+from trainer.training.site import Site
+from trainer.training.surveys import read_survey
+
+_DIAGONAL = 2**0.5
+"""Within one cell means the cell itself or one of the eight around it."""
+_SLACK = 1.001
+
+Errors = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class CellError:
+    """One cell of the floor map; lengths in metres."""
+
+    label: str
+    x: float | None
+    y: float | None
+    rows: int
+    """How many of its rows were asked."""
+    exact: float | None
+    """Share of them answered with this very cell; None if none was asked."""
+    mean_error_m: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """Answers beside the truth."""
+
+    exact: npt.NDArray[np.bool_]
+    """(rows,)"""
+    near: npt.NDArray[np.bool_] | None
+    """(rows,) within one cell; None without positions."""
+    errors_m: Errors | None
+    """(rows,) metres; NaN where the truth has no position, None without positions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A packaged model on surveys; shares in 0 to 1, errors in metres, None without positions."""
+
+    rows: int
+    exact_accuracy: float
+    within_one_cell: float | None
+    mean_error_m: float | None
+    median_error_m: float | None
+    p90_error_m: float | None
+
+
+def judge(
+    predictions: Predictions,
+    answerable: Positions | None,
+    truth: CellIndices,
+    places: Positions | None,
+    cell_size_m: float,
+) -> Judgement:
+    """Compare predictions with the truth.
+
+    Args:
+        predictions: for (rows,) fingerprints.
+        answerable: (model's cells, 2) in metres.
+        truth: (rows,) the model's index of each row's cell, -1 for one it does not know.
+        places: (rows, 2) in metres where each row was taken; NaN where nobody said.
+        cell_size_m: of the grid.
+    """
+    exact = predictions.cells == truth
+    if answerable is None or places is None or predictions.points is None:
+        return Judgement(exact=exact, near=None, errors_m=None)
+    decided = answerable[least_expected_distance(predictions.probabilities, answerable)]
+    distances = np.linalg.norm(decided - places, axis=1)
+    return Judgement(
+        exact=exact,
+        # A row without a position can't be near: NaN compares as false.
+        near=distances <= cell_size_m * _DIAGONAL * _SLACK,
+        errors_m=np.linalg.norm(predictions.points - places, axis=1),
+    )
+
+
+def summarize(judgement: Judgement) -> Evaluation:
+    """The figures of merit of all rows."""
+    errors = judgement.errors_m
+    known = None if errors is None else errors[~np.isnan(errors)]
+    measured = known if known is not None and len(known) else None
+    near = judgement.near
+    return Evaluation(
+        rows=len(judgement.exact),
+        exact_accuracy=float(judgement.exact.mean()),
+        within_one_cell=None if near is None or measured is None else float(near.mean()),
+        mean_error_m=None if measured is None else float(measured.mean()),
+        median_error_m=None if measured is None else float(np.median(measured)),
+        p90_error_m=None if measured is None else float(np.quantile(measured, 0.9)),
+    )
+
+
+def metrics(evaluation: Evaluation, rows: int, trained_rows: int) -> Metrics:
+    """The same figures as the release carries them."""
+    return Metrics(
+        rows=rows,
+        trained_rows=trained_rows,
+        held_out_rows=evaluation.rows,
+        exact_accuracy=evaluation.exact_accuracy,
+        within_one_cell=evaluation.within_one_cell,
+        mean_error_m=evaluation.mean_error_m,
+        median_error_m=evaluation.median_error_m,
+        p90_error_m=evaluation.p90_error_m,
+    )
+
+
+def cell_errors(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> list[CellError]:
+    """What each cell of ``data`` came to; ``cells`` are those of the judged rows."""
+    found = []
+    for cell, label in enumerate(data.labels):
+        rows = cells == cell
+        asked = int(rows.sum())
+        errors = None if judgement.errors_m is None else judgement.errors_m[rows]
+        place = None if data.positions is None else data.positions[cell]
+        found.append(
+            CellError(
+                label=label,
+                x=None if place is None else float(place[0]),
+                y=None if place is None else float(place[1]),
+                rows=asked,
+                exact=float(judgement.exact[rows].mean()) if asked else None,
+                mean_error_m=None if errors is None or not asked else float(errors.mean()),
+            )
+        )
+    return found
+
+
+def evaluate_bundle(
+    bundle: Path, data: Path | Sequence[Path], site: Site | None = None
+) -> Evaluation:
+    """Ask a packaged model the labelled rows of surveys, through the code that serves it.
+
+    Args:
+        bundle: ``model.tar.gz`` or the folder it was unpacked to.
+        data: surveys.
+        site: where they were taken; by default the model's own site with the usual grid.
+
+    Raises:
+        BadBundle: the model can't be opened.
+        BadSurvey: a survey can't be used.
+    """
+    model = load_bundle(bundle)
+    place = site or Site(name=model.description.site)
+    paths = [data] if isinstance(data, Path) else list(data)
+    rows = combine_any([read_survey(path, place) for path in paths], place)
+    return summarize(_judge_model(model, rows, place))
+
+
+def _judge_model(model: LoadedModel, rows: TrainingSet, site: Site) -> Judgement:
+    known = {label: cell for cell, label in enumerate(model.cells)}
+    truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
+    return judge(
+        model.predict(_in_order(rows, model.beacons)),
+        model.positions,
+        truth[rows.cells],
+        _places(model, rows)[rows.cells],
+        site.cell_size_m,
+    )
+
+
+def _places(model: LoadedModel, rows: TrainingSet) -> Positions:
+    """(labels, 2) where the rows' labels lie: as the surveys say, else as the model knows."""
+    places = np.full((len(rows.labels), 2), np.nan)
+    if model.positions is not None:
+        known = dict(zip(model.cells, model.positions, strict=True))
+        for place, label in enumerate(rows.labels):
+            places[place] = known.get(label, places[place])
+    return places if rows.positions is None else rows.positions
+
+
+def _in_order(rows: TrainingSet, beacons: Sequence[str]) -> FloatMatrix:
+    """The readings in a model's columns; beacons it does not know are left out."""
+    columns = dict(zip(rows.beacons, rows.rssi.T, strict=True))
+    unheard = np.full(len(rows), np.nan, dtype=np.float32)
+    return np.column_stack([columns.get(beacon, unheard) for beacon in beacons])

@@ -1,0 +1,158 @@
+"""The floor as an SVG: each reference point, coloured by how far off the answers there were.
+
+It stands alone in any page, light or dark. What may go wrong: sites without positions, which are
+drawn in reading order and coloured by wrong answers, and labels that hold markup, which is escaped.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+from trainer.training.evaluate import CellError
+
+# ColorBrewer's RdYlBu in 5 classes: told apart by colour-blind readers too.
+_COLOURS = ("#2c7bb6", "#abd9e9", "#ffffbf", "#fdae61", "#d7191c")
+_METRES = (2.0, 4.0, 6.0, 9.0)
+_SHARES = (0.2, 0.4, 0.6, 0.8)
+_PITCH = 34.0
+_MARGIN = 14.0
+_LEGEND = 54.0
+_MAX_WIDTH = 1600.0
+_LABELS_UP_TO = 400
+_COLUMNS_WITHOUT_POSITIONS = 15
+
+_STYLE = """<style>
+.fm{font:500 10px system-ui,-apple-system,"Segoe UI",sans-serif;--ink:#1f2933;--mute:#6b7785;
+--none:#e8ecf0;--edge:#00000026}
+@media(prefers-color-scheme:dark){.fm{--ink:#e6eaee;--mute:#98a4b0;--none:#2b333c;--edge:#ffffff2e}}
+.fm rect{stroke:var(--edge);stroke-width:1}
+.fm .none{fill:var(--none)}
+.fm .name{fill:#1f2933;text-anchor:middle;pointer-events:none}
+.fm .pale{fill:#fff}
+.fm .mute{fill:var(--mute)}
+.fm .key{fill:var(--ink)}
+</style>"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A cell in drawing units, its origin top left."""
+
+    cell: CellError
+    x: float
+    y: float
+
+
+def floor_map_svg(cells: Sequence[CellError]) -> str:
+    """Draw the cells.
+
+    Args:
+        cells: with positions, or none of them with one; north (larger y) is up.
+
+    Returns:
+        One ``<svg>`` element with its own style; it needs nothing around it.
+    """
+    placed = bool(cells) and all(cell.x is not None and cell.y is not None for cell in cells)
+    spots = _on_floor(cells) if placed else _in_reading_order(cells)
+    width = max([spot.x for spot in spots], default=0.0) + _PITCH / 2 + _MARGIN
+    width = max(width, 420.0)
+    height = max([spot.y for spot in spots], default=0.0) + _PITCH / 2 + _MARGIN + _LEGEND
+    named = len(spots) <= _LABELS_UP_TO
+    drawn = "".join(_square(spot, placed=placed, named=named) for spot in spots)
+    what = "Mean error in metres" if placed else "Share of wrong answers"
+    return (
+        f'<svg class="fm" xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'viewBox="0 0 {width:.0f} {height:.0f}" width="100%" '
+        f'style="max-width:{width:.0f}px" aria-label="Floor map: {what.lower()} by location">'
+        f"{_STYLE}{drawn}{_legend(height - _LEGEND + 8, what, placed=placed)}</svg>"
+    )
+
+
+def _on_floor(cells: Sequence[CellError]) -> list[_Spot]:
+    points = [(cell.x or 0.0, cell.y or 0.0) for cell in cells]
+    west, north = min(x for x, _ in points), max(y for _, y in points)
+    span = max(max(x for x, _ in points) - west, 1e-9)
+    scale = min(_PITCH / _pitch_m(points), _MAX_WIDTH / span)
+    edge = _MARGIN + _PITCH / 2
+    return [
+        _Spot(cell, edge + (x - west) * scale, edge + (north - y) * scale)
+        for cell, (x, y) in zip(cells, points, strict=True)
+    ]
+
+
+def _pitch_m(points: Sequence[tuple[float, float]]) -> float:
+    """The least step between columns or rows of the grid, in metres."""
+    steps = []
+    for axis in (0, 1):
+        along = sorted({round(point[axis], 3) for point in points})
+        steps += [after - before for before, after in pairwise(along)]
+    return min(steps, default=1.0)
+
+
+def _in_reading_order(cells: Sequence[CellError]) -> list[_Spot]:
+    edge = _MARGIN + _PITCH / 2
+    return [
+        _Spot(
+            cell,
+            edge + place % _COLUMNS_WITHOUT_POSITIONS * _PITCH,
+            edge + place // _COLUMNS_WITHOUT_POSITIONS * _PITCH,
+        )
+        for place, cell in enumerate(cells)
+    ]
+
+
+def _square(spot: _Spot, *, placed: bool, named: bool) -> str:
+    side = _PITCH - 3
+    shade = _class_of(spot.cell, placed=placed)
+    fill = 'class="none"' if shade is None else f'fill="{_COLOURS[shade]}"'
+    kind = "name mute" if shade is None else "name pale" if shade in {0, 4} else "name"
+    label = escape(spot.cell.label)
+    text = (
+        f'<text class="{kind}" x="{spot.x:.1f}" y="{spot.y + 3.5:.1f}">{label}</text>'
+        if named and len(spot.cell.label) <= 5
+        else ""
+    )
+    return (
+        f"<g><title>{label}: {_said(spot.cell)}</title>"
+        f'<rect {fill} x="{spot.x - side / 2:.1f}" y="{spot.y - side / 2:.1f}" '
+        f'width="{side:.0f}" height="{side:.0f}" rx="5"/>{text}</g>'
+    )
+
+
+def _class_of(cell: CellError, *, placed: bool) -> int | None:
+    if placed:
+        value, limits = cell.mean_error_m, _METRES
+    else:
+        value, limits = None if cell.exact is None else 1.0 - cell.exact, _SHARES
+    if value is None or math.isnan(value):
+        return None
+    return sum(value > limit for limit in limits)
+
+
+def _said(cell: CellError) -> str:
+    if cell.exact is None:
+        return "no row held out here"
+    metres = "" if cell.mean_error_m is None else f", {cell.mean_error_m:.1f} m off on average"
+    return f"{cell.rows} rows held out, {cell.exact:.0%} exact{metres}"
+
+
+def _legend(top: float, what: str, *, placed: bool) -> str:
+    names = _range_names(_METRES, "{:g} m") if placed else _range_names(_SHARES, "{:.0%}")
+    parts = [f'<text class="key" x="{_MARGIN}" y="{top + 8:.0f}">{what}</text>']
+    fills = [*(f'fill="{colour}"' for colour in _COLOURS), 'class="none"']
+    for place, (fill, name) in enumerate(zip(fills, [*names, "not measured"], strict=True)):
+        left = _MARGIN + place * 66
+        parts.append(
+            f'<rect {fill} x="{left:.0f}" y="{top + 16:.0f}" width="12" height="12" rx="3"/>'
+            f'<text class="mute" x="{left + 16:.0f}" y="{top + 26:.0f}">{name}</text>'
+        )
+    return "".join(parts)
+
+
+def _range_names(limits: Sequence[float], form: str) -> list[str]:
+    return [
+        *(f"to {form.format(limit)}" for limit in limits),
+        f"over {form.format(limits[-1])}",
+    ]

@@ -1,0 +1,29 @@
+"""What the recipe leaves open, with the values that did best on the reference data set."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Width = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Hyperparameters(BaseModel):
+    """Recipe A's settings; the defaults are the ones that its figures were measured with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
+    learning_rate: Positive = 3e-3
+    warmup_share: Share = 0.05
+    """Share of all steps in which the rate climbs to its peak; a cosine brings it to 0 after."""
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    hidden: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (128, 128)
+    target_sigma_m: Positive = 2.0
+    """Spread of the target over the cells around the true one; unused without positions."""
+    held_out_share: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = 0.2
+    """Share of the rows that the metrics are measured on, as far as visits allow."""

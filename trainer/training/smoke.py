@@ -1,0 +1,64 @@
+"""Chooses the rows that show, wherever the model goes, that it answers as it did at home.
+
+What may go wrong: a row that two cells fit almost equally. Another processor may then answer the
+other one, and a good rollout would be rolled back; such rows are not taken.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.bundle import LoadedModel, SmokeRow
+from trainer.localization.readings import FloatMatrix
+
+SMOKE_ROWS = 32
+CLEAR_MARGIN = 1e-3
+"""By how much the likeliest cell leads; last bits differ by about 1e-7."""
+
+
+def choose_smoke(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
+    """Pick fingerprints and record the model's own answers.
+
+    Args:
+        model: what is packed.
+        rssi: (rows, beacons) in dBm, candidates, NaN where not heard.
+
+    Returns:
+        At most :data:`SMOKE_ROWS`: rows that the model answers with as many different cells as
+        can be, one for each count of beacons heard, and, where it is clear, one that hears none.
+    """
+    silence = np.full((1, rssi.shape[1]), np.nan, dtype=np.float32)
+    candidates = np.concatenate([silence, np.unique(np.nan_to_num(rssi, nan=1.0), axis=0)])
+    candidates[candidates > 0] = np.nan
+    predictions = model.predict(candidates)
+    clear = _margins(predictions.probabilities) > CLEAR_MARGIN
+    # With nothing clear, the clearest have to do; a model without smoke rows can't be deployed.
+    rows = np.flatnonzero(clear) if clear.any() else np.argsort(~clear)[:SMOKE_ROWS]
+    picked = candidates[_diverse(rows, candidates, predictions.cells)]
+    answers = model.answers(picked)
+    return [
+        SmokeRow(rssi=_heard(model.beacons, row), answer=answer)
+        for row, answer in zip(picked, answers, strict=True)
+    ]
+
+
+def _margins(probabilities: FloatMatrix) -> npt.NDArray[np.float32]:
+    best = np.partition(probabilities, -2, axis=1)
+    margins: npt.NDArray[np.float32] = best[:, -1] - best[:, -2]
+    return margins
+
+
+def _diverse(
+    rows: npt.NDArray[np.intp], candidates: FloatMatrix, cells: npt.NDArray[np.intp]
+) -> list[int]:
+    heard = (~np.isnan(candidates[rows])).sum(axis=1)
+    by_count = np.unique(heard, return_index=True)[1]
+    by_cell = np.unique(cells[rows], return_index=True)[1]
+    spread = by_cell[np.linspace(0, len(by_cell) - 1, min(SMOKE_ROWS, len(by_cell))).astype(int)]
+    order = dict.fromkeys([*by_count.tolist(), *spread.tolist(), *range(len(rows))])
+    return [int(rows[place]) for place in list(order)[:SMOKE_ROWS]]
+
+
+def _heard(beacons: tuple[str, ...], row: FloatMatrix) -> dict[str, float]:
+    return {
+        beacon: float(dbm) for beacon, dbm in zip(beacons, row, strict=True) if not np.isnan(dbm)
+    }

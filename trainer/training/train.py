@@ -1,0 +1,258 @@
+"""From surveys to a release's files: hold out, fit, evaluate, fit again on all, pack, serve once.
+
+The metrics come from a fit that has not seen the rows they are measured on; the packaged model is
+then fitted on every labelled row, with the same recipe and seed. They therefore say what the
+recipe does on unseen visits, and the packaged model, which saw more, is expected to do no worse.
+What may go wrong: bad surveys, too little data, a package that does not answer as it should; each
+has its error, and until the last check passed there is nothing to release.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from events.manifests import Metrics, SmokeAnswer, SmokeCase
+from trainer.localization.bundle import (
+    BundleInfo,
+    LoadedModel,
+    ModelDescription,
+    SmokeRow,
+    write_bundle,
+)
+from trainer.localization.decoding import decode
+from trainer.localization.features import FeatureParameters, featurize
+from trainer.localization.network import Network, probabilities
+from trainer.localization.network_mxnet import export
+from trainer.training.card import CardContent, write_card
+from trainer.training.dataset import TrainingSet, combine
+from trainer.training.evaluate import CellError, Judgement, cell_errors, judge, metrics, summarize
+from trainer.training.fit import fit
+from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.serve_once import check_bundle
+from trainer.training.site import Site
+from trainer.training.smoke import choose_smoke
+from trainer.training.split import HoldOut, Protocol, hold_out
+from trainer.training.surveys import Survey, read_survey
+
+MODEL_FILE = "model.tar.gz"
+METRICS_FILE = "metrics.json"
+CARD_FILE = "model-card.html"
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a training yielded; the files lie in the folder that the caller named."""
+
+    bundle: Path
+    digest: str
+    release_id: str
+    metrics: Metrics
+    protocol: Protocol
+    cell_errors: tuple[CellError, ...]
+    smoke: tuple[SmokeCase, ...]
+    fit_seconds: float
+    """Both fits together, without the import of MXNet."""
+    bundle_bytes: int
+    labelled_rows: int
+    ignored_rows: int
+    beacons: int
+    cells: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rehearsal:
+    """The honest evaluation: what a fit without the held-out rows came to."""
+
+    split: HoldOut
+    judgement: Judgement
+    metrics: Metrics
+    cells: tuple[CellError, ...]
+
+
+def train(
+    surveys: Sequence[Survey],
+    site: Site,
+    hyperparameters: Hyperparameters,
+    release_id: str,
+    out_dir: Path,
+    progress: Progress = lambda _: None,
+) -> TrainingResult:
+    """Train a model and write ``model.tar.gz``, ``metrics.json`` and ``model-card.html``.
+
+    Args:
+        surveys: all there are of the site.
+        site: its name and grid.
+        hyperparameters: the recipe's settings, with the seed.
+        release_id: what the bundle says that it is; it goes into every answer.
+        out_dir: an existing folder; files of these names are replaced.
+        progress: told each step in a few words before it begins.
+
+    Raises:
+        BadSurvey: surveys contradict each other; ``place`` tells which.
+        NotEnoughData: there is too little to learn from.
+        BundleDisagrees: the packaged model does not answer as the trained one.
+    """
+    data = combine(surveys, site)
+    progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
+    started = time.monotonic()
+    rehearsal = _rehearse(data, site, hyperparameters)
+    progress("fitting on all rows")
+    network = _fit(data, hyperparameters)
+    fit_seconds = time.monotonic() - started
+    progress("packing the model and serving it once")
+    info, smoke = _package(data, site, network, release_id, out_dir / MODEL_FILE)
+    progress("writing the model card")
+    result = TrainingResult(
+        bundle=info.path,
+        digest=info.digest,
+        release_id=release_id,
+        metrics=rehearsal.metrics,
+        protocol=rehearsal.split.protocol,
+        cell_errors=rehearsal.cells,
+        smoke=smoke,
+        fit_seconds=fit_seconds,
+        bundle_bytes=info.size,
+        labelled_rows=len(data),
+        ignored_rows=sum(survey.ignored_rows for survey in surveys),
+        beacons=len(data.beacons),
+        cells=len(data.labels),
+    )
+    _write_reports(result, rehearsal, surveys, site, hyperparameters, out_dir)
+    return result
+
+
+def train_files(
+    data: Sequence[Path],
+    out: Path,
+    seed: int,
+    site: Site,
+    hyperparameters: Hyperparameters | None = None,
+    progress: Progress = lambda _: None,
+) -> TrainingResult:
+    """Train from files on this machine, without any cloud.
+
+    Args:
+        data: surveys.
+        out: a folder for the release's files; made if it is not there.
+        seed: of everything random; wins over the one in ``hyperparameters``.
+        site: where the surveys were taken.
+        hyperparameters: the recipe's settings; its defaults if None.
+        progress: told each step in a few words before it begins.
+
+    Returns:
+        The result; its release id is named by the content of the surveys and the settings.
+
+    Raises:
+        BadSurvey: a survey can't be used.
+        NotEnoughData: there is too little to learn from.
+        BundleDisagrees: the packaged model does not answer as the trained one.
+        OSError: a file can't be read or written.
+    """
+    settings = (hyperparameters or Hyperparameters()).model_copy(update={"seed": seed})
+    contents = [path.read_bytes() for path in data]
+    progress(f"reading {len(contents)} survey{'s' * (len(contents) != 1)}")
+    surveys = [
+        read_survey(content, site, name=path.name)
+        for content, path in zip(contents, data, strict=True)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    return train(surveys, site, settings, _off_cloud_id(contents, site, settings), out, progress)
+
+
+def _off_cloud_id(contents: Sequence[bytes], site: Site, settings: Hyperparameters) -> str:
+    """A run id like the agent's, from what was trained; the order of the files is no matter."""
+    digest = hashlib.sha256()
+    for content in sorted(hashlib.sha256(content).digest() for content in contents):
+        digest.update(content)
+    digest.update(site.model_dump_json().encode())
+    digest.update(settings.model_dump_json().encode())
+    return f"{site.name}-{digest.hexdigest()[:12]}"
+
+
+def _rehearse(data: TrainingSet, site: Site, hyperparameters: Hyperparameters) -> _Rehearsal:
+    """Fit without the held-out rows and judge the answers to them."""
+    split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed)
+    network = _fit(data.only(split.trained), hyperparameters)
+    truth = data.cells[split.held_out]
+    features = featurize(data.rssi[split.held_out], FeatureParameters())
+    predictions = decode(probabilities(network, features), data.positions)
+    places = None if data.positions is None else data.positions[truth]
+    judgement = judge(predictions, data.positions, truth, places, site.cell_size_m)
+    return _Rehearsal(
+        split=split,
+        judgement=judgement,
+        metrics=metrics(summarize(judgement), rows=len(data), trained_rows=len(split.trained)),
+        cells=tuple(cell_errors(data, truth, judgement)),
+    )
+
+
+def _fit(data: TrainingSet, hyperparameters: Hyperparameters) -> Network:
+    return fit(data, FeatureParameters(), hyperparameters)
+
+
+def _package(
+    data: TrainingSet, site: Site, network: Network, release_id: str, path: Path
+) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
+    """Write the bundle and let its own server prove it."""
+    description = ModelDescription(
+        release=release_id,
+        site=site.name,
+        beacons=data.beacons,
+        cells=data.labels,
+        positions=_pairs(data),
+        features=FeatureParameters(),
+    )
+    smoke = choose_smoke(LoadedModel(description, network, smoke=(), digest=""), data.rssi)
+    exported = export(network, description.features)
+    info = write_bundle(path, description, network, exported, smoke)
+    check_bundle(path, exported)
+    return info, tuple(_smoke_case(row) for row in smoke)
+
+
+def _pairs(data: TrainingSet) -> tuple[tuple[float, float], ...] | None:
+    if data.positions is None:
+        return None
+    return tuple((float(x), float(y)) for x, y in data.positions)
+
+
+def _smoke_case(row: SmokeRow) -> SmokeCase:
+    answer = row.answer
+    return SmokeCase(
+        rssi=dict(row.rssi),
+        answer=SmokeAnswer(
+            location=answer.location, x=answer.x, y=answer.y, confidence=answer.confidence
+        ),
+    )
+
+
+def _write_reports(
+    result: TrainingResult,
+    rehearsal: _Rehearsal,
+    surveys: Sequence[Survey],
+    site: Site,
+    hyperparameters: Hyperparameters,
+    out_dir: Path,
+) -> None:
+    text = result.metrics.model_dump_json(indent=1) + "\n"
+    (out_dir / METRICS_FILE).write_text(text, encoding="utf-8")
+    errors = rehearsal.judgement.errors_m
+    content = CardContent(
+        release_id=result.release_id,
+        digest=result.digest,
+        site=site,
+        metrics=result.metrics,
+        protocol=result.protocol,
+        cells=result.cell_errors,
+        errors_m=() if errors is None else tuple(np.sort(errors).tolist()),
+        surveys=tuple((survey.name, len(survey.labels)) for survey in surveys),
+        ignored_rows=result.ignored_rows,
+        beacons=result.beacons,
+        hyperparameters=hyperparameters,
+    )
+    write_card(out_dir / CARD_FILE, content)
