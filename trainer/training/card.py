@@ -184,8 +184,7 @@ def _metrics(content: CardContent) -> str:
                 ("Mean, median, 90 % error", _errors(metrics)),
                 (
                     "What is packaged",
-                    f"the same recipe, fitted on all {metrics.rows} rows instead of "
-                    f"{metrics.trained_rows}",
+                    f"the recipe, fitted on all {metrics.rows} rows, not {metrics.trained_rows}",
                 ),
             ]
         ),
@@ -218,8 +217,7 @@ def _limits(content: CardContent) -> str:
     unmeasured = sum(cell.rows == 0 for cell in content.cells)
     limits = [
         "It always answers one of the surveyed locations, however far away the device is.",
-        "Confidence is the probability of the very location; where several hear the same beacons, "
-        "it is low and rightly so.",
+        "Confidence is low, and rightly so, where several locations hear the same beacons.",
         "Moved, added or failed beacons change the radio map: survey again.",
     ]
     if unmeasured:

@@ -4,8 +4,8 @@ A survey is a CSV (comma, semicolon or tab; UTF-8, or UTF-16 with a byte-order m
 line. ``location`` names the reference point, or ``x`` and ``y`` give it in metres, or both;
 ``date``, ``time``, ``timestamp`` and ``datetime`` are read over, as time is no feature (the row
 nearest in time would give the label away); every other column is a beacon, whatever it is called.
-Rows whose location is blank or ``?`` are unlabelled: counted, not used. Where only ``x`` and ``y`` are given,
-each distinct point is a cell, labelled like ``x=1.5,y=3.0``.
+Rows whose location is blank or ``?`` are unlabelled: counted, not used. Where only ``x``
+and ``y`` are given, each distinct point is a cell, labelled like ``x=1.5,y=3.0``.
 
 What may go wrong: the file is anyone's. It is read whole or not at all, since a part of a broken
 file could be as wrong as the rest; the reason names the line and the column.
