@@ -74,13 +74,7 @@ def keep_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
     return (
         Permission(
             sid="KeepLedger",
-            actions=(
-                "dynamodb:ConditionCheckItem",
-                "dynamodb:GetItem",
-                "dynamodb:PutItem",
-                "dynamodb:Query",
-                "dynamodb:UpdateItem",
-            ),
+            actions=("dynamodb:GetItem", "dynamodb:PutItem"),
             resources=(table.table_arn,),
         ),
     )
@@ -103,7 +97,7 @@ def make_models(stack: Stack, execution_role: iam.IRole) -> tuple[Permission, ..
     return (
         Permission(
             sid="MakeModels",
-            actions=("sagemaker:AddTags", "sagemaker:CreateModel", "sagemaker:DescribeModel"),
+            actions=("sagemaker:CreateModel", "sagemaker:DescribeModel"),
             resources=(_sagemaker_arn(stack, "model", "*"),),
             wildcard_reason=_BY_DIGEST,
         ),

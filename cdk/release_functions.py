@@ -144,7 +144,7 @@ class ReleaseFunctions(Construct):
             environment=self._model_environment,
             permissions=(
                 *self._model_permissions,
-                *self._use_endpoints("DeleteEndpoint", "DescribeEndpoint"),
+                *self._use_endpoints("DeleteEndpoint"),
             ),
         ).start_on("RollbackNeeded", of_kind(SmokeTestFailed, RollbackRequested), self._wire.bus)
 

@@ -81,10 +81,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=16)] = (
+    stage: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=16)] = (
         DEFAULT_STAGE
     )
-    """Short, so that `rssi-STAGE-SITE` fits into SageMaker's 63 characters for any site."""
+    """Short, so that `rssi-STAGE-SITE` fits into SageMaker's 63 characters for any site; without
+    hyphens, so that no stage's names start like another's."""
     serving_image: ServingImage
     instance_type: Annotated[str, StringConstraints(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
     instance_count: Annotated[int, Field(ge=1)] = 1
@@ -114,7 +115,7 @@ class Settings(BaseModel):
     @property
     def endpoint_prefix(self) -> str:
         """What the names of this stage's endpoints start with."""
-        return "rssi" if self.stage == DEFAULT_STAGE else f"rssi-{self.stage}"
+        return f"rssi-{self.stage}"
 
 
 def read_context(file: Path = ROOT / "cdk.json") -> Mapping[str, object]:

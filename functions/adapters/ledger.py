@@ -71,6 +71,42 @@ class Ledger:
         item = _item(f"site#{record.site}", f"release#{record.run_id}", record)
         self._dynamodb.put_item(TableName=self._table, Item=item)
 
+    def sites(self) -> list[str]:
+        """Every site that a deployment was ever opened at, in order."""
+        return [item["sk"]["S"] for item in self._all("sites", "")]
+
+    def releases(self, site: str) -> list[ReleaseRecord]:
+        """Every release that ever arrived at a site, oldest first."""
+        found = self._all(f"site#{site}", "release#")
+        records = [ReleaseRecord.model_validate_json(item["body"]["S"]) for item in found]
+        return sorted(records, key=lambda record: record.arrived_at)
+
+    def deployments(self, site: str) -> list[Deployment]:
+        """Every deployment at a site, oldest first."""
+        found = self._all(f"site#{site}", "deployment#")
+        return [Deployment.model_validate_json(item["body"]["S"]) for item in found]
+
+    def opened_by(self, site: str, trigger: str) -> Deployment | None:
+        """The deployment that a trigger opened, as it was then."""
+        body = self._read(f"site#{site}", f"trigger#{trigger}")
+        return None if body is None else Deployment.model_validate_json(body)
+
+    def deployment(self, site: str, number: int) -> Deployment | None:
+        """A deployment as it stands now."""
+        body = self._read(f"site#{site}", f"deployment#{number:08d}")
+        return None if body is None else Deployment.model_validate_json(body)
+
+    def _all(self, partition: str, prefix: str) -> list[Item]:
+        condition = "pk = :pk" + (" AND begins_with(sk, :prefix)" if prefix else "")
+        values = {":pk": {"S": partition}} | ({":prefix": {"S": prefix}} if prefix else {})
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ConsistentRead=True,
+        )
+        return [item for page in pages for item in page["Items"]]
+
     def _is_known(self, site: str, trigger: str | None) -> bool:
         return trigger is not None and self._read(f"site#{site}", f"trigger#{trigger}") is not None
 

@@ -233,7 +233,7 @@ def test_only_a_release_s_manifest_starts_create_model(dev: Template) -> None:
 def test_a_change_of_the_stage_s_endpoints_starts_who_waits_for_it(
     dev: Template, prod: Template, step: str
 ) -> None:
-    for template, prefix in ((dev, "rssi-"), (prod, "rssi-prod-")):
+    for template, prefix in ((dev, "rssi-dev-"), (prod, "rssi-prod-")):
         (pattern,) = (
             rule["EventPattern"]
             for rule in template.rules_to({"Fn::GetAtt": [template.function(step), "Arn"]})
@@ -301,6 +301,7 @@ def test_people_hear_of_what_ended_well_or_badly(prod: Template) -> None:
             "SurveyQuarantined",
             "TrainingFailed",
             "ReleaseRejected",
+            "RollbackRefused",
             "DeploymentSucceeded",
             "SmokeTestFailed",
             "DeploymentFailed",
@@ -425,7 +426,7 @@ def test_only_those_who_make_models_can_pass_a_role(dev: Template) -> None:
 @pytest.mark.parametrize(
     ("step", "actions"),
     [
-        ("create_model", {"AddTags", "CreateModel", "DescribeModel"}),
+        ("create_model", {"CreateModel", "DescribeModel"}),
         (
             "roll_endpoint",
             {
@@ -440,7 +441,7 @@ def test_only_those_who_make_models_can_pass_a_role(dev: Template) -> None:
         ("smoke_test", {"DescribeEndpoint", "InvokeEndpoint"}),
         (
             "roll_back",
-            {"AddTags", "CreateModel", "DeleteEndpoint", "DescribeEndpoint", "DescribeModel"},
+            {"CreateModel", "DeleteEndpoint", "DescribeModel"},
         ),
     ],
 )

@@ -1,0 +1,379 @@
+"""The command `rssi`. Each command is a few lines over the operator's desk or the trainer.
+
+Errors end here: as a sentence on standard error and an exit code (see `ops.errors`), never as a
+traceback. Modules that are slow to import are imported by the command that needs them, so that
+`--help` comes at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from ops.errors import OpsError, UsageError
+
+if TYPE_CHECKING:
+    from ops.desk import OperatorDesk
+
+app = typer.Typer(
+    name="rssi",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="""Keeps an indoor-localization model in production fresh.
+
+    On this machine, without any cloud: `rssi demo` shows the whole way; `rssi up` starts the
+    embedded cloud and an agent. Then, in another terminal, with what `rssi up` printed:
+
+    `rssi drop --site lab survey.csv --wait`, `rssi status`, `rssi rollback --site lab`,
+    `rssi predict --site lab --rssi b3001=-70`.
+
+    Without AWS_ENDPOINT_URL the same commands talk to the AWS account of your credentials.""",
+)
+out = Console()
+err = Console(stderr=True)
+
+Site = Annotated[str, typer.Option("--site", help="Name of the site, such as library-1f.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail if it is not a good one.")]
+Timeout = Annotated[float, typer.Option(help="Longest wait, in seconds.", min=1)]
+Port = Annotated[
+    int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)
+]
+
+
+class Row(StrEnum):
+    """Content types that a file may be sent as."""
+
+    CSV = "text/csv"
+    JSON = "application/json"
+
+
+def main() -> None:
+    """Run the command line; the process's outermost edge."""
+    try:
+        app(standalone_mode=True)
+    except OpsError as error:
+        err.print(f"rssi: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("rssi: interrupted")
+        sys.exit(130)
+
+
+@app.command()
+def up(
+    port: Port = 0,
+    agent: Annotated[bool, typer.Option(help="Also run an agent that trains surveys here.")] = True,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where logs and runs lie; a temporary folder if not given.")
+    ] = None,
+) -> None:
+    """Start the embedded cloud with the stack in it, in the foreground until Ctrl-C.
+
+    Everything listens on this machine only and is gone when it ends.
+    """
+    from ops.up import run
+
+    run(out, port=port, with_agent=agent, folder=folder)
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="A CSV of labelled fingerprints; generated if not given.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--out", help="Where summary.json and report.html go.")
+    ] = Path("out/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Show the whole way on this machine, in five acts, and check each.
+
+    Drop a survey and get a live endpoint; drop another and roll without a failed request; a broken
+    survey is quarantined; a release that answers wrongly goes back by itself; put the first back.
+    """
+    from ops.demo.run import run_demo
+
+    summary = run_demo(Console(stderr=True) if as_json else out, data, output)
+    if as_json:
+        _print_json(summary)
+    if not summary.ok:
+        sys.exit(1)
+
+
+@app.command()
+def drop(
+    site: Site,
+    files: Annotated[list[Path], typer.Argument(help="CSV files of labelled fingerprints.")],
+    wait: Wait = False,
+    timeout: Timeout = 900,
+    as_json: AsJson = False,
+) -> None:
+    """Drop surveys into the data bucket; that alone sets everything else in motion.
+
+    A CSV has a column `location` or columns `x,y` (metres), one column per beacon (dBm; -200 or
+    blank where it was not heard), and optionally a time stamp.
+    """
+    from ops.show import event_line
+
+    desk = _desk(site)
+    surveys = desk.drop(site, files)
+    if not as_json:
+        for survey in surveys:
+            out.print(f"dropped {survey.key}  correlation id {survey.id}", highlight=False)
+    end = None
+    if wait:
+        end = desk.follow_drop(
+            surveys, timeout, lambda event: None if as_json else out.print(event_line(event))
+        )
+    if as_json:
+        rows = [{"id": survey.id, **survey.model_dump(mode="json")} for survey in surveys]
+        _print_json({"surveys": rows, "end": end.model_dump(mode="json") if end else None})
+    if end is not None and end.detail_type not in {"DeploymentSucceeded", "RolledBack"}:
+        raise OpsError(f"It ended with {end.detail_type}: {end.text('reason') or end.release}.")
+
+
+@app.command()
+def status(
+    site: Annotated[str | None, typer.Option("--site", help="Only this site.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What is live where, what is going on, and which surveys are quarantined and why."""
+    from ops import show
+
+    desk = _desk(site)
+    statuses = [desk.status(name) for name in ([site] if site else desk.sites())]
+    if as_json:
+        _print_json(statuses)
+        return
+    if not statuses:
+        out.print("No site yet. `rssi drop --site NAME FILE.csv` makes one.")
+        return
+    out.print(show.status_table(statuses))
+    for entry in statuses:
+        for line in show.quarantine_lines(entry):
+            out.print(line)
+
+
+@app.command()
+def releases(site: Site, as_json: AsJson = False) -> None:
+    """Every release that arrived at a site, how good it is, and which one is live."""
+    from ops.show import releases_table
+
+    rows = _desk(site).releases(site)
+    if as_json:
+        _print_json(rows)
+    elif rows:
+        out.print(releases_table(rows))
+    else:
+        out.print(f"No release has arrived at {site} yet. `rssi status --site {site}` tells more.")
+
+
+@app.command()
+def rollback(
+    site: Site,
+    to: Annotated[
+        str | None, typer.Option(help="Release to put back; the one live before if not given.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever asks later.")] = "",
+    wait: Wait = True,
+    timeout: Timeout = 3600,
+    as_json: AsJson = False,
+) -> None:
+    """Put an earlier release back: rolled out and smoke-tested like any other."""
+    from functions.core.deployments import DeploymentState
+
+    desk = _desk(site)
+    request = desk.request_rollback(site, to, reason)
+    if not wait:
+        if as_json:
+            _print_json({"request": request})
+        else:
+            out.print(f"asked for; request {request}. `rssi status --site {site}` shows it.")
+        return
+    ended = desk.follow_rollback(
+        site,
+        request,
+        timeout,
+        lambda deployment: (
+            None
+            if as_json
+            else out.print(
+                f"deployment {deployment.number} {deployment.state.value}: "
+                f"{deployment.candidate.release}",
+                highlight=False,
+            )
+        ),
+    )
+    if as_json:
+        _print_json(ended)
+    if ended.state is not DeploymentState.LIVE:
+        raise OpsError(
+            f"Release {ended.candidate.release} is not live: deployment {ended.number} "
+            f"{ended.state.value}. {ended.reason}"
+        )
+
+
+@app.command()
+def predict(
+    site: Site,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV of fingerprints, one column per beacon.")
+    ] = None,
+    rssi: Annotated[
+        str | None, typer.Option(help="One fingerprint, such as b3001=-70,b3005=-81 (dBm).")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a site's endpoint where fingerprints were taken."""
+    from ops.desk import instances_body
+    from ops.show import prediction_table
+
+    if (csv is None) == (rssi is None):
+        raise UsageError("Give either --csv FILE or --rssi BEACON=DBM,...")
+    if csv is not None:
+        body, content_type = _read(csv), Row.CSV.value
+    else:
+        body, content_type = instances_body([_fingerprint(rssi or "")]), Row.JSON.value
+    prediction = _desk(site).predict(site, body, content_type)
+    if as_json:
+        _print_json(prediction)
+    else:
+        out.print(prediction_table(prediction))
+
+
+@app.command()
+def events(
+    site: Annotated[str | None, typer.Option("--site", help="Only this site.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What happened, oldest first; with --follow also what happens."""
+    from ops.show import event_line
+
+    log = _desk(site).event_log
+    for event in log.follow(site=site) if follow else log.read(site=site):
+        if as_json:
+            sys.stdout.write(event.model_dump_json(by_alias=True) + "\n")
+            sys.stdout.flush()
+        else:
+            out.print(event_line(event), soft_wrap=True)
+
+
+@app.command()
+def trace(
+    what: Annotated[
+        str, typer.Argument(help="A release id, or a survey's key, file name, version or id.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Walk from a release back to its surveys, or from a survey to every release it taught."""
+    from ops.show import print_trace
+
+    found = _desk(None).trace(what)
+    if as_json:
+        _print_json(found)
+    else:
+        print_trace(out, found)
+
+
+@app.command()
+def train(
+    data: Annotated[
+        list[Path], typer.Option(help="CSV of labelled fingerprints; may be repeated.")
+    ],
+    output: Annotated[Path, typer.Option("--out", help="Folder for model.tar.gz and the card.")],
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
+    cell_size: Annotated[
+        float, typer.Option(help="Metres between cells that are named like O02.", min=0.01)
+    ] = 3.048,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model from surveys, here, without any cloud."""
+    from ops.offline import train_here
+
+    train_here(out, data, output, seed, cell_size, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="A bundle: model.tar.gz or its unpacked folder.")],
+    data: Annotated[
+        list[Path], typer.Option(help="CSV of labelled fingerprints; may be repeated.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Measure a bundle on labelled fingerprints, without any cloud."""
+    from ops.offline import evaluate_here
+
+    evaluate_here(out, model, data, as_json=as_json)
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Option(help="A bundle: model.tar.gz or its unpacked folder.")],
+    port: Port = 8080,
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
+) -> None:
+    """Serve a bundle on this machine as the SageMaker container would, until Ctrl-C."""
+    from ops.offline import serve_here
+
+    serve_here(model, port, workers)
+
+
+def _desk(site: str | None) -> "OperatorDesk":
+    from events.names import InvalidNameError, check_site
+    from ops.aws import Aws, find_stack
+    from ops.desk import OperatorDesk
+
+    try:
+        if site is not None:
+            check_site(site)
+    except InvalidNameError as error:
+        raise UsageError(f"{error}.") from error
+    aws = Aws()
+    return OperatorDesk(aws, find_stack(aws, os.environ.get("RSSI_STAGE", "dev")))
+
+
+def _fingerprint(text: str) -> dict[str, float]:
+    try:
+        pairs = [part.split("=") for part in text.split(",") if part.strip()]
+        fingerprint = {beacon.strip(): float(rssi) for beacon, rssi in pairs}
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is no fingerprint: write BEACON=DBM,..., such as b3001=-70,b3005=-81."
+        ) from error
+    if not fingerprint:
+        raise UsageError("The fingerprint names no beacon: write BEACON=DBM,...")
+    return fingerprint
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def _print_json(what: object) -> None:
+    sys.stdout.write(json.dumps(_plain(what), indent=2) + "\n")
+
+
+def _plain(what: object) -> object:
+    if isinstance(what, BaseModel):
+        return what.model_dump(mode="json")
+    if isinstance(what, Sequence) and not isinstance(what, str):
+        return [_plain(entry) for entry in what]
+    return what
+
+
+if __name__ == "__main__":
+    main()

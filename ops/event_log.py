@@ -1,0 +1,74 @@
+"""What happened, read back from the log group that every event on the bus is written to."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from events.outbound import OUTBOUND
+
+
+class LoggedEvent(BaseModel):
+    """One of our events as it went over the bus."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    id: str
+    time: AwareDatetime
+    detail_type: str = Field(alias="detail-type")
+    detail: dict[str, JsonValue]
+
+    def text(self, name: str) -> str | None:
+        """A field of the detail, if it is there and not empty."""
+        value = self.detail.get(name)
+        return None if value in (None, "") else str(value)
+
+    @property
+    def site(self) -> str | None:
+        """The site it is about."""
+        return self.text("site")
+
+    @property
+    def release(self) -> str | None:
+        """The release or run it is about."""
+        return self.text("release") or self.text("run_id") or self.text("to")
+
+
+KINDS = frozenset(model.__name__ for model in OUTBOUND)
+
+
+class EventLog:
+    """Reads the log group, in the order in which events were written."""
+
+    def __init__(self, client: Any, log_group: str) -> None:
+        self._logs = client
+        self._group = log_group
+
+    def read(self, since: datetime | None = None, site: str | None = None) -> list[LoggedEvent]:
+        """All events since a moment, oldest first."""
+        arguments: dict[str, Any] = {"logGroupName": self._group}
+        if since is not None:
+            arguments["startTime"] = int(since.timestamp() * 1000)
+        pages = self._logs.get_paginator("filter_log_events").paginate(**arguments)
+        lines = [line for page in pages for line in page["events"]]
+        lines.sort(key=lambda line: (line["timestamp"], line.get("ingestionTime", 0)))
+        events = [LoggedEvent.model_validate_json(line["message"]) for line in lines]
+        return [
+            event
+            for event in events
+            if event.detail_type in KINDS and (site is None or event.site == site)
+        ]
+
+    def follow(
+        self, since: datetime | None = None, site: str | None = None, every_s: float = 0.5
+    ) -> Iterator[LoggedEvent]:
+        """All events since a moment and then each as it comes, for ever."""
+        seen: set[str] = set()
+        while True:
+            for event in self.read(since, site):
+                if event.id not in seen:
+                    seen.add(event.id)
+                    yield event
+            time.sleep(every_s)
