@@ -5,10 +5,12 @@ starts with moto's state cleared.
 """
 
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ops.local.clients import Clients
+from ops.local.deploy.deployer import Deployed, Deployer
 from ops.local.errors import AlreadyRunningError
 from ops.local.event_bus import EventBus, Target
 from ops.local.event_delivery import EventDelivery
@@ -61,6 +63,14 @@ class EmbeddedCloud:
     def environment(self) -> dict[str, str]:
         """Environment variables that make any AWS client use this cloud."""
         return self._settings.client_environment(self.address)
+
+    def deploy(self, assembly: Path) -> Deployed:
+        """Deploy the stacks of a synthesized CDK assembly (``cdk.out``).
+
+        Raises:
+            AssemblyError: it can't be read, or asks for what is not emulated; nothing is deployed.
+        """
+        return Deployer(self._clients, self._settings).deploy(assembly)
 
     def serving_pids(self, endpoint: str) -> list[int]:
         """Process ids of the instances that have an endpoint's traffic."""

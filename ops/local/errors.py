@@ -87,10 +87,14 @@ class NotEmulatedError(AssemblyError):
         super().__init__(
             f"{len(findings)} part(s) of the template are not emulated, so nothing was deployed:\n"
             f"{listing}\n"
-            "Emulate them in ops/local/resources.py, or state why they may be left out in "
-            "ops/local/not_emulated.py."
+            "Emulate them in ops/local/deploy, or state why they may be left out in "
+            "ops/local/deploy/not_emulated.py."
         )
         self.findings = findings
+
+
+class DeploymentFailedError(LocalCloudError):
+    """A service refused a resource; what was created before stays, and another try goes on."""
 
 
 class AlreadyRunningError(LocalCloudError):

@@ -1,0 +1,169 @@
+"""A CDK cloud assembly (``cdk.out``) as it lies on disk: its stacks, in order, and their files."""
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from ops.local.errors import AssemblyError
+from ops.local.wire import JsonObject
+
+_STACK = "aws:cloudformation:stack"
+_ASSETS = "cdk:asset-manifest"
+
+
+class _Document(BaseModel):
+    """Base of what the CDK writes; members that are not needed here are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
+
+
+class _Properties(_Document):
+    template_file: str = ""
+    stack_name: str | None = None
+    file: str = ""
+
+
+class _Artifact(_Document):
+    type: str
+    properties: _Properties = _Properties()
+    dependencies: tuple[str, ...] = ()
+
+
+class _Manifest(_Document):
+    artifacts: dict[str, _Artifact]
+
+
+class _Source(_Document):
+    path: str
+    packaging: str = "file"
+
+
+class _Destination(_Document):
+    object_key: str
+
+
+class _File(_Document):
+    source: _Source
+    destinations: dict[str, _Destination]
+
+
+class _AssetManifest(_Document):
+    files: dict[str, _File] = Field(default_factory=dict)
+
+
+Document = TypeVar("Document", bound=_Document)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAsset:
+    """Something that templates expect in the bucket for assets.
+
+    Attributes:
+        key: the object key that templates name.
+        path: a staged file or directory.
+        zipped: whether the directory is to be uploaded as one zip archive.
+    """
+
+    key: str
+    path: Path
+    zipped: bool
+
+    def content(self) -> bytes:
+        """What is to be uploaded; zip archives are stored, not compressed, for speed."""
+        if not self.zipped or self.path.is_file():
+            return self.path.read_bytes()
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
+            for file in sorted(self.path.rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(self.path))
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One stack: its name, its template and its assets."""
+
+    name: str
+    template: JsonObject
+    assets: tuple[FileAsset, ...]
+
+
+def read_assembly(directory: Path) -> list[Stack]:
+    """The stacks of an assembly, those that others need first.
+
+    Raises:
+        AssemblyError: there is no assembly, or a file of it is missing or malformed.
+    """
+    artifacts = _document(directory / "manifest.json", _Manifest).artifacts
+    needs = {
+        name: [other for other in artifact.dependencies if other in artifacts]
+        for name, artifact in artifacts.items()
+    }
+    try:
+        ordered = list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        raise AssemblyError(f"The stacks of {directory} need each other: {error}") from error
+    return [
+        _stack(directory, name, artifacts) for name in ordered if artifacts[name].type == _STACK
+    ]
+
+
+def _stack(directory: Path, name: str, artifacts: dict[str, _Artifact]) -> Stack:
+    artifact = artifacts[name]
+    manifests = [
+        artifacts[other].properties.file
+        for other in artifact.dependencies
+        if other in artifacts and artifacts[other].type == _ASSETS
+    ]
+    return Stack(
+        artifact.properties.stack_name or name,
+        _template(directory / artifact.properties.template_file),
+        tuple(asset for manifest in manifests for asset in _assets(directory, manifest)),
+    )
+
+
+def _assets(directory: Path, manifest: str) -> list[FileAsset]:
+    return [
+        FileAsset(
+            destination.object_key,
+            directory / file.source.path,
+            zipped=file.source.packaging == "zip",
+        )
+        for file in _document(directory / manifest, _AssetManifest).files.values()
+        for destination in file.destinations.values()
+    ]
+
+
+def _document(path: Path, model: type[Document]) -> Document:
+    try:
+        return model.model_validate_json(_read(path))
+    except ValidationError as error:
+        raise AssemblyError(f"{path} is not what the CDK writes: {error}") from error
+
+
+def _template(path: Path) -> JsonObject:
+    try:
+        content = json.loads(_read(path))
+    except json.JSONDecodeError as error:
+        raise AssemblyError(f"{path} is not JSON: {error}. Synthesize again.") from error
+    if not isinstance(content, dict):
+        raise AssemblyError(f"{path} is no JSON object. Synthesize again.")
+    return content
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise AssemblyError(
+            f"{path} can't be read: {error}. Synthesize first (make synth), and name the directory "
+            "that it made."
+        ) from error

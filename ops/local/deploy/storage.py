@@ -1,0 +1,146 @@
+"""Buckets, tables and parameters."""
+
+from typing import TYPE_CHECKING
+
+from ops.local.clients import Clients
+from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
+from ops.local.deploy.reader import Reader
+from ops.local.deploy.template import Identity
+from ops.local.wire import JsonObject
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+
+def _bucket_identity(_: Place, name: str, __: Given) -> Identity:
+    domain = f"{name}.s3.amazonaws.com"
+    return Identity(name, {"Arn": f"arn:aws:s3:::{name}", "DomainName": domain})
+
+
+def _bucket(properties: Reader, identity: Identity) -> Creation:
+    name = identity.ref
+    properties.text("BucketName")
+    versioning = properties.child("VersioningConfiguration").text("Status")
+    encryption = [
+        {"ApplyServerSideEncryptionByDefault": rule.raw("ServerSideEncryptionByDefault")}
+        for rule in properties.child("BucketEncryption").children(
+            "ServerSideEncryptionConfiguration"
+        )
+    ]
+    access = properties.child("PublicAccessBlockConfiguration").pick(
+        "BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"
+    )
+    ownership = properties.child("OwnershipControls").raw("Rules")
+    notification = properties.child("NotificationConfiguration").child("EventBridgeConfiguration")
+    to_event_bridge = notification.flag("EventBridgeEnabled")
+    rules = [
+        _lifecycle_rule(rule)
+        for rule in properties.child("LifecycleConfiguration").children("Rules")
+    ]
+
+    def create(clients: Clients) -> None:
+        s3 = clients.get("s3")
+        with already("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+            s3.create_bucket(Bucket=name)
+        if versioning:
+            s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": versioning})
+        if encryption:
+            s3.put_bucket_encryption(
+                Bucket=name, ServerSideEncryptionConfiguration={"Rules": encryption}
+            )
+        if access:
+            s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=access)
+        if ownership:
+            s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls={"Rules": ownership})
+        if rules:
+            s3.put_bucket_lifecycle_configuration(
+                Bucket=name, LifecycleConfiguration={"Rules": rules}
+            )
+        if to_event_bridge:
+            s3.put_bucket_notification_configuration(
+                Bucket=name, NotificationConfiguration={"EventBridgeConfiguration": {}}
+            )
+
+    return create
+
+
+def _lifecycle_rule(rule: Reader) -> JsonObject:
+    """A rule in the API's words; moto keeps it and does not act on it."""
+    converted: JsonObject = {
+        "Status": rule.text("Status"),
+        "Filter": {"Prefix": rule.text("Prefix")},
+    }
+    if rule.has("Id"):
+        converted["ID"] = rule.text("Id")
+    expiration: JsonObject = {}
+    if rule.has("ExpirationInDays"):
+        expiration["Days"] = rule.number("ExpirationInDays")
+    if rule.has("ExpiredObjectDeleteMarker"):
+        expiration["ExpiredObjectDeleteMarker"] = rule.flag("ExpiredObjectDeleteMarker")
+    if expiration:
+        converted["Expiration"] = expiration
+    transitions: "list[JsonValue]" = [
+        {"StorageClass": each.text("StorageClass"), "Days": each.number("TransitionInDays")}
+        for each in rule.children("Transitions")
+    ]
+    if transitions:
+        converted["Transitions"] = transitions
+    return converted | rule.pick(
+        "AbortIncompleteMultipartUpload",
+        "NoncurrentVersionExpiration",
+    )
+
+
+def _table(properties: Reader, identity: Identity) -> Creation:
+    name = identity.ref
+    definition = properties.pick(
+        "AttributeDefinitions",
+        "KeySchema",
+        "BillingMode",
+        "GlobalSecondaryIndexes",
+        "LocalSecondaryIndexes",
+        "ProvisionedThroughput",
+        "DeletionProtectionEnabled",
+    )
+    properties.text("TableName")
+    stream = properties.child("StreamSpecification").text("StreamViewType")
+    encrypted = properties.child("SSESpecification").flag("SSEEnabled")
+    recovery = properties.child("PointInTimeRecoverySpecification").flag(
+        "PointInTimeRecoveryEnabled"
+    )
+    time_to_live = properties.child("TimeToLiveSpecification").pick("AttributeName", "Enabled")
+    if stream:
+        definition["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": stream}
+    if encrypted:
+        definition["SSESpecification"] = {"Enabled": True}
+
+    def create(clients: Clients) -> None:
+        dynamodb = clients.get("dynamodb")
+        with already("ResourceInUseException"):
+            dynamodb.create_table(TableName=name, **definition)
+        dynamodb.update_continuous_backups(
+            TableName=name,
+            PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": recovery},
+        )
+        if time_to_live:
+            with already("ValidationException"):  # "TimeToLive is already enabled"
+                dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=time_to_live)
+
+    return create
+
+
+def _parameter(properties: Reader, identity: Identity) -> Creation:
+    properties.text("Name")
+    asked = properties.pick("Type", "Value", "Description", "Tier", "AllowedPattern", "DataType")
+
+    def create(clients: Clients) -> None:
+        clients.get("ssm").put_parameter(Name=identity.ref, Overwrite=True, **asked)
+
+    return create
+
+
+KINDS = {
+    "AWS::S3::Bucket": Kind(_bucket_identity, _bucket, "BucketName", longest=63, lower=True),
+    "AWS::DynamoDB::Table": Kind(named(Arn="dynamodb:table/{}"), _table, "TableName", longest=255),
+    "AWS::SSM::Parameter": Kind(named(), _parameter, "Name", longest=255),
+}
