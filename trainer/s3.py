@@ -101,15 +101,8 @@ class Bucket:
             StoreUnavailableError: the store gave no useful answer.
         """
         with self._translated(f"write {key}"):
-            digest = hashlib.sha256(body)
-            self._client.put_object(
-                Bucket=self.name,
-                Key=key,
-                Body=body,
-                ContentType=content_type,
-                ChecksumSHA256=base64.b64encode(digest.digest()).decode(),
-            )
-            return digest.hexdigest()
+            self._put(key, body, content_type)
+            return hashlib.sha256(body).hexdigest()
 
     def put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
         """Write an object unless the key is taken; False when it was.
@@ -125,14 +118,7 @@ class Bucket:
             try:
                 for attempt in _while_conflicting():
                     with attempt:
-                        self._client.put_object(
-                            Bucket=self.name,
-                            Key=key,
-                            Body=body,
-                            ContentType=content_type,
-                            IfNoneMatch="*",
-                            ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
-                        )
+                        self._put(key, body, content_type, IfNoneMatch="*")
             except ClientError as error:
                 if _code(error) in {"PreconditionFailed", "412"}:
                     return False
@@ -184,6 +170,18 @@ class Bucket:
             for page in pages:
                 for found in page.get("Contents", ()):
                     yield _listed(found, UNVERSIONED)
+
+    def _put(self, key: str, body: bytes, content_type: str, **conditions: str) -> None:
+        self._client.put_object(
+            Bucket=self.name,
+            Key=key,
+            Body=body,
+            ContentType=content_type,
+            # Named too: some stores keep a checksum only of the algorithm that is asked for.
+            ChecksumAlgorithm="SHA256",
+            ChecksumSHA256=base64.b64encode(hashlib.sha256(body).digest()).decode(),
+            **conditions,
+        )
 
     def _versions(self, prefix: str) -> Iterator[Listed]:
         pages = self._client.get_paginator("list_object_versions").paginate(

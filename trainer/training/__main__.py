@@ -28,7 +28,9 @@ def main() -> int:
     except ValidationError as error:
         log.error("the environment does not describe a run", reason=str(error))  # noqa: TRY400
         return ExitCode.MISCONFIGURED
-    log = log.bind(run_id=settings.run_id, attempt=settings.attempt)
+    log = log.bind(
+        run_id=settings.run_id, correlation_id=settings.correlation_id, attempt=settings.attempt
+    )
     outcome = _outcome(settings, log)
     if settings.note_path:
         settings.note_path.write_bytes(outcome.note())

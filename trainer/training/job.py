@@ -9,7 +9,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,9 +67,7 @@ class Job:
         if self.artifacts.exists(names.release_key(self.settings.run_id)):
             return self._someone_else_was_first()
         try:
-            snapshot = self._snapshot()
-            correlated = replace(self, log=self.log.bind(correlation_id=snapshot.correlation_id))
-            return correlated._train_and_claim(snapshot)
+            return self._train_and_claim(self._snapshot())
         except NotEnoughData as error:
             return Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
         except StaleSnapshot as error:

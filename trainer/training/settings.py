@@ -43,6 +43,8 @@ class JobSettings(BaseSettings):
     """Unique per attempt, such as the pod's name; it becomes a part of object keys."""
     image: Text
     """Reference of the image that runs, or ``process``."""
+    correlation_id: Text | None = None
+    """What caused the run, for its log."""
     termination_log: Path | None = None
     data_endpoint_url: str | None = None
     data_profile: str | None = None

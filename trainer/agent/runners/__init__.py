@@ -101,6 +101,7 @@ class JobTemplate(BaseModel):
             artifact_bucket=self.artifact_bucket,
             attempt=attempt,
             image=self.image,
+            correlation_id=run.correlation_id,
             termination_log=note,
             data_endpoint_url=self.data_endpoint_url,
             data_profile=self.data_profile,

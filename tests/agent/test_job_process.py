@@ -1,0 +1,318 @@
+"""The training process as a pod would run it: `python -m trainer.training` against a fake AWS."""
+
+import base64
+import json
+import os
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import structlog
+
+from events import names
+from events.manifests import Quarantine, Release, SurveyRef
+from trainer.agent.borders.artifacts import Artifacts
+from trainer.agent.borders.surveys import Surveys
+from trainer.agent.reconcile import Recipe, candidate
+from trainer.agent.runners import JobTemplate
+from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.job import Job
+from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.settings import SITE_DESCRIPTION
+
+IMAGE = "registry/trainer@sha256:1"
+QUICK = Recipe("1", Hyperparameters(epochs=2, hidden=(8,)).model_dump())
+
+
+def rows(seed: int = 0, count: int = 120) -> bytes:
+    """A survey of four places, each next to one of four beacons."""
+    chance = random.Random(seed)
+    lines = ["location,date,b1,b2,b3,b4"]
+    for row in range(count):
+        place = row // 5 % 4
+        heard = [-60 - 12 * abs(beacon - place) + chance.randint(-3, 3) for beacon in range(4)]
+        lines.append(
+            f"{'ABCD'[place]}01,10-18-2016 11:{row % 60:02}:00,{','.join(map(str, heard))}"
+        )
+    return "\n".join(lines).encode()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one process ended."""
+
+    exit_code: int
+    outcome: Outcome | None
+    log: list[dict[str, object]]
+
+
+class Site:
+    """The buckets of one site, and a way to run its training."""
+
+    def __init__(self, aws, folder: Path) -> None:
+        self.aws = aws
+        self.data = aws.bucket("data")
+        self.artifacts = aws.bucket("artifacts")
+        self._folder = folder
+
+    def upload(self, name: str, body: bytes) -> None:
+        self.data.put(f"sites/lab/surveys/{name}", body, "text/csv")
+
+    def surveys(self) -> tuple[SurveyRef, ...]:
+        return Surveys(self.data, structlog.get_logger()).current("lab")
+
+    def seal(self, recipe: Recipe = QUICK):
+        wanted = candidate("lab", self.surveys(), (), recipe)
+        Artifacts(self.artifacts).seal(wanted.snapshot)
+        return wanted.run
+
+    def train(self, run, attempt: str = "one", **changed: str) -> Ended:
+        note = self._folder / f"{attempt}.json"
+        template = JobTemplate(
+            artifact_bucket=self.artifacts.name, image="registry/trainer@sha256:1"
+        )
+        told = template.settings(run, attempt, note).environment()
+        environment = {"PATH": os.environ["PATH"], **self.aws.environment, **told, **changed}
+        ended = subprocess.run(
+            [sys.executable, "-m", "trainer.training"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        outcome = Outcome.model_validate_json(note.read_text()) if note.exists() else None
+        assert "Warning" not in ended.stderr, ended.stderr
+        return Ended(ended.returncode, outcome, [*map(json.loads, ended.stdout.splitlines())])
+
+    def outcome(self, run) -> Outcome:
+        """How the run ends, found out without a process of its own."""
+        template = JobTemplate(artifact_bucket=self.artifacts.name, image="process")
+        job = Job(
+            settings=template.settings(run, "within", None),
+            data=lambda _: self.data,
+            artifacts=self.artifacts,
+            clock=lambda: datetime.now(UTC),
+            log=structlog.wrap_logger(None, processors=[_drop]),
+        )
+        return job.run()
+
+    def release(self, run) -> Release:
+        return Release.model_validate_json(self.artifacts.get(names.release_key(run.id)).body)
+
+
+def _drop(_logger: object, _method: str, _event: object) -> object:
+    raise structlog.DropEvent
+
+
+@pytest.fixture
+def site(aws, tmp_path):
+    return Site(aws, tmp_path)
+
+
+def test_a_snapshot_becomes_a_release_whose_checksums_are_those_of_its_files(site):
+    site.upload("a.csv", rows())
+    run = site.seal()
+
+    ended = site.train(run)
+
+    assert ended.exit_code == ExitCode.DONE, ended.log
+    release = site.release(run)
+    for file in (release.model, release.metrics_file, release.card):
+        head = site.aws.client("s3").head_object(
+            Bucket=site.artifacts.name, Key=file.key, ChecksumMode="ENABLED"
+        )
+        assert base64.b64decode(head["ChecksumSHA256"]).hex() == file.sha256
+        assert head["ContentLength"] == file.size
+    assert release.run_id == run.id
+    assert release.snapshot.surveys == site.surveys()
+    assert release.image == IMAGE
+    assert release.metrics.rows == 120
+    assert ended.outcome == Outcome(
+        kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics
+    )
+    assert {line["run_id"] for line in ended.log} == {run.id}
+    assert {line["correlation_id"] for line in ended.log} == {run.correlation_id}
+
+
+def test_two_processes_of_one_run_make_one_release_and_both_end_well(site):
+    site.upload("a.csv", rows())
+    run = site.seal()
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda attempt: site.train(run, attempt), ["one", "two"]))
+
+    assert [end.exit_code for end in ended] == [0, 0]
+    assert sorted(end.outcome.kind for end in ended) == ["already_released", "succeeded"]
+    versions = [
+        found
+        for found in site.aws.client("s3").list_object_versions(Bucket=site.artifacts.name)[
+            "Versions"
+        ]
+        if found["Key"] == names.release_key(run.id)
+    ]
+    assert len(versions) == 1
+
+
+def test_a_run_that_has_a_release_is_not_trained_again(site):
+    site.upload("a.csv", rows())
+    run = site.seal()
+    site.artifacts.put(names.release_key(run.id), b"{}", "application/json")
+
+    ended = site.train(run)
+
+    assert (ended.exit_code, ended.outcome.kind) == (0, OutcomeKind.ALREADY_RELEASED)
+    assert not any(line["event"] == "reading surveys" for line in ended.log)
+
+
+def test_all_bad_surveys_are_found_at_once_and_nothing_is_trained(site):
+    site.upload("bad-1.csv", b"\x00\x01 this is no survey")
+    site.upload("bad-2.csv", b"location,b1\nA01,loud\n")
+    site.upload("good.csv", rows())
+    run = site.seal()
+    bad = {survey.id: survey for survey in site.surveys() if "bad" in survey.key}
+
+    ended = site.train(run)
+
+    assert ended.exit_code == ExitCode.BAD_DATA
+    assert site.outcome(run) == ended.outcome, "the second attempt finds it said already"
+    assert set(ended.outcome.quarantined) == set(bad)
+    for survey_id, survey in bad.items():
+        stored = site.artifacts.get(names.quarantine_key("lab", survey_id)).body
+        quarantine = Quarantine.model_validate_json(stored)
+        assert quarantine.survey == survey
+        assert quarantine.run_id == run.id
+        assert survey.key in ended.outcome.reason
+        assert quarantine.reason in ended.outcome.reason
+    assert not site.artifacts.exists(names.release_key(run.id))
+
+
+def test_of_two_surveys_that_contradict_each_other_the_later_is_set_aside(site):
+    site.upload("z-first.csv", b"location,x,y,b1\n" + b"A,0,0,-60\nB,5,0,-70\n" * 10)
+    site.upload("a-later.csv", b"location,x,y,b1\n" + b"A,9,0,-60\nB,5,0,-70\n" * 10)
+    by_time = sorted(site.surveys(), key=lambda survey: (survey.uploaded_at, survey.key))
+
+    outcome = site.outcome(site.seal())
+
+    assert outcome.kind is OutcomeKind.BAD_DATA
+    assert outcome.quarantined == (by_time[-1].id,)
+
+
+def test_too_little_data_is_no_fault_of_any_survey(site):
+    site.upload("a.csv", b"location,b1\nA01,-60\n")
+
+    outcome = site.outcome(site.seal())
+
+    assert outcome.kind is OutcomeKind.NOT_ENOUGH_DATA
+    assert outcome.reason
+    assert Artifacts(site.artifacts).quarantined("lab") == frozenset()
+
+
+def test_the_very_version_that_was_sealed_is_trained_though_it_was_replaced_since(site):
+    site.upload("a.csv", rows(count=120))
+    run = site.seal()
+    site.upload("a.csv", rows(count=40))
+
+    assert site.train(run).exit_code == 0
+    assert site.release(run).metrics.rows == 120
+
+
+def test_a_sealed_version_that_was_deleted_is_said_to_be_gone(site):
+    site.upload("a.csv", rows())
+    run = site.seal()
+    (survey,) = site.surveys()
+    site.aws.client("s3").delete_object(
+        Bucket=site.data.name, Key=survey.key, VersionId=survey.version_id
+    )
+
+    outcome = site.outcome(run)
+
+    assert outcome.kind is OutcomeKind.STALE_SNAPSHOT
+    assert survey.key in outcome.reason
+
+
+def test_a_file_that_was_overwritten_in_a_store_without_versions_is_never_taken_for_the_sealed_one(
+    site,
+):
+    site.data = site.aws.bucket("plain", versioned=False)
+    site.upload("a.csv", rows(seed=1))
+    run = site.seal()
+    site.upload("a.csv", rows(seed=2))
+
+    assert site.outcome(run).kind is OutcomeKind.STALE_SNAPSHOT
+
+
+def test_a_snapshot_that_was_tampered_with_is_refused(site):
+    site.upload("a.csv", rows())
+    run = site.seal()
+    stored = json.loads(site.artifacts.get(run.snapshot_key).body)
+    stored["surveys"][0]["etag"] = "another"
+    site.artifacts.put(run.snapshot_key, json.dumps(stored).encode(), "application/json")
+
+    outcome = site.outcome(run)
+
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert "changed after it was sealed" in outcome.reason
+
+
+def test_a_site_may_describe_where_its_reference_points_lie(site):
+    positions = {"A01": (0, 0), "B01": (0, 50), "C01": (50, 0), "D01": (50, 50)}
+    body = json.dumps({"cell_size_m": 50, "positions": positions}).encode()
+    digest = site.data.put("sites/lab/site.json", body, "application/json")
+    site.upload("a.csv", rows())
+    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_DESCRIPTION: digest})
+    run = site.seal(pinned)
+
+    assert site.train(run).exit_code == 0
+    places = {(case.answer.x, case.answer.y) for case in site.release(run).smoke}
+    assert places, "the model answers in the described metres"
+    assert all(0 <= x <= 50 and 0 <= y <= 50 for x, y in places)
+    site.data.put("sites/lab/site.json", b"{}", "application/json")
+    later = site.outcome(site.seal(Recipe("2", pinned.hyperparameters)))
+    assert later.kind is OutcomeKind.STALE_SNAPSHOT
+
+
+def test_a_site_that_is_described_wrongly_is_said_so(site):
+    digest = site.data.put("sites/lab/site.json", b'{"cell_size_m": -1}', "application/json")
+    site.upload("a.csv", rows())
+
+    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_DESCRIPTION: digest})
+    outcome = site.outcome(site.seal(pinned))
+
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert "cell_size_m" in outcome.reason
+
+
+def test_hyperparameters_that_do_not_exist_are_refused(site):
+    site.upload("a.csv", rows())
+
+    outcome = site.outcome(site.seal(Recipe("1", {"magic": 1})))
+
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert "magic" in outcome.reason
+
+
+def test_a_store_that_cannot_be_reached_asks_for_another_try(site):
+    site.upload("a.csv", rows())
+
+    ended = site.train(
+        site.seal(), RSSI_ARTIFACT_BUCKET="no-such-bucket-of-ours", AWS_MAX_ATTEMPTS="1"
+    )
+
+    assert ended.exit_code == ExitCode.TRY_AGAIN
+    assert "no-such-bucket-of-ours" in ended.outcome.reason
+
+
+def test_an_environment_that_describes_no_run_is_refused(site):
+    site.upload("a.csv", rows())
+    run = site.seal()
+
+    ended = site.train(run, RSSI_RUN_ID="lab-0123456789ab")
+
+    assert ended.exit_code == ExitCode.MISCONFIGURED
+    assert run.id in ended.log[0]["reason"]
