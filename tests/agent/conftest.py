@@ -17,6 +17,8 @@ class Aws:
     """A fake AWS: its address, and clients that use it."""
 
     url: str
+    session: Session
+    """Shared, since a new one reads all descriptions of the services again."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -29,7 +31,7 @@ class Aws:
         }
 
     def client(self, service: str):
-        return Session().create_client(
+        return self.session.create_client(
             service,
             endpoint_url=self.url,
             region_name="eu-west-1",
@@ -62,7 +64,7 @@ def aws():
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield Aws(f"http://127.0.0.1:{server.server_port}")
+    yield Aws(f"http://127.0.0.1:{server.server_port}", Session())
     server.shutdown()
     thread.join()
     server.server_close()

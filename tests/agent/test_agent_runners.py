@@ -307,6 +307,7 @@ def test_a_run_that_outlived_its_agent_is_waited_for_and_not_started_twice(
     before = make_process_runner(note_and_wait)
     before.start(RUN)
     eventually(lambda: only(before).state is RunState.RUNNING)
+    before._closing.set()  # As dead as it can be within this process: it writes nothing any more.
 
     after = make_process_runner(note_and_wait)
     (tmp_path / "orders" / RUN.id).write_text("42")

@@ -67,4 +67,7 @@ def _job(settings: JobSettings, log: FilteringBoundLogger) -> Job:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    # Tearing MXNet and Polars down takes 0.3 s, and all that matters is in the bucket by now.
+    os._exit(code)

@@ -205,7 +205,8 @@ class ProcessRunner:
             if not failed_again or record.failures >= self.limits.backoff_limit:
                 self._finish(record, end)
                 return
-            self._change(run_id, failures=record.failures + 1)
+            # Its note has been counted: an agent that comes back during the pause must not again.
+            self._change(run_id, failures=record.failures + 1, attempt=None, process=None)
             self._closing.wait(self.limits.backoff_s * 2**record.failures)
             end = None
 
