@@ -213,7 +213,14 @@ def load_bundle(path: Path) -> LoadedModel:
         document = json.loads(files[MANIFEST])
         _verify_hashes(document, files)
         return _assemble(document, files)
-    except (KeyError, TypeError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        zipfile.BadZipFile,
+    ) as error:
         raise BadBundle(
             f"{path} is not a bundle that this version can read ({error!r}). It was damaged or "
             "written by another version: deploy another release, or train this one again."

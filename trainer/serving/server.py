@@ -4,6 +4,7 @@ What may go wrong: SIGTERM comes in the midst of requests (SageMaker follows wit
 30 s), so workers stop accepting and finish what they have; a worker that dies is replaced.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -43,6 +44,7 @@ def run(model: Path, host: str, port: int, workers: int) -> int:
     Raises:
         OSError: the address can't be listened on.
     """
+    _leave_when_told()
     logging.basicConfig(handlers=[JsonLines()], level=logging.WARNING, force=True)
     service = Service.open(model)
     with listen(host, port) as listening:
@@ -96,14 +98,11 @@ def _serve(service: Service, listening: socket.socket) -> None:
             timeout_graceful_shutdown=GRACE_S,
         )
     )
-    # uvicorn raises the signal again once it has ended in order; that must not kill us then.
+    # From here on, as a signal before uvicorn listens for them must not be lost; and uvicorn raises
+    # it again once it has ended in order, which must not kill us then.
     for number in _SIGNALS:
-        signal.signal(number, _ignore)
+        signal.signal(number, server.handle_exit)
     server.run(sockets=[listening])
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """A handler that, unlike SIG_IGN, is not handed on to other programs."""
 
 
 class _Workers:
@@ -132,7 +131,9 @@ class _Workers:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
         for pid in self._pids:
-            os.kill(pid, signal.SIGTERM)
+            # It may have ended by itself a moment ago.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
 
     def _start(self) -> None:
         if self._stopping:
@@ -150,8 +151,7 @@ def _become_worker(work: Callable[[], None]) -> None:
     """Work and leave, never returning into the parent's code."""
     code = 1
     try:
-        for number in _SIGNALS:
-            signal.signal(number, _leave)
+        _leave_when_told()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         work()
         code = 0
@@ -160,6 +160,11 @@ def _become_worker(work: Callable[[], None]) -> None:
     finally:
         sys.stdout.flush()
         os._exit(code)
+
+
+def _leave_when_told() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, _leave)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -176,7 +176,8 @@ def _points(columns: _Columns, table: Table) -> Positions:
     """(rows, 2) metres, NaN in rows that have none."""
     points: Positions = table.numbers[:, :2]
     given = ~np.isnan(points)
-    wrong = (given & ~(np.abs(points) <= MAX_COORDINATE_M)) | (given ^ given[:, ::-1])
+    half = ~given & given[:, ::-1]
+    wrong = half | (given & ~(np.abs(points) <= MAX_COORDINATE_M))
     if wrong.any():
         row, place = (int(found) for found in np.argwhere(wrong)[0])
         column = columns.names[(columns.point or ())[place]]

@@ -8,9 +8,10 @@ has its error, and until the last check passed there is nothing to release.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from trainer.localization.bundle import (
 )
 from trainer.localization.decoding import decode
 from trainer.localization.features import FeatureParameters, featurize
+from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Network, probabilities
 from trainer.localization.network_mxnet import export
 from trainer.training.card import CardContent, write_card
@@ -100,6 +102,8 @@ def train(
     """
     data = combine(surveys, site)
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
+    # Its import takes longer than the fits, and is not their time.
+    load_mxnet()
     started = time.monotonic()
     rehearsal = _rehearse(data, site, hyperparameters)
     progress("fitting on all rows")
@@ -239,8 +243,9 @@ def _write_reports(
     hyperparameters: Hyperparameters,
     out_dir: Path,
 ) -> None:
-    text = result.metrics.model_dump_json(indent=1) + "\n"
-    (out_dir / METRICS_FILE).write_text(text, encoding="utf-8")
+    figures = result.metrics.model_dump(mode="json")
+    figures["cells"] = [asdict(cell) for cell in result.cell_errors]
+    (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     errors = rehearsal.judgement.errors_m
     content = CardContent(
         release_id=result.release_id,

@@ -1,0 +1,106 @@
+"""Starts ``python -m trainer.serving serve`` and talks to it over loopback."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+PATIENCE_S = 30
+
+
+class Answer(NamedTuple):
+    """One HTTP answer."""
+
+    status: int
+    document: dict[str, object]
+    headers: dict[str, str]
+
+
+class RunningServer:
+    """A server process; it is ended when the block is left."""
+
+    def __init__(self, model: Path, workers: int = 1, environment: dict[str, str] | None = None):
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "trainer.serving",
+                "serve",
+                "--port",
+                "0",
+                "--workers",
+                str(workers),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={
+                **os.environ,
+                "RSSI_MODEL_DIR": str(model),
+                "RSSI_BIND_HOST": "127.0.0.1",
+                **(environment or {}),
+            },
+        )
+        self.started = self._first_line()
+        self.port = int(str(self.started["port"]))
+
+    def _first_line(self) -> dict[str, object]:
+        assert self.process.stdout is not None
+        line: dict[str, object] = json.loads(self.process.stdout.readline())
+        return line
+
+    def connection(self) -> http.client.HTTPConnection:
+        """A connection of its own; the socket listens before the first line is written."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", content_type: str | None = None
+    ) -> Answer:
+        """One request on a new connection."""
+        connection = self.connection()
+        try:
+            headers = {"content-type": content_type} if content_type else {}
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+        finally:
+            connection.close()
+        named = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, json.loads(content) if content else {}, named)
+
+    def invoke(self, rows: object) -> Answer:
+        """POST JSON to /invocations."""
+        return self.ask("POST", "/invocations", json.dumps(rows).encode(), "application/json")
+
+    def stop(self) -> tuple[int, list[dict[str, object]]]:
+        """SIGTERM; returns the exit code and the rest of the log."""
+        self.process.send_signal(signal.SIGTERM)
+        rest, _ = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, [json.loads(line) for line in rest.splitlines()]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate(timeout=PATIENCE_S)
+
+
+def until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+    """Poll a callable until it is true."""
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)

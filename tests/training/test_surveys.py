@@ -1,0 +1,196 @@
+"""What is read from a survey, and what makes it useless."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_up_floor import survey_lines, survey_text
+
+from trainer.training.csv_polars import read_plain
+from trainer.training.csv_text import decode, read_any, read_header
+from trainer.training.errors import BadSurvey
+from trainer.training.site import Site
+from trainer.training.surveys import Survey, read_survey
+
+SITE = Site(name="hall")
+
+
+def read(text: str | bytes, site: Site = SITE) -> Survey:
+    return read_survey(text.encode() if isinstance(text, str) else text, site)
+
+
+def test_a_survey_is_read_with_its_beacons_and_labels_and_without_its_date() -> None:
+    survey = read("location,date,b3001,b3002\nO02,10-18-2016 11:15:21,-200,-78\nP01,,-66.5,\n")
+
+    assert survey.beacons == ("b3001", "b3002")
+    assert survey.labels == ("O02", "P01")
+    assert survey.positions is None
+    np.testing.assert_array_equal(survey.rssi, np.array([[math.nan, -78], [-66.5, math.nan]], "f4"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("location;b1;b2\nA01;-70;-80\n", id="semicolons"),
+        pytest.param("location\tb1\tb2\nA01\t-70\t-80\n", id="tabs"),
+        pytest.param("location,b1,b2\r\nA01,-70,-80\r\n", id="windows-lines"),
+        pytest.param("location,b1,b2\rA01,-70,-80\r", id="old-mac-lines"),
+        pytest.param('"location","b1","b2"\n"A01","-70","-80"\n', id="quotes"),
+        pytest.param(" Location , b1 , b2 \n A01 , -70 , -80.0 \n", id="blanks-and-case"),
+        pytest.param("\ufefflocation,b1,b2\nA01,-70,-80\n", id="byte-order-mark"),
+        pytest.param("\nlocation,b1,b2\n\nA01,-70,-80\n\n\n", id="blank-lines"),
+        pytest.param("b1,b2,TIME,LOCATION\n-70,-8e1,12:00,A01", id="other-order-no-last-newline"),
+        pytest.param("location,b1,b2\nA01,-70,-80\n".encode("utf-16"), id="utf-16"),
+    ],
+)
+def test_every_usual_way_to_write_the_same_rows_is_understood(text: str | bytes) -> None:
+    survey = read(text)
+
+    assert (survey.beacons, survey.labels) == (("b1", "b2"), ("A01",))
+    assert survey.rssi.tolist() == [[-70, -80]]
+
+
+@pytest.mark.parametrize(
+    "written", ["", " ", "NaN", "nan", "NA", "null", "100", "-200", "-199", "-150.5", "0", "-200.0"]
+)
+def test_every_usual_way_to_say_not_heard_is_understood(written: str) -> None:
+    assert np.isnan(read(f"location,b1,b2\nA01,{written},-70\n").rssi[0, 0])
+
+
+@pytest.mark.parametrize("dbm", [-150.0, -120.0, -1.0])
+def test_signals_up_to_the_edges_are_kept(dbm: float) -> None:
+    assert read(f"location,b1\nA01,{dbm}\n").rssi.tolist() == [[dbm]]
+
+
+def test_beacons_may_be_called_anything() -> None:
+    survey = read("location,WAP001,AA:BB:CC:00:11:22,x,größe\nA01,-70,-71,-72,-73\n")
+
+    assert survey.beacons == ("WAP001", "AA:BB:CC:00:11:22", "x", "größe")
+
+
+def test_unlabelled_rows_are_counted_and_not_used() -> None:
+    survey = read("location,b1\n?,-70\nA01,-71\n,-72\n")
+
+    assert (survey.labels, survey.ignored_rows) == (("A01",), 2)
+    assert survey.rssi.tolist() == [[-71]]
+
+
+def test_points_without_labels_become_cells() -> None:
+    survey = read("x,y,b1\n1.5,3,-70\n-0,4,-71\n,,-72\n")
+
+    assert survey.labels == ("x=1.5,y=3.0", "x=0.0,y=4.0")
+    assert survey.positions is not None
+    assert survey.positions.tolist() == [[1.5, 3.0], [0.0, 4.0]]
+    assert survey.ignored_rows == 1
+
+
+HOSTILE = {
+    "empty": (b"", "empty"),
+    "blank lines only": (b"\n \n\r\n", "empty"),
+    "header only": (b"location,b1\n", "no rows"),
+    "no location": (b"date,b1\nx,-70\n", "no location"),
+    "no header": (b"O02,-70,-200\nO02,-70,-200\n", "no location"),
+    "no beacon": (b"location,date\nA01,x\n", "no beacon"),
+    "latin-1": ("location,b1\nCafé,-70\n".encode("latin-1"), "UTF-8"),
+    "utf-16 without a mark": ("location,b1\nA01,-70\n".encode("utf-16-le"), "NUL"),
+    "cut utf-16": ("location,b1\nA01,-70\n".encode("utf-16")[:-1], "UTF-16"),
+    "nul": (b"location,b1\nA01,-7\x000\n", "NUL"),
+    "a zip file": (b"PK\x03\x04\x14\x00\x08\x08\xff\xfe", "UTF-8"),
+    "text": (b"location,b1,b2\nA01,-70,-70\nA01,-70,hello\n", "Line 3, column 'b2': 'hello'"),
+    "python's own number": (b"location,b1\nA01,-7_0\n", "Line 2, column 'b1'"),
+    "hexadecimal": (b"location,b1\nA01,0x10\n", "Line 2, column 'b1'"),
+    "other digits": ("location,b1\nA01,-\u0667\u0660\n".encode(), "Line 2, column 'b1'"),
+    "infinity": (b"location,b1\nA01,-inf\n", "Line 2, column 'b1'"),
+    "overflow": (b"location,b1\nA01,-1e999\n", "Line 2, column 'b1'"),
+    "above zero": (b"location,b1\n\nA01,-70\nA01,7\n", "Line 4, column 'b1': 7"),
+    "below -200": (b"location,b1\nA01,-200.5\n", "Line 2, column 'b1': -200.5"),
+    "a beacon twice": (b"location,b1,b1\nA01,-70,-70\n", "'b1' twice"),
+    "location twice": (b"location,Location,b1\nA01,A01,-70\n", "'Location' twice"),
+    "a column without a name": (b",location,b1\n0,A01,-70\n", "Column 1 has no name"),
+    "a short row": (b"location,b1,b2\nA01,-70,-70\nA01,-70\n", "Line 3 has 2 fields"),
+    "a long row": (b"location,b1\nA01,-70,-70\n", "Line 2 has 3 fields"),
+    "an endless field": (b'location,b1\nA01,"' + b"7" * 70_000 + b'"\n', "Line 2"),
+    "an endless label": (b"location,b1\n" + b"A" * 70_000 + b",-70\n", "Line 2"),
+    "a long label": (b"location,b1\n" + b"A" * 200 + b",-70\n", "Line 2"),
+    "an open quote": (b'location,b1\n"A01,-70\n' + b"A01,-70\n" * 20_000, "Line 2"),
+    "no label": (b"location,b1\n?,-70\n,-71\n", "None of the 2 rows"),
+    "half a point": (b"x,y,b1\n1,,-70\n", "Line 2, column 'y'"),
+    "text in a point": (b"x,y,b1\n1,north,-70\n", "Line 2, column 'y'"),
+    "a point at no place on Earth": (b"x,y,b1\n1,1e30,-70\n", "Line 2, column 'y'"),
+    "a label in two places": (
+        b"location,x,y,b1\nA01,1,1,-70\nA01,5,1,-70\n",
+        "'A01' lies in more than one",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "reason"), HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_bad_survey_is_set_aside_with_a_reason_that_says_where(
+    content: bytes, reason: str
+) -> None:
+    with pytest.raises(BadSurvey) as caught:
+        read(content)
+
+    assert reason in caught.value.reason
+
+
+def test_a_survey_that_contradicts_its_site_is_set_aside() -> None:
+    site = Site(name="hall", positions={"A01": (0.0, 0.0)})
+
+    with pytest.raises(BadSurvey, match="site's description"):
+        read("location,x,y,b1\nA01,9,9,-70\n", site)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.binary(max_size=300)
+    | st.text(alphabet='location,xyb1\n\r";-7?0\t\ufeff', max_size=200).map(str.encode)
+)
+def test_whatever_is_uploaded_is_read_or_set_aside(content: bytes) -> None:
+    try:
+        survey = read(content)
+    except BadSurvey:
+        return
+    assert survey.rssi.shape == (len(survey.labels), len(survey.beacons))
+    assert not (survey.rssi >= 0).any()
+
+
+def test_the_fast_reader_reads_what_the_thorough_one_reads() -> None:
+    lines = survey_lines(seed=3)
+    text = decode(
+        survey_text([*lines, "A01,,-70,NaN,,0,100", "?,x,-70.5,null,NA,-1e2,-200"]).encode()
+    )
+    header = read_header(text)
+    numeric = range(2, len(header.names))
+
+    fast, thorough = read_plain(text, header, 0, numeric), read_any(text, header, 0, numeric)
+
+    assert fast is not None
+    assert fast.locations == thorough.locations
+    np.testing.assert_array_equal(fast.numbers, thorough.numbers)
+    np.testing.assert_array_equal(fast.lines, thorough.lines)
+
+
+@pytest.mark.parametrize(
+    "line", ["A01,-70", "A01,-70,-70,-70", "A01,seven,-70", '"A01",-70,-70', "\nA01,-70,-70"]
+)
+def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str) -> None:
+    text = f"location,b1,b2\nA01,-70,-70\n{line}\n"
+
+    assert read_plain(text, read_header(text), 0, (1, 2)) is None
+
+
+def test_a_large_survey_is_read_whole_and_its_faults_are_still_found() -> None:
+    lines = survey_lines() * 700
+    text = survey_text(lines)
+
+    assert len(read(text).labels) == len(lines)
+    with pytest.raises(BadSurvey, match=f"Line {len(lines) + 2}, column 'b2'"):
+        read(text + "A01,,-70,12,,,\n")
+
+
+def test_a_survey_is_called_by_its_file(survey_file: Path) -> None:
+    assert read_survey(survey_file, SITE).name == "walk.csv"
