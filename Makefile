@@ -37,7 +37,7 @@ format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff format .
 
 bench: setup ## figures of speed, as ratios within one run
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m ops.bench $(if $(DATA),--data "$(DATA)")
 
 lock: setup ## compile requirements/*.in into locked files with hashes
 	$(BIN)/python -m ops.lock

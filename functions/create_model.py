@@ -55,7 +55,7 @@ def _register(release: Release, key: ReleaseKey, version: str, desk: Desk) -> st
     if not (known and is_registered):
         known = _record(release, trigger, desk)
         desk.ledger.remember(known)
-    desk.bus.announce(
+    desk.announce(
         ModelCreated(
             site=release.site,
             correlation_id=release.correlation_id,
@@ -99,7 +99,7 @@ def _reject(key: ReleaseKey, reason: str, correlation_id: str, desk: Desk) -> st
                 reason=reason,
             )
         )
-    desk.bus.announce(
+    desk.announce(
         ReleaseRejected(
             site=key.site, correlation_id=correlation_id, release=key.run_id, reason=reason
         )

@@ -5,18 +5,29 @@ Importing boto3 takes longer than most invocations, so it waits until a client i
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
+from datetime import UTC, datetime, timedelta
+from functools import cached_property, partial
 from typing import Any
 
+from events.base import Contract
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.bus import Bus
 from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import Invoker, SageMaker
-from functions.core.deployments import Candidate, SiteState, Transition, published
+from functions.core.deployments import (
+    Announcement,
+    Candidate,
+    SiteState,
+    Transition,
+    published,
+)
 from functions.core.specification import ModelSpecification
 from functions.settings import Settings
+
+LEFT_BEHIND = timedelta(seconds=1)
+"""How long an event may lie in the outbox before it counts as left behind. Publishing takes a
+tenth of that; a slower step only makes an event come twice."""
 
 
 def boto3_client(service: str) -> Any:
@@ -72,15 +83,25 @@ class Desk:
     def commit(self, site: str, transition: Transition) -> SiteState:
         """Change a site's state and say so on the bus.
 
-        The events are written with the state and taken out once they are published, so whoever
-        comes next publishes what a step that died in between left behind.
+        The events are written with the state and taken out once they are published. What another
+        step left in the outbox for longer than publishing takes, that step did not live to
+        publish, so it is published here.
         """
-        state = self.ledger.change(site, transition)
-        pending = state.outbox
-        if not pending:
+        now = self.now()
+        state = self.ledger.change(site, transition, now)
+        due = tuple(
+            entry
+            for entry in state.outbox
+            if entry.written_at == now or now - entry.written_at >= LEFT_BEHIND
+        )
+        if not due:
             return state
-        self.bus.put(pending)
-        return self.ledger.change(site, lambda current: published(current, pending))
+        self.bus.put(due)
+        return self.ledger.change(site, partial(published, announcements=due), now)
+
+    def announce(self, event: Contract) -> None:
+        """Say something on the bus that changes no site's state."""
+        self.bus.put([Announcement.of(event, self.now())])
 
     def ensure_model(self, run_id: str, digest: str, model_key: str) -> Candidate:
         """Make sure that a release is a model in SageMaker."""

@@ -4,6 +4,8 @@ After a failed smoke test that is what was live before; on request it is whateve
 asked for. Either way it goes the same road as any release: model, rollout, smoke test.
 """
 
+from functools import partial
+
 from events.inbound import Envelope
 from events.names import endpoint_name
 from events.outbound import (
@@ -46,12 +48,10 @@ def _return(failure: SmokeTestFailed, desk: Desk) -> str:
     if state.champion is None:
         desk.sagemaker.delete_endpoint(endpoint_name(desk.settings.endpoint_prefix, failure.site))
         reason = f"{failure.reason}; nothing was live before, so the endpoint was deleted"
-        desk.commit(
-            failure.site, lambda state: failed(state, failure.deployment, reason, desk.now())
-        )
+        desk.commit(failure.site, partial(failed, number=failure.deployment, reason=reason))
         return "deleted"
     reason = f"{failure.reason}; it is the release that was live before, so there is no way back"
-    desk.commit(failure.site, lambda state: frozen(state, failure.deployment, reason, desk.now()))
+    desk.commit(failure.site, partial(frozen, number=failure.deployment, reason=reason))
     return "frozen"
 
 
@@ -61,7 +61,7 @@ def _go_back(request: RollbackRequested, correlation_id: str, trigger: str, desk
     record = desk.ledger.release(request.site, wanted) if wanted else None
     target = rollback_target(state, wanted, record)
     if isinstance(target, Refusal):
-        desk.bus.announce(
+        desk.announce(
             RollbackRefused(
                 site=request.site, correlation_id=correlation_id, to=wanted, reason=target.reason
             )
@@ -76,7 +76,7 @@ def _ask_for(
 ) -> None:
     release = desk.artifacts.release(run_id)
     candidate = desk.ensure_model(release.run_id, release.digest, release.model.key)
-    desk.bus.announce(
+    desk.announce(
         ModelCreated(
             site=site,
             correlation_id=correlation_id,

@@ -4,6 +4,8 @@ It runs whenever that may have become possible: a model was created, a deploymen
 endpoint changed. Most of the time there is nothing to do, and it says so.
 """
 
+from functools import partial
+
 from events.inbound import EndpointChanged, Envelope
 from events.names import InvalidNameError, endpoint_name, site_of_endpoint
 from events.outbound import (
@@ -47,7 +49,7 @@ def handler(event: Envelope[ModelCreated | DeploymentEvent | EndpointChanged], d
             state = desk.ledger.state(site)
         case ModelCreated() as request:
             site = request.site
-            state = desk.commit(site, lambda state: open_deployment(state, request, desk.now()))
+            state = desk.commit(site, partial(open_deployment, request=request))
         case ended:
             site = ended.site
             state = desk.ledger.state(site)
@@ -78,14 +80,15 @@ def _start(deployment: Deployment, desk: Desk) -> str:
             f"endpoint {name} is in UpdateRollbackFailed: its fleet is mixed, so it is left alone. "
             "Look at it in SageMaker, then ask for a rollback."
         )
-        desk.commit(
-            deployment.site, lambda state: frozen(state, deployment.number, reason, desk.now())
-        )
+        desk.commit(deployment.site, partial(frozen, number=deployment.number, reason=reason))
         return "frozen"
     desk.commit(
         deployment.site,
-        lambda state: rollout_started(
-            state, deployment.number, name, specification.name, desk.now()
+        partial(
+            rollout_started,
+            number=deployment.number,
+            endpoint=name,
+            endpoint_config=specification.name,
         ),
     )
     return "started"

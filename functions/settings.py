@@ -11,7 +11,7 @@ Name = Annotated[str, StringConstraints(min_length=1)]
 class Settings(BaseModel):
     """Variables of every function; those that only one function needs have a default."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     artifact_bucket: Annotated[Name, Field(alias="RSSI_ARTIFACT_BUCKET")]
     bus: Annotated[Name, Field(alias="RSSI_BUS")]

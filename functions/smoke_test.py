@@ -6,6 +6,7 @@ Anything else is a failure; no answer is never a success.
 """
 
 import json
+from functools import partial
 
 from events.inbound import EndpointChanged, Envelope
 from events.manifests import Release
@@ -74,9 +75,7 @@ def _judge(deployment: Deployment, desk: Desk) -> str:
                 f"the update failed and so did SageMaker's way back{_because(endpoint)}. The fleet "
                 "is mixed; nothing more is done until a person has looked."
             )
-            desk.commit(
-                deployment.site, lambda state: frozen(state, deployment.number, reason, desk.now())
-            )
+            desk.commit(deployment.site, partial(frozen, number=deployment.number, reason=reason))
             return "frozen"
 
 
@@ -84,14 +83,11 @@ def _test(deployment: Deployment, endpoint: str, desk: Desk) -> str:
     release = desk.artifacts.release(deployment.candidate.release)
     report = _ask(release, endpoint, desk)
     if not report.passed:
-        desk.commit(
-            deployment.site,
-            lambda state: unfit(state, deployment.number, report.reason, desk.now()),
-        )
+        desk.commit(deployment.site, partial(unfit, number=deployment.number, reason=report.reason))
         return "failed the smoke test"
     desk.commit(
         deployment.site,
-        lambda state: succeeded(state, deployment.number, report.latency_ms, desk.now()),
+        partial(succeeded, number=deployment.number, latency_ms=report.latency_ms),
     )
     return "passed the smoke test"
 
@@ -117,7 +113,7 @@ def _body(rows: list[dict[str, float]]) -> bytes:
 
 
 def _fail(deployment: Deployment, reason: str, desk: Desk) -> str:
-    desk.commit(deployment.site, lambda state: failed(state, deployment.number, reason, desk.now()))
+    desk.commit(deployment.site, partial(failed, number=deployment.number, reason=reason))
     return "failed"
 
 

@@ -44,6 +44,9 @@ Site = Annotated[str, typer.Option("--site", help="Name of the site, such as lib
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail if it is not a good one.")]
 Timeout = Annotated[float, typer.Option(help="Longest wait, in seconds.", min=1)]
+CellSize = Annotated[
+    float, typer.Option(help="Metres between cells that are named like O02.", min=0.01)
+]
 Port = Annotated[
     int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)
 ]
@@ -61,11 +64,19 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except OpsError as error:
-        err.print(f"rssi: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        _say(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        err.print("rssi: interrupted")
+        _say("interrupted; everything that was started was stopped.")
         sys.exit(130)
+    except Exception as error:  # the outermost edge: a sentence, never a traceback
+        if os.environ.get("RSSI_DEBUG"):
+            raise
+        _say(
+            f"{type(error).__name__}: {error}. That should not happen; set RSSI_DEBUG=1 and repeat "
+            "the command to see where it comes from."
+        )
+        sys.exit(1)
 
 
 @app.command()
@@ -292,9 +303,7 @@ def train(
     ],
     output: Annotated[Path, typer.Option("--out", help="Folder for model.tar.gz and the card.")],
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
-    cell_size: Annotated[
-        float, typer.Option(help="Metres between cells that are named like O02.", min=0.01)
-    ] = 3.048,
+    cell_size: CellSize = 3.048,
     as_json: AsJson = False,
 ) -> None:
     """Train a model from surveys, here, without any cloud."""
@@ -309,12 +318,13 @@ def evaluate(
     data: Annotated[
         list[Path], typer.Option(help="CSV of labelled fingerprints; may be repeated.")
     ],
+    cell_size: CellSize = 3.048,
     as_json: AsJson = False,
 ) -> None:
     """Measure a bundle on labelled fingerprints, without any cloud."""
     from ops.offline import evaluate_here
 
-    evaluate_here(out, model, data, as_json=as_json)
+    evaluate_here(out, model, data, cell_size, as_json=as_json)
 
 
 @app.command()
@@ -327,6 +337,10 @@ def serve(
     from ops.offline import serve_here
 
     serve_here(model, port, workers)
+
+
+def _say(sentence: str) -> None:
+    err.print(f"rssi: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _desk(site: str | None) -> "OperatorDesk":

@@ -99,20 +99,24 @@ class OperatorDesk:
         self._aws = aws
         self.stack = stack
 
+    def client(self, service: str) -> Any:
+        """A client for the stack's account."""
+        return self._aws.client(service)
+
     @cached_property
     def ledger(self) -> Ledger:
         """What is known of sites, releases and deployments."""
-        return Ledger(self._aws.client("dynamodb"), self.stack.ledger_table)
+        return Ledger(self.client("dynamodb"), self.stack.ledger_table)
 
     @cached_property
     def artifacts(self) -> Artifacts:
         """The releases in their bucket."""
-        return Artifacts(self._aws.client("s3"), self.stack.artifact_bucket)
+        return Artifacts(self.client("s3"), self.stack.artifact_bucket)
 
     @cached_property
     def event_log(self) -> EventLog:
         """What happened."""
-        return EventLog(self._aws.client("logs"), self.stack.event_log)
+        return EventLog(self.client("logs"), self.stack.event_log)
 
     def drop(self, site: str, files: Sequence[Path]) -> list[SurveyRef]:
         """Upload surveys. What is in them is judged by the training, not here.
@@ -125,7 +129,7 @@ class OperatorDesk:
 
     def drop_bytes(self, site: str, name: str, content: bytes) -> SurveyRef:
         """Upload one survey under a name."""
-        s3, bucket = self._aws.client("s3"), self.stack.data_bucket
+        s3, bucket = self.client("s3"), self.stack.data_bucket
         key = names.surveys_prefix(site) + name
         version = s3.put_object(Bucket=bucket, Key=key, Body=content)["VersionId"]
         head = s3.head_object(Bucket=bucket, Key=key, VersionId=version)
@@ -151,10 +155,9 @@ class OperatorDesk:
         """
         ids, quarantined = {survey.id for survey in surveys}, set[str]()
         since = min(survey.uploaded_at for survey in surveys) - CLOCK_SLACK
-        events = self._events_until(
-            since, timeout_s, lambda event: event.text("correlation_id") in ids
-        )
-        for event in events:
+        for event in self.event_log.follow(since, timeout_s=timeout_s):
+            if event.text("correlation_id") not in ids:
+                continue
             on_event(event)
             if event.detail_type == "SurveyQuarantined":
                 survey = SurveyRef.model_validate(event.detail["survey"])
@@ -169,7 +172,7 @@ class OperatorDesk:
     def sites(self) -> list[str]:
         """Every site that has surveys or deployments."""
         pages = (
-            self._aws.client("s3")
+            self.client("s3")
             .get_paginator("list_objects_v2")
             .paginate(Bucket=self.stack.data_bucket, Prefix="sites/", Delimiter="/")
         )
@@ -181,7 +184,7 @@ class OperatorDesk:
         """What is live at a site, and what is going on there."""
         state = self.ledger.state(site)
         endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
-        view = SageMaker(self._aws.client("sagemaker")).endpoint(endpoint)
+        view = SageMaker(self.client("sagemaker")).endpoint(endpoint)
         went_live = [
             deployment.changed_at
             for deployment in self.ledger.deployments(site)
@@ -220,7 +223,7 @@ class OperatorDesk:
 
     def quarantined(self, site: str) -> list[Quarantine]:
         """The surveys that are not used, with the reasons."""
-        s3, bucket = self._aws.client("s3"), self.stack.artifact_bucket
+        s3, bucket = self.client("s3"), self.stack.artifact_bucket
         pages = s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix=names.quarantine_prefix(site)
         )
@@ -241,7 +244,7 @@ class OperatorDesk:
         request = RollbackRequested(
             site=site, to=target, requested_by=getpass.getuser(), reason=reason
         )
-        answer = self._aws.client("events").put_events(
+        answer = self.client("events").put_events(
             Entries=[
                 {
                     "EventBusName": self.stack.bus,
@@ -294,7 +297,7 @@ class OperatorDesk:
         """
         endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
         try:
-            answer = self._aws.client("sagemaker-runtime").invoke_endpoint(
+            answer = self.client("sagemaker-runtime").invoke_endpoint(
                 EndpointName=endpoint, ContentType=content_type, Body=body
             )
         except ClientError as error:
@@ -367,7 +370,7 @@ class OperatorDesk:
 
     def _survey_versions(self, site: str) -> list[SurveyRef]:
         pages = (
-            self._aws.client("s3")
+            self.client("s3")
             .get_paginator("list_object_versions")
             .paginate(Bucket=self.stack.data_bucket, Prefix=names.surveys_prefix(site))
         )
@@ -397,17 +400,6 @@ class OperatorDesk:
                 and event.text("correlation_id") == request_id
             ):
                 raise OpsError(f"Not rolled back: {event.text('reason')}.")
-
-    def _events_until(
-        self, since: datetime, timeout_s: float, wanted: Callable[[LoggedEvent], bool]
-    ) -> Iterable[LoggedEvent]:
-        deadline, seen = time.monotonic() + timeout_s, set[str]()
-        while time.monotonic() < deadline:
-            for event in self.event_log.read(since):
-                if event.id not in seen and wanted(event):
-                    seen.add(event.id)
-                    yield event
-            time.sleep(POLL_S)
 
 
 def instances_body(rows: Sequence[dict[str, float]]) -> bytes:

@@ -1,5 +1,6 @@
 """What happened, read back from the log group that every event on the bus is written to."""
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -62,11 +63,15 @@ class EventLog:
         ]
 
     def follow(
-        self, since: datetime | None = None, site: str | None = None, every_s: float = 0.5
+        self,
+        since: datetime | None = None,
+        site: str | None = None,
+        timeout_s: float = math.inf,
+        every_s: float = 0.2,
     ) -> Iterator[LoggedEvent]:
-        """All events since a moment and then each as it comes, for ever."""
-        seen: set[str] = set()
-        while True:
+        """All events since a moment and then each as it comes, until the time is up."""
+        deadline, seen = time.monotonic() + timeout_s, set[str]()
+        while time.monotonic() < deadline:
             for event in self.read(since, site):
                 if event.id not in seen:
                     seen.add(event.id)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,9 @@ from events.manifests import Metrics, Release, SmokeAnswer
 from functions.core.deployments import Candidate, Deployment
 from ops.desk import Prediction, ReleaseRow, SiteStatus, Trace
 from ops.event_log import LoggedEvent
+
+if TYPE_CHECKING:
+    from trainer.training.evaluate import Evaluation
 
 GOOD, BAD, BUSY, DIM = "green", "red", "yellow", "dim"
 EVENT_STYLES: Mapping[str, str] = {
@@ -109,16 +113,16 @@ def releases_table(rows: Sequence[ReleaseRow]) -> Table:
     return table
 
 
-def metrics_table(metrics: Metrics, title: str) -> Table:
-    """How well a recipe does on rows it has not seen."""
+def quality_table(figures: "Metrics | Evaluation", rows: int, title: str) -> Table:
+    """How well a model does on so many rows."""
     table = _table("exact", "within a cell", "mean error", "median", "p90", "rows", title=title)
     table.add_row(
-        _percent(metrics.exact_accuracy),
-        _percent(metrics.within_one_cell),
-        _metres(metrics.mean_error_m),
-        _metres(metrics.median_error_m),
-        _metres(metrics.p90_error_m),
-        str(metrics.held_out_rows),
+        _percent(figures.exact_accuracy),
+        _percent(figures.within_one_cell),
+        _metres(figures.mean_error_m),
+        _metres(figures.median_error_m),
+        _metres(figures.p90_error_m),
+        str(rows),
     )
     return table
 

@@ -4,8 +4,6 @@ import base64
 import hashlib
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from events.manifests import Release
 from events.names import release_key
 from functions.core.gate import StoredObject
@@ -48,7 +46,7 @@ class Artifacts:
         """
         try:
             head = self._s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-        except ClientError as error:
+        except self._s3.exceptions.ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                 return None
             raise

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from events.base import Contract
 from events.outbound import Source
 from functions.core.deployments import Announcement
 from functions.core.errors import RetryLaterError
@@ -20,11 +19,6 @@ class Bus:
         self._events = client
         self._name = name
         self._sleep = sleep
-
-    def announce(self, event: Contract) -> None:
-        """Put one event on the bus."""
-        entry = Announcement(detail_type=type(event).__name__, detail=event.model_dump_json())
-        self.put([entry])
 
     def put(self, announcements: Sequence[Announcement]) -> None:
         """Put events on the bus, in this order.

@@ -9,6 +9,7 @@ The partition ``sites`` lists the sites.
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from events.base import Contract
@@ -35,7 +36,7 @@ class Ledger:
         body = self._read(f"site#{site}", "state")
         return SiteState(site=site) if body is None else SiteState.model_validate_json(body)
 
-    def change(self, site: str, transition: Transition) -> SiteState:
+    def change(self, site: str, transition: Transition, now: datetime) -> SiteState:
         """Apply a transition to the site's state, atomically, and return the state after it.
 
         A transition that changes nothing writes nothing; nor does one whose trigger opened a
@@ -46,7 +47,7 @@ class Ledger:
         """
         for attempt in range(ATTEMPTS):
             before = self.state(site)
-            change = transition(before)
+            change = transition(before, now)
             if change.state == before or self._is_known(site, change.trigger):
                 return before
             after = change.state.model_copy(update={"version": before.version + 1})

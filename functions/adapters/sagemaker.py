@@ -7,14 +7,15 @@ described and compared.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from botocore.exceptions import ClientError, HTTPClientError
+from typing import TYPE_CHECKING, Any
 
 from functions.core.errors import ConflictError, EndpointBusyError
 from functions.core.rollout import EndpointView
 from functions.core.smoke import Answer
 from functions.core.specification import VARIANT, EndpointSpecification, ModelSpecification
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 
 class NoAnswerError(Exception):
@@ -50,7 +51,7 @@ class SageMaker:
         }
         try:
             self._sagemaker.create_model(ModelName=specification.name, **wanted)
-        except ClientError as error:
+        except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "already existing")
             found = self._sagemaker.describe_model(ModelName=specification.name)
             _compare(f"model {specification.name}", wanted, found)
@@ -75,7 +76,7 @@ class SageMaker:
             self._sagemaker.create_endpoint_config(
                 EndpointConfigName=name, ProductionVariants=variants
             )
-        except ClientError as error:
+        except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "already existing")
             found = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)
             _compare(f"endpoint configuration {name}", variants, found["ProductionVariants"])
@@ -84,7 +85,7 @@ class SageMaker:
         """The endpoint as it is now; None if there is none."""
         try:
             found = self._sagemaker.describe_endpoint(EndpointName=name)
-        except ClientError as error:
+        except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "could not find")
             return None
         pending = found.get("PendingDeploymentSummary", {})
@@ -103,7 +104,7 @@ class SageMaker:
         """
         try:
             self._sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=config_name)
-        except ClientError as error:
+        except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "already existing")
             raise EndpointBusyError(f"endpoint {name} was created by someone else") from error
 
@@ -128,7 +129,7 @@ class SageMaker:
                     }
                 },
             )
-        except ClientError as error:
+        except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "in-progress")
             raise EndpointBusyError(f"endpoint {name} is in the middle of a change") from error
 
@@ -136,7 +137,7 @@ class SageMaker:
         """Delete the endpoint; not finding it is success."""
         try:
             self._sagemaker.delete_endpoint(EndpointName=name)
-        except ClientError as error:
+        except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "could not find")
 
 
@@ -153,6 +154,9 @@ class Invoker:
         Raises:
             NoAnswerError: the endpoint refused, failed, or answered something unreadable.
         """
+        # Who asks has loaded botocore; who only imports this module need not.
+        from botocore.exceptions import HTTPClientError  # noqa: PLC0415
+
         started = self._clock()
         try:
             answer = self._runtime.invoke_endpoint(
@@ -162,7 +166,7 @@ class Invoker:
                 Body=body,
             )
             content = answer["Body"].read()
-        except (ClientError, HTTPClientError) as error:
+        except (self._runtime.exceptions.ClientError, HTTPClientError) as error:
             raise NoAnswerError(f"the endpoint gave no answer: {error}") from error
         milliseconds = (self._clock() - started) * 1000
         try:
@@ -171,7 +175,7 @@ class Invoker:
             raise NoAnswerError(f"the endpoint's answer can't be read: {error}") from error
 
 
-def _reraise_unless(error: ClientError, said: str) -> None:
+def _reraise_unless(error: "ClientError", said: str) -> None:
     """SageMaker answers ValidationException to most things: only the message tells them apart."""
     if said not in error.response["Error"]["Message"].lower():
         raise error

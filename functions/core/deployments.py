@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from pydantic import AwareDatetime, Field
 
@@ -93,10 +93,16 @@ class NewestArtifact(Contract):
 
 
 class Announcement(Contract):
-    """An event in the outbox: its detail-type and its detail as JSON."""
+    """An event in the outbox: its detail-type, its detail as JSON, and when it was written."""
 
     detail_type: Text
     detail: Text
+    written_at: AwareDatetime
+
+    @classmethod
+    def of(cls, event: Contract, now: datetime) -> Self:
+        """Put an event into the form in which it waits."""
+        return cls(detail_type=type(event).__name__, detail=event.model_dump_json(), written_at=now)
 
 
 class SiteState(Contract):
@@ -126,7 +132,8 @@ class Change:
     """Set when a deployment was opened: the ledger refuses the same trigger twice."""
 
 
-Transition = Callable[[SiteState], Change]
+Transition = Callable[[SiteState, datetime], Change]
+"""From a site's state and the time to a change of it."""
 
 
 def return_trigger(number: int) -> str:
@@ -134,7 +141,7 @@ def return_trigger(number: int) -> str:
     return f"return-from:{number}"
 
 
-def open_deployment(state: SiteState, request: ModelCreated, now: datetime) -> Change:
+def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> Change:
     """Open the deployment that a created model asks for.
 
     It takes the slot if that is free, or if it is the way back from the unfit deployment that
@@ -170,7 +177,7 @@ def open_deployment(state: SiteState, request: ModelCreated, now: datetime) -> C
 
 
 def rollout_started(
-    state: SiteState, number: int, endpoint: str, endpoint_config: str, now: datetime
+    state: SiteState, now: datetime, number: int, endpoint: str, endpoint_config: str
 ) -> Change:
     """The endpoint was asked to move to the pending deployment's release."""
     deployment = _in_state(state, number, DeploymentState.PENDING)
@@ -184,10 +191,10 @@ def rollout_started(
         endpoint_config=endpoint_config,
         previous=rolling.previous,
     )
-    return _change(_announce(_in_slot(state, rolling), event), rolling)
+    return _change(_announce(_in_slot(state, rolling), event, now), rolling)
 
 
-def succeeded(state: SiteState, number: int, latency_ms: float, now: datetime) -> Change:
+def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -> Change:
     """The rolling deployment's release is live and answers rightly."""
     deployment = _in_state(state, number, DeploymentState.ROLLING)
     if deployment is None:
@@ -212,10 +219,10 @@ def succeeded(state: SiteState, number: int, latency_ms: float, now: datetime) -
         )
     else:
         event = _event(DeploymentSucceeded, live, previous=live.previous, latency_ms=latency_ms)
-    return _free_slot(_announce(state, event), live, now=now)
+    return _free_slot(_announce(state, event, now), live, now)
 
 
-def unfit(state: SiteState, number: int, reason: str, now: datetime) -> Change:
+def unfit(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     """The endpoint serves the release, and it does not answer as it should.
 
     It keeps the slot, so that nothing but the way back can come next.
@@ -225,20 +232,20 @@ def unfit(state: SiteState, number: int, reason: str, now: datetime) -> Change:
         return Change(state)
     marked = _moved(deployment, DeploymentState.UNFIT, now, reason=reason)
     event = _event(SmokeTestFailed, marked, reason=reason)
-    return _change(_announce(_in_slot(state, marked), event), marked)
+    return _change(_announce(_in_slot(state, marked), event, now), marked)
 
 
-def failed(state: SiteState, number: int, reason: str, now: datetime) -> Change:
+def failed(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     """The deployment ended without its release being live; the slot is free again."""
     deployment = state.in_flight
     if deployment is None or deployment.number != number:
         return Change(state)
     ended = _moved(deployment, DeploymentState.FAILED, now, reason=reason)
     event = _event(DeploymentFailed, ended, reason=reason)
-    return _free_slot(_announce(state, event), ended, now=now)
+    return _free_slot(_announce(state, event, now), ended, now)
 
 
-def frozen(state: SiteState, number: int, reason: str, now: datetime) -> Change:
+def frozen(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     """The deployment failed in a way that only a person can judge: touch nothing more.
 
     What waits goes on waiting until a rollback is asked for by hand.
@@ -249,10 +256,10 @@ def frozen(state: SiteState, number: int, reason: str, now: datetime) -> Change:
     ended = _moved(deployment, DeploymentState.FAILED, now, reason=reason)
     event = _event(DeploymentFailed, ended, reason=reason, frozen=True)
     state = state.model_copy(update={"in_flight": None, "frozen": reason})
-    return _change(_announce(state, event), ended)
+    return _change(_announce(state, event, now), ended)
 
 
-def published(state: SiteState, announcements: tuple[Announcement, ...]) -> Change:
+def published(state: SiteState, _now: datetime, announcements: tuple[Announcement, ...]) -> Change:
     """These announcements are on the bus."""
     left = tuple(entry for entry in state.outbox if entry not in announcements)
     return Change(state.model_copy(update={"outbox": left}) if left != state.outbox else state)
@@ -335,7 +342,8 @@ def _change(state: SiteState, *deployments: Deployment, trigger: bool = False) -
     for deployment in deployments:
         if deployment.state is DeploymentState.SUPERSEDED:
             by = deployment.superseded_by
-            state = _announce(state, _event(DeploymentSuperseded, deployment, superseded_by=by))
+            event = _event(DeploymentSuperseded, deployment, superseded_by=by)
+            state = _announce(state, event, deployment.changed_at)
     opened = deployments[0].trigger if trigger else None
     return Change(state, deployments, opened)
 
@@ -352,6 +360,5 @@ def _event(kind: type[E], deployment: Deployment, **details: object) -> E:
     return kind.model_validate(about | details)
 
 
-def _announce(state: SiteState, event: Contract) -> SiteState:
-    entry = Announcement(detail_type=type(event).__name__, detail=event.model_dump_json())
-    return state.model_copy(update={"outbox": (*state.outbox, entry)})
+def _announce(state: SiteState, event: Contract, now: datetime) -> SiteState:
+    return state.model_copy(update={"outbox": (*state.outbox, Announcement.of(event, now))})

@@ -5,6 +5,7 @@ one contract test (test_sagemaker_contract.py)."""
 import io
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from botocore.exceptions import ClientError
 
@@ -60,6 +61,9 @@ class FakeBus:
 @dataclass
 class FakeSageMaker:
     """One client for both planes. Changes of an endpoint take until `advance` is called."""
+
+    class exceptions:  # noqa: N801  # where a boto3 client keeps its exceptions
+        ClientError = ClientError
 
     bus: FakeBus
     bundles: dict[str, Release] = field(default_factory=dict)
@@ -179,9 +183,9 @@ class MemoryLedger:
     def state(self, site: str) -> SiteState:
         return self._states.get(site, SiteState(site=site))
 
-    def change(self, site: str, transition: Transition) -> SiteState:
+    def change(self, site: str, transition: Transition, now: datetime) -> SiteState:
         before = self.state(site)
-        change = transition(before)
+        change = transition(before, now)
         if change.state == before or (site, change.trigger) in self._triggers:
             return before
         if change.trigger is not None:

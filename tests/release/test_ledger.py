@@ -33,14 +33,14 @@ def request(trigger: str = "artifact:v1") -> ModelCreated:
 
 
 def opening(trigger: str = "artifact:v1"):
-    return partial(open_deployment, request=request(trigger), now=NOW)
+    return partial(open_deployment, request=request(trigger))
 
 
 @pytest.fixture
 def real(aws) -> Ledger:
     client = boto3.client("dynamodb")
     create_ledger_table(client)
-    return Ledger(client, "ledger", sleep=lambda _: None)
+    return Ledger(client, "ledger")
 
 
 @pytest.fixture(params=["real", "memory"])
@@ -53,7 +53,7 @@ def test_a_site_nobody_heard_of_has_an_empty_state(ledger):
 
 
 def test_a_change_is_there_for_the_next_reader(ledger):
-    after = ledger.change("lab", opening())
+    after = ledger.change("lab", opening(), NOW)
 
     assert ledger.state("lab") == after
     assert after.version == 1
@@ -61,20 +61,20 @@ def test_a_change_is_there_for_the_next_reader(ledger):
 
 
 def test_the_same_trigger_opens_one_deployment(ledger):
-    ledger.change("lab", opening())
+    ledger.change("lab", opening(), NOW)
 
-    assert ledger.change("lab", opening()).next_number == 2
-    assert ledger.change("lab", opening("artifact:v2")).next_number == 3
+    assert ledger.change("lab", opening(), NOW).next_number == 2
+    assert ledger.change("lab", opening("artifact:v2"), NOW).next_number == 3
 
 
 def test_a_transition_that_changes_nothing_writes_nothing(ledger):
-    before = ledger.change("lab", opening())
+    before = ledger.change("lab", opening(), NOW)
 
-    assert ledger.change("lab", Change) == before
+    assert ledger.change("lab", lambda state, _: Change(state), NOW) == before
 
 
 def test_sites_do_not_see_each_other(ledger):
-    ledger.change("lab", opening())
+    ledger.change("lab", opening(), NOW)
 
     assert ledger.state("hall").version == 0
 
@@ -90,7 +90,7 @@ def test_a_release_is_remembered(ledger):
 
 def test_two_writers_at_once_lose_nothing(real):
     threads = [
-        Thread(target=real.change, args=("lab", opening(f"artifact:v{number}")))
+        Thread(target=real.change, args=("lab", opening(f"artifact:v{number}"), NOW))
         for number in range(6)
     ]
     for thread in threads:
@@ -103,15 +103,19 @@ def test_two_writers_at_once_lose_nothing(real):
 
 
 def test_a_state_that_changes_under_every_attempt_is_given_up_with_an_error(real):
-    real.change("lab", opening())
+    hasty = Ledger(boto3.client("dynamodb"), "ledger", sleep=lambda _: None)
+    real.change("lab", opening(), NOW)
     numbers = iter(range(1000))
 
-    def interrupted(state: SiteState) -> Change:
+    def interrupted(state: SiteState, now: datetime) -> Change:
         Ledger.change(
-            real, "lab", lambda now: Change(now.model_copy(update={"frozen": str(next(numbers))}))
+            real,
+            "lab",
+            lambda state, _: Change(state.model_copy(update={"frozen": str(next(numbers))})),
+            NOW,
         )
         return Change(state.model_copy(update={"frozen": "mine"}))
 
     with pytest.raises(ContentionError, match="nothing was written"):
-        real.change("lab", interrupted)
+        hasty.change("lab", interrupted, NOW)
     assert real.state("lab").frozen != "mine"

@@ -1,0 +1,172 @@
+"""`make bench`: figures of speed. Ratios are measured side by side in this very run.
+
+A machine's speed drifts, so what is compared takes turns, and medians are quoted.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ops.assembly import ROOT
+from ops.aws import Aws, find_stack
+from ops.demo.survey import generated_survey, survey_of_file
+from ops.desk import OperatorDesk
+from ops.errors import OpsError
+from ops.event_log import LoggedEvent
+from ops.local_stack import STAGE, LocalStack
+
+SITE = "bench"
+DROPS = 6
+"""The first finds everything cold and is told apart; the others make the median."""
+TURNS = 5
+HANDLERS = ("create_model", "roll_endpoint", "smoke_test", "roll_back")
+EVERYTHING = """
+import boto3, pydantic
+from aws_lambda_powertools import Logger, Metrics, Tracer, event_handler
+from aws_lambda_powertools.utilities import batch, data_classes, feature_flags, parameters, typing
+from aws_lambda_powertools.utilities.data_masking.provider.kms import AWSEncryptionSDKProvider
+from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, idempotent
+from aws_lambda_powertools.utilities.parser import envelopes, event_parser, models
+from aws_lambda_powertools.utilities.validation import validator
+import aws_xray_sdk.core
+"""
+STEPS = {
+    "TrainingStarted": "noticed, sealed, started",
+    "TrainingSucceeded": "trained, packaged, uploaded",
+    "ModelCreated": "gate and model",
+    "RolloutStarted": "endpoint asked",
+    "DeploymentSucceeded": "endpoint moved, smoke test",
+}
+
+
+@dataclass(frozen=True)
+class Drop:
+    """One way from a drop to live: seconds in all, and of each step."""
+
+    seconds: float
+    steps: dict[str, float]
+
+
+def main() -> None:
+    """Measure all and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="a CSV for drop to live; generated if not given")
+    data = parser.parse_args().data
+    console = Console()
+    _print_imports(console)
+    _print_synth(console)
+    _print_drops(console, data)
+
+
+def _print_imports(console: Console) -> None:
+    table = Table("handler", "ms", "everything, ms", "ratio", title="Importing a handler", box=None)
+    for handler in HANDLERS:
+        ours, theirs = _in_turns(
+            lambda handler=handler: _import_seconds(f"import functions.{handler}"),  # type: ignore[misc]
+            lambda: _import_seconds(EVERYTHING),
+        )
+        ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+        table.add_row(handler, _ms(ours), _ms(theirs), f"{ratio:.2f}")
+    console.print(table)
+    reference = "boto3, pydantic, and Powertools with all that its extra \\[all] brings"
+    console.print(f"everything: {reference}\n", style="dim")
+
+
+def _print_synth(console: Console) -> None:
+    with tempfile.TemporaryDirectory() as out:
+        times = [_synth_seconds(out) for _ in range(TURNS)]
+    console.print(f"[bold]Synthesizing[/] median {statistics.median(times):.2f} s, ", end="")
+    console.print(f"of {TURNS}: {min(times):.2f} to {max(times):.2f} s\n")
+
+
+def _print_drops(console: Console, data: Path | None) -> None:
+    with LocalStack() as stack, console.status("dropping surveys"):
+        cold, *warm = _measure_drops(stack, data)
+    median = statistics.median(drop.seconds for drop in warm)
+    table = Table("step", "median s", "share", title="From drop to live", box=None)
+    for kind, meaning in STEPS.items():
+        seconds = statistics.median(drop.steps[kind] for drop in warm)
+        table.add_row(meaning, f"{seconds:.2f}", f"{seconds / median:.0%}")
+    table.add_row("all", f"{median:.2f}", "")
+    console.print(table)
+    spread = ", ".join(f"{drop.seconds:.2f}" for drop in warm)
+    console.print(f"warm: {spread} s; the first, cold: {cold.seconds:.2f} s", style="dim")
+
+
+def _measure_drops(stack: LocalStack, data: Path | None) -> list[Drop]:
+    aws = Aws(stack.environment)
+    desk = OperatorDesk(aws, find_stack(aws, STAGE))
+    survey = survey_of_file(data) if data else generated_survey()
+    contents = (survey.first, survey.second)
+    # The same rows under another name are another survey, hence another snapshot and run.
+    return [_measure_drop(desk, f"{turn}.csv", contents[turn % 2]) for turn in range(DROPS)]
+
+
+def _measure_drop(desk: OperatorDesk, name: str, content: bytes) -> Drop:
+    started, seen = time.time(), list[LoggedEvent]()
+    survey = desk.drop_bytes(SITE, name, content)
+    end = desk.follow_drop([survey], timeout_s=120, on_event=seen.append)
+    if end.detail_type != "DeploymentSucceeded":
+        raise OpsError(f"A drop ended with {end.detail_type}: {end.text('reason')}.")
+    moments = [datetime.fromtimestamp(started, end.time.tzinfo), *(event.time for event in seen)]
+    steps = {
+        event.detail_type: (after - before).total_seconds()
+        for event, (before, after) in zip(seen, pairwise(moments), strict=True)
+    }
+    return Drop(seconds=(seen[-1].time - moments[0]).total_seconds(), steps=steps)
+
+
+def _in_turns(
+    one: Callable[[], float], other: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    one(), other()  # byte code and disk caches
+    pairs = [(one(), other()) for _ in range(TURNS)]
+    return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+
+def _import_seconds(statements: str) -> float:
+    timed = (
+        "import time\nbegun = time.perf_counter()\n"
+        f"{statements}\nprint(time.perf_counter() - begun)"
+    )
+    return float(_run([sys.executable, "-c", timed], {}))
+
+
+def _synth_seconds(out: str) -> float:
+    begun = time.perf_counter()
+    _run([sys.executable, "app.py"], {"CDK_OUTDIR": out})
+    return time.perf_counter() - begun
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> str:
+    # Without byte code on disk an import would be measured with its compilation.
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    run = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.strip()
+
+
+def _ms(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds) * 1000:.0f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""`rssi demo`: the whole way on one machine, in five acts that check themselves."""

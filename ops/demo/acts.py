@@ -1,0 +1,181 @@
+"""The five acts. Each plays one thing that happens in production and checks what came of it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import JsonValue
+
+from functions.core.deployments import Deployment, DeploymentState
+from ops.assembly import ROOT
+from ops.demo.probe import Probe
+from ops.demo.spoil import put_spoiled_release
+from ops.demo.stage import SITE, Stage, expect, now, stopwatch
+from ops.demo.survey import broken_survey
+from ops.event_log import LoggedEvent
+from ops.show import where
+
+Showed = dict[str, JsonValue]
+Act = Callable[[Stage], Showed]
+
+SETTLE_S = 1.0
+"""How long after a quarantine nothing else may have happened: several times the quiet period."""
+ENDS = frozenset({"TrainingFailed", "ReleaseRejected", "DeploymentFailed", "RolledBack"})
+
+
+def first_survey(stage: Stage) -> Showed:
+    """A survey is dropped: trained, released, live."""
+    showed = _drop_until_live(stage, "first.csv", stage.survey.first)
+    prediction = stage.ask()
+    expect("the release that answers", showed["release"], prediction.release)
+    stage.console.print(f"  a prediction: {where(prediction.predictions[0])}", highlight=False)
+    return showed | {"prediction": prediction.predictions[0].model_dump(mode="json")}
+
+
+def second_survey(stage: Stage) -> Showed:
+    """A second survey is dropped: retrained on both, rolled without a failed request."""
+    before = stage.live_release()
+    desk = stage.new_desk()
+    with Probe(lambda: stage.ask(desk)) as probe:
+        showed = _drop_until_live(stage, "second.csv", stage.survey.second)
+        probe.ask_some_more(20)
+    expect("failed probe requests", [], list(probe.failures[:3]))
+    expect("releases that answered the probe", [before, showed["release"]], list(probe.releases))
+    expect("surveys that the release learned from", 2, len(stage.releases[-1].snapshot.surveys))
+    stage.console.print(
+        f"  [green]{probe.requests} probe requests, 0 failed[/]; the answering release changed once"
+    )
+    return showed | {
+        "probe_requests": probe.requests,
+        "probe_failures": len(probe.failures),
+        "probe_releases": list(probe.releases),
+    }
+
+
+def broken_csv(stage: Stage) -> Showed:
+    """A broken CSV is dropped: quarantined with a reason, nothing else changes."""
+    since, live = now(), stage.live_release()
+    survey = stage.drop("broken ü.csv", broken_survey(stage.survey.second))
+    event = stage.wait_for(
+        lambda event: _is_about(event, "SurveyQuarantined", survey.id), "the quarantine", since
+    )
+    time.sleep(SETTLE_S)
+    expect("the live release", live, stage.live_release())
+    expect("the release that answers", live, stage.ask().release)
+    new = _release_events(stage, since)
+    expect("events about releases after a broken survey", [], list(new))
+    reason = event.text("reason")
+    expect("the quarantined survey", survey.key, stage.desk.quarantined(SITE)[0].survey.key)
+    return {"survey": survey.key, "quarantine_reason": reason, "live": live}
+
+
+def wrong_answers(stage: Stage) -> Showed:
+    """A release answers otherwise than it recorded: the endpoint goes back by itself."""
+    since, good = now(), stage.releases[-1]
+    s3 = stage.desk.client("s3")
+    spoiled = put_spoiled_release(s3, stage.desk.stack.artifact_bucket, good)
+    stage.releases.append(spoiled)
+    back = stage.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)
+    expect("how it ended", "RolledBack", back.detail_type)
+    failed, returned = stage.desk.ledger.deployments(SITE)[-2:]
+    expect("the spoiled deployment", "failed", failed.state.value)
+    expect("the release that was left", spoiled.run_id, back.text("from_release"))
+    expect("the way back was automatic", expected=True, seen=returned.automatic)
+    _expect_live_and_tested(stage, returned, good.run_id)
+    return {
+        "release": spoiled.run_id,
+        "smoke_test": failed.reason,
+        "deployments": [_told(failed), _told(returned)],
+        "live": good.run_id,
+    }
+
+
+def rollback_by_hand(stage: Stage) -> Showed:
+    """`rssi rollback` puts the first release back."""
+    first = stage.releases[0].run_id
+    command = ["rollback", "--site", SITE, "--to", first, "--json"]
+    stage.console.print(f"  $ rssi {' '.join(command)}", highlight=False)
+    with stage.console.status("rolling back"):
+        run = subprocess.run(
+            [sys.executable, "-m", "ops.cli", *command],
+            cwd=ROOT,
+            env={**os.environ, **stage.stack.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    expect("rssi rollback", "", run.stderr.strip())
+    expect("the exit code of rssi rollback", 0, run.returncode)
+    deployment = Deployment.model_validate(json.loads(run.stdout))
+    _expect_live_and_tested(stage, deployment, first)
+    return {"release": first, "deployments": [_told(deployment)], "live": first}
+
+
+ACTS: dict[str, Act] = {
+    "A survey is dropped, trained, and live": first_survey,
+    "A second survey rolls the endpoint without a failed request": second_survey,
+    "A broken survey is quarantined": broken_csv,
+    "A release that answers wrongly goes back by itself": wrong_answers,
+    "rssi rollback puts the first release back": rollback_by_hand,
+}
+
+
+def _drop_until_live(stage: Stage, name: str, content: bytes) -> Showed:
+    since = now()
+    with stopwatch() as elapsed:
+        survey = stage.drop(name, content)
+        end = stage.wait_for(
+            lambda event: _is_end(event, survey.id), "the agent to train what was dropped", since
+        )
+        seconds = elapsed()
+    expect(f"how it ended ({end.text('reason')})", "DeploymentSucceeded", end.detail_type)
+    stage.drop_to_live_s.append(seconds)
+    release = stage.remember(str(end.release))
+    deployment = stage.desk.ledger.deployments(SITE)[-1]
+    _expect_live_and_tested(stage, deployment, release.run_id)
+    expect("the endpoint", "InService", stage.desk.status(SITE).endpoint_status)
+    return {
+        "run_id": release.run_id,
+        "release": release.run_id,
+        "survey": survey.key,
+        "drop_to_live_s": round(seconds, 3),
+        "deployments": [_told(deployment)],
+    }
+
+
+def _expect_live_and_tested(stage: Stage, deployment: Deployment, run_id: str) -> None:
+    expect("the deployment's release", run_id, deployment.candidate.release)
+    expect("the deployment", DeploymentState.LIVE.value, deployment.state.value)
+    expect("a smoke test took time", expected=True, seen=(deployment.latency_ms or 0) > 0)
+    expect("the live release", run_id, stage.live_release())
+    expect("the release that answers", run_id, stage.ask().release)
+
+
+def _told(deployment: Deployment) -> JsonValue:
+    return {
+        "number": deployment.number,
+        "release": deployment.candidate.release,
+        "state": deployment.state.value,
+        "cause": deployment.cause.value,
+        "latency_ms": deployment.latency_ms,
+        "reason": deployment.reason,
+    }
+
+
+def _is_end(event: LoggedEvent, survey_id: str) -> bool:
+    ends = ENDS | {"DeploymentSucceeded", "SurveyQuarantined"}
+    return event.detail_type in ends and event.text("correlation_id") == survey_id
+
+
+def _is_about(event: LoggedEvent, detail_type: str, survey_id: str) -> bool:
+    return event.detail_type == detail_type and event.text("correlation_id") == survey_id
+
+
+def _release_events(stage: Stage, since: datetime) -> list[str]:
+    kinds = {"TrainingSucceeded", "ModelCreated", "RolloutStarted", "DeploymentSucceeded"}
+    events = stage.desk.event_log.read(since, SITE)
+    return [event.detail_type for event in events if event.detail_type in kinds]

@@ -1,0 +1,59 @@
+"""A client that never stops asking while the endpoint changes under it."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from ops.desk import Prediction
+from ops.errors import OpsError
+
+PAUSE_S = 0.01
+
+
+class Probe:
+    """Asks in a thread, one request after the other, and keeps count.
+
+    Args:
+        ask: sends one request.
+    """
+
+    def __init__(self, ask: Callable[[], Prediction]) -> None:
+        self._ask = ask
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
+        self.requests = 0
+        self.failures: list[str] = []
+        self.releases: list[str] = []
+        """The release ids that answered, in order, each time another one did."""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def ask_some_more(self, requests: int, timeout_s: float = 10) -> None:
+        """Return when so many further requests were answered, or the time is up."""
+        until, deadline = self.requests + requests, time.monotonic() + timeout_s
+        while self.requests < until and time.monotonic() < deadline:
+            time.sleep(PAUSE_S)
+
+    def _run(self) -> None:
+        while not self._over.wait(PAUSE_S):
+            try:
+                release = self._ask().release
+            except OpsError as error:
+                self.failures.append(str(error))
+            else:
+                if not self.releases or self.releases[-1] != release:
+                    self.releases.append(release)
+            self.requests += 1

@@ -1,0 +1,104 @@
+"""Plays the acts on a stack of its own, says what it sees, and writes down what came of it."""
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ops.demo.acts import ACTS
+from ops.demo.report import write_report
+from ops.demo.stage import SITE, Stage
+from ops.demo.summary import Act, EventSummary, ReleaseSummary, Summary
+from ops.demo.survey import generated_survey, survey_of_file
+from ops.errors import ExpectationError
+from ops.local_stack import LocalStack
+
+SUMMARY, REPORT = "summary.json", "report.html"
+
+
+def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
+    """Play all acts, or up to the first that does not show what it should.
+
+    Raises:
+        OpsError: the data can't be used, or the stack did not start.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    survey = survey_of_file(data) if data else generated_survey()
+    out.mkdir(parents=True, exist_ok=True)
+    console.print(f"Data: {survey.source}. Everything runs on this machine.", highlight=False)
+    with LocalStack(say=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
+        stage = Stage(stack, survey, console)
+        summary = _summarize(stage, _play_all(stage))
+        (out / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_report(out / REPORT, summary, stage)
+    _show(console, summary, out)
+    return summary
+
+
+def _play_all(stage: Stage) -> list[Act]:
+    played: list[Act] = []
+    for number, (name, act) in enumerate(ACTS.items(), start=1):
+        stage.console.rule(f"[bold]{number}  {name}", align="left", style="dim")
+        started = time.monotonic()
+        try:
+            showed, problem = act(stage), None
+        except ExpectationError as error:
+            showed, problem = {}, str(error)
+        seconds = round(time.monotonic() - started, 3)
+        played.append(
+            Act(name=name, ok=problem is None, seconds=seconds, showed=showed, problem=problem)
+        )
+        if problem is not None:
+            stage.console.print(Text(f"  {problem}", style="red"))
+            break
+    return played
+
+
+def _summarize(stage: Stage, acts: list[Act]) -> Summary:
+    return Summary(
+        ok=len(acts) == len(ACTS) and all(act.ok for act in acts),
+        data=stage.survey.source,
+        acts=tuple(acts),
+        releases=tuple(
+            ReleaseSummary(
+                run_id=release.run_id,
+                digest=release.digest,
+                surveys=tuple(survey.key for survey in release.snapshot.surveys),
+                metrics=release.metrics,
+            )
+            for release in stage.releases
+        ),
+        events=tuple(
+            EventSummary(
+                time=event.time,
+                detail_type=event.detail_type,
+                site=event.site,
+                release=event.release,
+                detail=event.detail,
+            )
+            for event in stage.desk.event_log.read(site=SITE)
+        ),
+        drop_to_live_s=tuple(round(seconds, 3) for seconds in stage.drop_to_live_s),
+    )
+
+
+def _show(console: Console, summary: Summary, out: Path) -> None:
+    console.rule("[bold]What was shown", align="left", style="dim")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("", "act", "seconds", "live afterwards"):
+        table.add_column(column, justify="right" if column == "seconds" else "left")
+    for act in summary.acts:
+        mark = Text("ok", style="green") if act.ok else Text("failed", style="red")
+        live = str(act.showed.get("live") or act.showed.get("release") or "")
+        table.add_row(mark, act.name, f"{act.seconds:.1f}", live)
+    console.print(table)
+    for name in (SUMMARY, REPORT):
+        console.print(f"{out / name}", highlight=False)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,111 @@
+"""Where the acts are played: the stack, the data, and the ways to look on."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pydantic import JsonValue
+from rich.console import Console
+from rich.text import Text
+
+from events.manifests import Release, SurveyRef
+from ops.aws import Aws, find_stack
+from ops.demo.survey import Survey, first_fingerprint
+from ops.desk import OperatorDesk, Prediction, instances_body
+from ops.errors import ExpectationError
+from ops.event_log import LoggedEvent
+from ops.local_stack import STAGE, LocalStack
+from ops.show import event_line
+
+SITE = "library-1f"
+PATIENCE_S = 120.0
+NEXT_STEP = {
+    "TrainingStarted": "training on the site's own machine",
+    "TrainingSucceeded": "the release is on its way to the cloud",
+    "ModelCreated": "configuring the endpoint",
+    "RolloutStarted": "the endpoint is moving to the release",
+    "SmokeTestFailed": "going back",
+}
+
+
+@dataclass
+class Stage:
+    """One running stack, its data, and what the acts leave for each other."""
+
+    stack: LocalStack
+    survey: Survey
+    console: Console
+    releases: list[Release] = field(default_factory=list)
+    drop_to_live_s: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Find the stack and choose what will be asked."""
+        self.desk = self.new_desk()
+        self._fingerprint = first_fingerprint(self.survey.first)
+
+    def new_desk(self) -> OperatorDesk:
+        """A desk with clients of its own, as another thread needs it."""
+        aws = Aws(self.stack.environment)
+        return OperatorDesk(aws, find_stack(aws, STAGE))
+
+    def ask(self, desk: OperatorDesk | None = None) -> Prediction:
+        """Ask the endpoint about the survey's first fingerprint."""
+        body = instances_body([self._fingerprint])
+        return (desk or self.desk).predict(SITE, body, "application/json")
+
+    def drop(self, name: str, content: bytes) -> SurveyRef:
+        """Drop a survey into the bucket."""
+        return self.desk.drop_bytes(SITE, name, content)
+
+    def live_release(self) -> str | None:
+        """The release id that the ledger calls live."""
+        champion = self.desk.ledger.state(SITE).champion
+        return champion.release if champion else None
+
+    def wait_for(
+        self, wanted: Callable[[LoggedEvent], bool], what: str, since: datetime
+    ) -> LoggedEvent:
+        """Show what happens until the wanted event has come.
+
+        Raises:
+            ExpectationError: it did not come in time, or a part of the stack ended.
+        """
+        with self.console.status(what) as status:
+            for event in self.desk.event_log.follow(since, SITE, PATIENCE_S, every_s=0.1):
+                self.console.print(Text("  ").append(event_line(event)))
+                if wanted(event):
+                    return event
+                status.update(NEXT_STEP.get(event.detail_type, what))
+        raise ExpectationError(
+            f"expected {what} within {PATIENCE_S:.0f} s; {self.stack.dead_part() or 'nothing came'}"
+        )
+
+    def remember(self, run_id: str) -> Release:
+        """Read a release's manifest and keep it for the summary."""
+        release = self.desk.artifacts.release(run_id)
+        self.releases.append(release)
+        return release
+
+
+def now() -> datetime:
+    """The time at which an act begins to look for events."""
+    return datetime.now(UTC)
+
+
+def expect(what: str, expected: JsonValue, seen: JsonValue) -> None:
+    """Hold what was seen against what should be.
+
+    Raises:
+        ExpectationError: they differ; the text gives both.
+    """
+    if expected != seen:
+        raise ExpectationError(f"{what}: expected {expected!r}, saw {seen!r}")
+
+
+@contextmanager
+def stopwatch() -> Iterator[Callable[[], float]]:
+    """Seconds since the block was entered."""
+    started = time.monotonic()
+    yield lambda: time.monotonic() - started
