@@ -109,7 +109,8 @@ def test_the_point_is_nearly_as_good_as_any_other() -> None:
     tried = np.stack(np.meshgrid(np.arange(0, 12.1, 0.2), np.arange(0, 9.1, 0.2)), -1)
 
     def cost(points: Matrix) -> Matrix:
-        return np.linalg.norm(points[:, None] - GRID, axis=2) @ posteriors.T
+        expected: Matrix = np.linalg.norm(points[:, None] - GRID, axis=2) @ posteriors.T
+        return expected
 
     best = cost(tried.reshape(-1, 2)).min(axis=0)
     assert (np.diag(cost(found)) - best).max() < 0.15

@@ -1,4 +1,4 @@
-"""Fits recipe A with MXNet: soft targets over the cells around the true one.
+"""Fits the network with MXNet: soft targets over the cells around the true one.
 
 The usual Gluon loop spends its time on per-row indexing and one update per parameter; here all
 parameters are one vector with one fused ``adam_update`` a step, batches are slices of a shuffled

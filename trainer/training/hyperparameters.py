@@ -10,7 +10,11 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 
 
 class Hyperparameters(BaseModel):
-    """Recipe A's settings; the defaults are the ones that its figures were measured with."""
+    """The recipe's settings; the defaults did best in five folds of the UCI set free of copies.
+
+    One wide layer and a slightly narrower target are level with recipe A's two layers of 128 and
+    2 m there (21.9 % and 4.74 m against 21.3 % and 4.75 m), and do no worse on either split.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -22,8 +26,8 @@ class Hyperparameters(BaseModel):
     warmup_share: Share = 0.05
     """Share of all steps in which the rate climbs to its peak; a cosine brings it to 0 after."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
-    hidden: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (128, 128)
-    target_sigma_m: Positive = 2.0
+    hidden: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (256,)
+    target_sigma_m: Positive = 1.7
     """Spread of the target over the cells around the true one; unused without positions."""
     held_out_share: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = 0.2
     """Share of the rows that the metrics are measured on, as far as visits allow."""
