@@ -18,6 +18,7 @@ from ops.local.front_door import FrontDoor
 from ops.local.lambda_async import Destinations
 from ops.local.lambda_service import LambdaService
 from ops.local.log_shipper import LogShipper
+from ops.local.parameter_store import ParameterStore
 from ops.local.processes import Processes
 from ops.local.s3_events import S3Events
 from ops.local.sagemaker import SageMaker
@@ -126,6 +127,7 @@ class EmbeddedCloud:
                 "events": self._bus.service,
                 "lambda": self._functions.service,
                 "sagemaker": self._sagemaker.service,
+                "ssm": ParameterStore(settings).service,
             },
             applications={"s3": S3Events(moto, self._bus.publish, settings)},
             fallback=moto,

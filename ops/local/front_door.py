@@ -2,8 +2,8 @@
 
 Events, Lambda and SageMaker are answered by this package, S3 by moto with its answers watched, all
 else by moto. waitress serves it: it answers ``Expect: 100-continue`` (boto3 sends it with every
-PUT), reads chunked bodies, and disables Nagle's algorithm. Each request holds one thread, an SQS
-long poll for up to 20 s, so there are many.
+PUT; see `_Parser` for the one case it gets wrong), reads chunked bodies, and disables Nagle's
+algorithm. Each request holds one thread, an SQS long poll for up to 20 s, so there are many.
 """
 
 import threading
@@ -13,6 +13,8 @@ from typing import IO, Any, cast
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+import waitress.channel
+import waitress.parser
 import waitress.server
 import waitress.wasyncore
 
@@ -22,6 +24,21 @@ from ops.local.wire import Response, Service, error_response, json_response, req
 _LOOPBACK = "127.0.0.1"
 _MAX_BODY = 5 * 1024**3  # S3's own limit for one PUT
 _WAKE_UP = 30.0  # seconds; waitress looks for idle connections then
+
+
+class _Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    """waitress 3.0.2 waits for ever for the body of an empty PUT that expects a 100 Continue."""
+
+    def received(self, data: bytes) -> int:
+        """Take bytes; a request that is complete needs no permission to continue."""
+        consumed: int = super().received(data)
+        if self.completed:
+            self.expect_continue = False
+        return consumed
+
+
+class _Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]  # waitress has no types
+    parser_class = _Parser
 
 
 class FrontDoor:
@@ -48,6 +65,7 @@ class FrontDoor:
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
+        self._server.channel_class = _Channel
         self.address = f"http://{_LOOPBACK}:{self._server.effective_port}"
         self._closing = False
         self._thread = threading.Thread(target=self._serve, name="front-door", daemon=True)
@@ -91,6 +109,8 @@ class FrontDoor:
             return _send(_greeting(self.address), start_response)
         if name in self._services:
             return _send(_call(self._services[name], environment), start_response)
+        # moto takes keys such as `a%41` from here; in PATH_INFO they are decoded already.
+        environment["RAW_URI"] = environment["REQUEST_URI"]
         application = self._applications.get(name, self._fallback)
         return application(environment, start_response)
 
@@ -104,6 +124,8 @@ def signing_name(environment: WSGIEnvironment) -> str | None:
     credential = header.partition("Credential=")[2].partition(",")[0]
     if not credential:
         query = parse_qs(environment.get("QUERY_STRING", ""))
+        if "AWSAccessKeyId" in query:
+            return "s3"  # only S3 still takes URLs signed the older way, boto3's default here
         credential = query.get("X-Amz-Credential", [""])[0]
     scope = credential.split("/")
     return scope[-2].lower() if len(scope) >= 5 else None

@@ -131,6 +131,15 @@ class _Deployed:
     events: _EventInvokeConfig | None = None
     permissions: tuple[_Permission, ...] = field(default=())
 
+    def is_made_from(
+        self, configuration: _Configuration, archive: _Archive, reserved: int | None
+    ) -> bool:
+        return (self.configuration, self.archive, self.reserved) == (
+            configuration,
+            archive,
+            reserved,
+        )
+
     def policy(self) -> AsyncPolicy:
         dead_letter = self.configuration.dead_letter_config.target_arn
         if self.events is None:
@@ -303,8 +312,14 @@ class LambdaService:
     def _deploy(
         self, configuration: _Configuration, archive: _Archive, old: _Deployed | None
     ) -> _Deployed:
-        """Put a new function in the place of the old one, which finishes what it is at."""
+        """Put a new function in the place of the old one, which finishes what it is at.
+
+        A function that is as asked for already keeps its warm processes.
+        """
         reserved = old.reserved if old else None
+        running = self._functions.get(configuration.function_name)
+        if running and running.is_made_from(configuration, archive, reserved):
+            return running
         function = self._function(configuration, archive, reserved)
         modified = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
         if old:

@@ -8,11 +8,13 @@ from uuid import uuid4
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from ops.local.cloud import EmbeddedCloud
 from ops.local.settings import CloudSettings
 from tests.local.local_helpers import IMAGE
 
+QUICK = Config(read_timeout=10, retries={"total_max_attempts": 1})
 SERVER = Path(__file__).with_name("stand_in_server.py")
 
 
@@ -39,7 +41,7 @@ def client(cloud: EmbeddedCloud) -> Iterator[Callable[[str], Any]]:
 
     def get(service: str) -> Any:
         if service not in clients:
-            clients[service] = session.client(service, endpoint_url=cloud.address)
+            clients[service] = session.client(service, endpoint_url=cloud.address, config=QUICK)
         return clients[service]
 
     yield get

@@ -79,7 +79,7 @@ def _lifecycle_rule(rule: Reader) -> JsonObject:
         expiration["ExpiredObjectDeleteMarker"] = rule.flag("ExpiredObjectDeleteMarker")
     if expiration:
         converted["Expiration"] = expiration
-    transitions: "list[JsonValue]" = [
+    transitions: list[JsonValue] = [
         {"StorageClass": each.text("StorageClass"), "Days": each.number("TransitionInDays")}
         for each in rule.children("Transitions")
     ]
