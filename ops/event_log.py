@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
@@ -55,7 +55,7 @@ class EventLog:
         pages = self._logs.get_paginator("filter_log_events").paginate(**arguments)
         lines = [line for page in pages for line in page["events"]]
         lines.sort(key=lambda line: (line["timestamp"], line.get("ingestionTime", 0)))
-        events = [LoggedEvent.model_validate_json(line["message"]) for line in lines]
+        events = [_logged(line["message"], line["timestamp"]) for line in lines]
         return [
             event
             for event in events
@@ -77,3 +77,9 @@ class EventLog:
                     seen.add(event.id)
                     yield event
             time.sleep(every_s)
+
+
+def _logged(message: str, timestamp_ms: int) -> LoggedEvent:
+    """An event's own time has whole seconds; the log's has milliseconds."""
+    event = LoggedEvent.model_validate_json(message)
+    return event.model_copy(update={"time": datetime.fromtimestamp(timestamp_ms / 1000, UTC)})
