@@ -1,5 +1,5 @@
 # Every way into the project. `make` alone lists them.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 DATA ?=
 
@@ -12,7 +12,8 @@ help: ## list what can be made
 setup: .venv/ready ## .venv with everything, from the locked requirements
 
 .venv/ready: requirements/bootstrap.txt requirements/dev.txt pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed and $(PYTHON) is not on PATH. Install it, or say: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 is needed. Install it, or say where it is: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bootstrap.txt
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
@@ -23,7 +24,7 @@ demo: setup ## the whole way on this machine: make demo [DATA=path.csv]
 	@$(BIN)/rssi demo $(if $(DATA),--data "$(DATA)")
 
 test: setup ## the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup test ## the tests, lint, types, import contracts and lock freshness
 	$(BIN)/ruff check .

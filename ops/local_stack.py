@@ -1,14 +1,14 @@
 """The whole system on one machine: the embedded cloud with the stack in it, and an agent.
 
 Both are processes of their own, children of whoever runs this. They end with it: on leaving the
-context, on Ctrl-C, and also when this process is killed, because their standard input closes.
+context, on Ctrl-C, and also when this process is killed outright.
 """
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,14 @@ from typing import Self
 from events.stack import stack_parameter
 from ops.assembly import ROOT, fresh_assembly
 from ops.errors import OpsError
+from ops.local.processes import Child, Command, Processes
 
+START_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0
+LOOK_EVERY_S = 0.05
+LAST_WORDS = 20
+READY = '{"address"'
+"""How the line begins in which the embedded cloud says how to use it."""
 STAGE = "dev"
 AGENT_PACE = {
     # On one machine nobody uploads for minutes: a short quiet period, no wait for stragglers.
@@ -55,7 +61,8 @@ class LocalStack:
         self._say = say
         self._scratch = tempfile.TemporaryDirectory(prefix="rssi-") if folder is None else None
         self.folder = Path(self._scratch.name) if self._scratch else folder or Path()
-        self._children: list[subprocess.Popen[str]] = []
+        self._processes = Processes()
+        self._parts: dict[str, Child] = {}
         self.environment: dict[str, str] = {}
 
     @property
@@ -85,28 +92,16 @@ class LocalStack:
         self.close()
 
     def close(self) -> None:
-        """Stop everything that was started, the agent first."""
-        for child in reversed(self._children):
-            child.terminate()
-        for child in reversed(self._children):
-            try:
-                child.wait(STOP_WITHIN_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-            for stream in (child.stdin, child.stdout):
-                if stream is not None:
-                    stream.close()
-        self._children.clear()
+        """Stop everything that was started."""
+        self._processes.close(STOP_WITHIN_S)
         if self._scratch is not None:
             self._scratch.cleanup()
 
     def dead_part(self) -> str | None:
         """What ended although it should run, with its last words; None if all is well."""
-        for child in self._children:
-            if child.poll() is not None:
-                name = Path(str(child.args[-1])).name if isinstance(child.args, list) else "part"
-                return f"{name} ended with exit code {child.returncode}"
+        for name, child in self._parts.items():
+            if child.exit_status is not None:
+                return f"the {name} ended with exit status {child.exit_status}: {self._said(name)}"
         return None
 
     def _start(self) -> None:
@@ -114,18 +109,18 @@ class LocalStack:
         self._say("synthesizing the template")
         assembly = fresh_assembly()
         self._say("starting the embedded cloud and deploying the template into it")
-        cloud = self._spawn(
+        self._spawn(
             "cloud",
             [
-                *("-m", "ops.local", "serve", "--assembly", str(assembly)),
+                *("ops.local", "serve", "--ignore-input", "--assembly", str(assembly)),
                 *("--port", str(self._port), "--logs", str(self.folder / "logs")),
             ],
             os.environ,
         )
-        self.environment = self._first_words(cloud)
+        self.environment = self._wait_for_cloud()
         if self._with_agent:
             self._say("starting the agent")
-            self._spawn("agent", ["-m", "trainer.agent"], self._agent_environment())
+            self._spawn("agent", ["trainer.agent"], self._agent_environment())
 
     def _agent_environment(self) -> Mapping[str, str]:
         return {
@@ -136,30 +131,24 @@ class LocalStack:
             "RSSI_WORK_DIR": str(self.folder / "runs"),
         }
 
-    def _spawn(
-        self, name: str, arguments: list[str], environment: Mapping[str, str]
-    ) -> subprocess.Popen[str]:
-        with (self.folder / f"{name}.log").open("w") as log:
-            child = subprocess.Popen(
-                [sys.executable, *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if name == "cloud" else log,
-                stderr=log,
-                text=True,
-                # Ctrl-C reaches the whole group of the terminal: only this process should act on
-                # it, and stop the parts in order.
-                start_new_session=True,
-            )
-        self._children.append(child)
-        return child
+    def _spawn(self, name: str, module: list[str], environment: Mapping[str, str]) -> None:
+        command = Command([sys.executable, "-m", *module], ROOT, environment)
+        with self._log(name).open("wb") as log:
+            self._parts[name] = self._processes.start(command, log)
 
-    def _first_words(self, cloud: subprocess.Popen[str]) -> dict[str, str]:
-        line = cloud.stdout.readline() if cloud.stdout else ""
-        if not line:
-            cloud.wait(STOP_WITHIN_S)
-            said = (self.folder / "cloud.log").read_text().strip().splitlines()
-            raise OpsError("The embedded cloud did not start. It said:\n" + "\n".join(said[-20:]))
-        environment: dict[str, str] = json.loads(line)["environment"]
-        return environment
+    def _wait_for_cloud(self) -> dict[str, str]:
+        """The environment of the cloud's clients, once it says that it is ready."""
+        deadline = time.monotonic() + START_WITHIN_S
+        while time.monotonic() < deadline and self.dead_part() is None:
+            for line in self._log("cloud").read_text(errors="replace").splitlines():
+                if line.startswith(READY):
+                    environment: dict[str, str] = json.loads(line)["environment"]
+                    return environment
+            time.sleep(LOOK_EVERY_S)
+        raise OpsError(f"The embedded cloud did not start. It said:\n{self._said('cloud')}")
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _said(self, name: str) -> str:
+        return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-LAST_WORDS:])

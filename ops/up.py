@@ -27,7 +27,7 @@ def run(console: Console, *, port: int, with_agent: bool, folder: Path | None) -
             _say_how_to_use(console, stack)
             while (dead := stack.dead_part()) is None:
                 time.sleep(LOOK_EVERY_S)
-            raise OpsError(f"{dead}; its last words are in {stack.folder}. All was stopped.")
+            raise OpsError(f"{dead}\nEverything else was stopped.")
     except KeyboardInterrupt:
         console.print("\nstopped")
 
