@@ -12,7 +12,7 @@ from botocore.config import Config
 
 from ops.local.cloud import EmbeddedCloud
 from ops.local.settings import CloudSettings
-from tests.local.local_helpers import IMAGE
+from tests.local.local_helpers import IMAGE, ROLE, zipped
 
 QUICK = Config(read_timeout=10, retries={"total_max_attempts": 1})
 SERVER = Path(__file__).with_name("stand_in_server.py")
@@ -22,6 +22,7 @@ SERVER = Path(__file__).with_name("stand_in_server.py")
 def cloud() -> Iterator[EmbeddedCloud]:
     settings = CloudSettings(
         clock_scale=1 / 600,
+        schedule_scale=1 / 600,
         serving_commands={IMAGE: [sys.executable, str(SERVER)]},
         startup_timeout=10,
         warm_start=False,
@@ -53,3 +54,26 @@ def client(cloud: EmbeddedCloud) -> Iterator[Callable[[str], Any]]:
 def name() -> str:
     """A name that no other test uses."""
     return f"t-{uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def make_function(client: Callable[[str], Any], name: str) -> Iterator[Callable[..., str]]:
+    """Makes a function from source text; returns its ARN. It is deleted after the test."""
+    made: list[str] = []
+
+    def make(source: str, **configuration: object) -> str:
+        function = f"{name}-{len(made)}"
+        arn = client("lambda").create_function(
+            FunctionName=function,
+            Runtime="python3.11",
+            Role=ROLE,
+            Handler="source.handle",
+            Code={"ZipFile": zipped("source.py", source)},
+            **configuration,
+        )["FunctionArn"]
+        made.append(function)
+        return str(arn)
+
+    yield make
+    for function in made:
+        client("lambda").delete_function(FunctionName=function)

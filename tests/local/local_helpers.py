@@ -1,12 +1,15 @@
 """What the tests of the embedded cloud share beside their fixtures."""
 
+import io
 import time
+import zipfile
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 
 IMAGE = "stand-in:1"
+ROLE = "arn:aws:iam::123456789012:role/embedded"
 Got = TypeVar("Got")
 
 
@@ -19,3 +22,11 @@ def eventually(probe: Callable[[], Got | None], seconds: float = 15.0) -> Got:
             return answer
         time.sleep(0.02)
     pytest.fail(f"no answer within {seconds:g} s from {probe}")
+
+
+def zipped(path: str, text: str) -> bytes:
+    """A zip archive with one file."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(path, text)
+    return buffer.getvalue()

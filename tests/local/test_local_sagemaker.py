@@ -14,10 +14,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ops.local.cloud import EmbeddedCloud
-from tests.local.local_helpers import IMAGE, eventually
+from tests.local.local_helpers import IMAGE, ROLE, eventually
 
 Clients = Callable[[str], Any]
-ROLE = "arn:aws:iam::123456789012:role/serving"
 PATIENT = {
     "BlueGreenUpdatePolicy": {
         "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
