@@ -299,9 +299,10 @@ def trace(
 @app.command()
 def train(
     data: Annotated[
-        list[Path], typer.Option(help="CSV of labelled fingerprints; may be repeated.")
+        list[Path], typer.Option(help="CSV of labelled fingerprints; more may follow it.")
     ],
     output: Annotated[Path, typer.Option("--out", help="Folder for model.tar.gz and the card.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="CSV", hidden=True)] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
     cell_size: CellSize = 3.048,
     as_json: AsJson = False,
@@ -309,7 +310,7 @@ def train(
     """Train a model from surveys, here, without any cloud."""
     from ops.offline import train_here
 
-    train_here(out, data, output, seed, cell_size, as_json=as_json)
+    train_here(out, [*data, *(more or [])], output, seed, cell_size, as_json=as_json)
 
 
 @app.command()

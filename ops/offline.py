@@ -74,6 +74,7 @@ def evaluate_here(
     from trainer.training.evaluate import evaluate_bundle
 
     with _as_sentences():
+        _check_there(model)
         evaluation = evaluate_bundle(model, data, Site(cell_size_m=cell_size))
     if as_json:
         _print_json(asdict(evaluation))
@@ -91,9 +92,21 @@ def serve_here(model: Path, port: int, workers: int) -> None:
     from trainer.serving.server import run
 
     with _as_sentences():
+        _check_there(model)
         # The container keeps answering 503 with the reason; a person wants it at once.
         load_bundle(model)
+    try:
         run(model, LOOPBACK, port, workers)
+    except OSError as error:
+        raise UsageError(
+            f"Nothing can listen on port {port} of this machine ({error.strerror}): "
+            "choose another with --port, or --port 0 for a free one."
+        ) from error
+
+
+def _check_there(model: Path) -> None:
+    if not model.exists():
+        raise UsageError(f"{model} is not there: name a model.tar.gz, or the folder it unpacks to.")
 
 
 @contextmanager
