@@ -1,7 +1,8 @@
 """EventBridge: buses, rules and targets, and PutEvents.
 
 Publishing only matches and queues; `event_delivery` does the rest. Events that are published one
-after the other are queued for a target in that order.
+after the other are queued for a target in that order. An entry for a bus that does not exist fails
+here, so that a wrong name shows at once; input transformers and paths are refused.
 """
 
 import json

@@ -3,7 +3,11 @@
     assembly   what is on disk: templates and staged assets
     template   intrinsic functions, resolved without creating anything
     reader     a resource's properties, and which of them nobody read
-    kinds      one function per resource type: properties in, API calls out
+    kind       what is known about one type of resource: how it is named, what creates it
+    storage, messaging, computing, permissions, observing
+               the types themselves: properties in, API calls out
+    not_emulated
+               what may be left out, each with its reason
     deployer   all of it in order
 
 Every name and ARN is known before anything is created, so a template is read as a whole first, and
