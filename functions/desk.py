@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from events.base import Contract
+from events.names import InvalidNameError, site_of_endpoint
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.bus import Bus
 from functions.adapters.dead_letters import DeadLetters
@@ -102,6 +103,13 @@ class Desk:
     def announce(self, event: Contract) -> None:
         """Say something on the bus that changes no site's state."""
         self.bus.put([Announcement.of(event, self.now())])
+
+    def site_of(self, endpoint: str) -> str | None:
+        """The site that an endpoint serves; None if the endpoint is not one of this stack."""
+        try:
+            return site_of_endpoint(self.settings.endpoint_prefix, endpoint)
+        except InvalidNameError:
+            return None
 
     def ensure_model(self, run_id: str, digest: str, model_key: str) -> Candidate:
         """Make sure that a release is a model in SageMaker."""

@@ -7,7 +7,7 @@ endpoint changed. Most of the time there is nothing to do, and it says so.
 from functools import partial
 
 from events.inbound import EndpointChanged, Envelope
-from events.names import InvalidNameError, endpoint_name, site_of_endpoint
+from events.names import endpoint_name
 from events.outbound import (
     DeploymentEvent,
     DeploymentFailed,
@@ -42,17 +42,14 @@ def handler(event: Envelope[ModelCreated | DeploymentEvent | EndpointChanged], d
     """Open the deployment that a new model asks for, then start what holds the slot."""
     match event.detail:
         case EndpointChanged() as changed:
-            try:
-                site = site_of_endpoint(desk.settings.endpoint_prefix, changed.endpoint_name)
-            except InvalidNameError:
+            ours = desk.site_of(changed.endpoint_name)
+            if ours is None:
                 return "not our endpoint"
-            state = desk.ledger.state(site)
+            state = desk.ledger.state(ours)
         case ModelCreated() as request:
-            site = request.site
-            state = desk.commit(site, partial(open_deployment, request=request))
+            state = desk.commit(request.site, partial(open_deployment, request=request))
         case ended:
-            site = ended.site
-            state = desk.ledger.state(site)
+            state = desk.ledger.state(ended.site)
     deployment = state.in_flight
     if deployment is None or deployment.state is not DeploymentState.PENDING:
         return "nothing to start"

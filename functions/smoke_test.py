@@ -10,7 +10,7 @@ from functools import partial
 
 from events.inbound import EndpointChanged, Envelope
 from events.manifests import Release
-from events.names import InvalidNameError, endpoint_name, site_of_endpoint
+from events.names import endpoint_name
 from events.outbound import RolloutStarted
 from functions.adapters.sagemaker import NoAnswerError
 from functions.core.deployments import (
@@ -35,12 +35,11 @@ def handler(event: Envelope[EndpointChanged | RolloutStarted], desk: Desk) -> st
     """Judge the rollout in flight at the endpoint's site, if there is one."""
     match event.detail:
         case EndpointChanged() as changed:
-            try:
-                site = site_of_endpoint(desk.settings.endpoint_prefix, changed.endpoint_name)
-            except InvalidNameError:
-                return "not our endpoint"
+            site = desk.site_of(changed.endpoint_name)
         case started:
             site = started.site
+    if site is None:
+        return "not our endpoint"
     deployment = desk.ledger.state(site).in_flight
     if deployment is None or deployment.state is not DeploymentState.ROLLING:
         return "nothing in flight"

@@ -37,7 +37,9 @@ app = typer.Typer(
 
     Without AWS_ENDPOINT_URL the same commands talk to the AWS account of your credentials.""",
 )
-out = Console()
+WIDE = 200
+"""Columns where nobody watches: whoever reads a file or a pipe wants whole ids in one line."""
+out = Console(width=None if sys.stdout.isatty() else WIDE)
 err = Console(stderr=True)
 
 Site = Annotated[str, typer.Option("--site", help="Name of the site, such as library-1f.")]

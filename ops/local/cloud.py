@@ -18,6 +18,7 @@ from ops.local.front_door import FrontDoor
 from ops.local.lambda_async import Destinations
 from ops.local.lambda_service import LambdaService
 from ops.local.log_shipper import LogShipper
+from ops.local.one_at_a_time import OneAtATime
 from ops.local.parameter_store import ParameterStore
 from ops.local.processes import Processes
 from ops.local.s3_events import S3Events
@@ -129,7 +130,10 @@ class EmbeddedCloud:
                 "sagemaker": self._sagemaker.service,
                 "ssm": ParameterStore(settings).service,
             },
-            applications={"s3": S3Events(moto, self._bus.publish, settings)},
+            applications={
+                "s3": S3Events(OneAtATime(moto), self._bus.publish, settings),
+                "dynamodb": OneAtATime(moto),
+            },
             fallback=moto,
         )
 

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 from functools import partial
-from threading import Thread
 
 import boto3
 import pytest
@@ -86,20 +85,6 @@ def test_a_release_is_remembered(ledger):
 
     assert ledger.release("lab", RUN) == record
     assert ledger.release("lab", "lab-ffffffffffff") is None
-
-
-def test_two_writers_at_once_lose_nothing(real):
-    threads = [
-        Thread(target=real.change, args=("lab", opening(f"artifact:v{number}"), NOW))
-        for number in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert real.state("lab").next_number == 7
-    assert real.state("lab").version == 6
 
 
 def test_a_state_that_changes_under_every_attempt_is_given_up_with_an_error(real):
