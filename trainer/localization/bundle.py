@@ -33,7 +33,7 @@ import numpy as np
 from trainer.localization.decoding import Answer, Positions, Predictions, decode
 from trainer.localization.errors import BadBundle
 from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import Dense, Network, probabilities
+from trainer.localization.network import PANEL_ROWS, Dense, Network, probabilities
 from trainer.localization.readings import FloatMatrix
 
 MANIFEST = "bundle.json"
@@ -46,7 +46,6 @@ PINNED = (PARAMS, SYMBOL, SMOKE, WEIGHTS)
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
 SCHEMA_VERSION = 1
 
-_PART_ROWS = 1024
 # A release's id goes into an HTTP header.
 _RELEASE = re.compile(r"[!-~]{1,128}")
 
@@ -147,7 +146,7 @@ class LoadedModel:
         Rounding hides the last bits, in which one kind of processor differs from another.
         """
         # In parts, so that the features of a large request need not fit into memory at once.
-        parts = (rssi[start : start + _PART_ROWS] for start in range(0, len(rssi), _PART_ROWS))
+        parts = (rssi[start : start + PANEL_ROWS] for start in range(0, len(rssi), PANEL_ROWS))
         return [answer for part in parts for answer in self._answers(self.predict(part))]
 
     def _answers(self, predictions: Predictions) -> list[Answer]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.network import in_blocks
+from trainer.localization.network import by_panels, times
 from trainer.localization.readings import FloatMatrix
 
 Positions = npt.NDArray[np.float64]
@@ -82,30 +82,38 @@ def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positi
     """
     # Single precision near the origin: a site's own frame may lie hundreds of kilometres away.
     origin = positions.mean(axis=0)
-    local = (positions - origin).astype(np.float32)
-    moments = np.column_stack([local, np.ones(len(local), dtype=np.float32)])
-    masses = in_blocks(probabilities)
-    points = masses @ moments
-    for _ in range(MEDIAN_STEPS):
-        weights = masses / _distances(points, local)
-        sums = weights @ moments
-        # Blocks are padded with rows of no mass at all.
-        sums /= np.maximum(sums[..., 2:], np.float32(1e-30))
-        points += OVER_RELAXATION * (sums - points)
-    flat = points.reshape(-1, 3)[: len(probabilities), :2]
-    medians: Positions = flat.astype(np.float64) + origin
+    local = np.ascontiguousarray((positions - origin).T, dtype=np.float32)
+    points = by_panels(probabilities, lambda masses: _medians(masses, local))
+    medians: Positions = points.astype(np.float64) + origin
     return medians
 
 
+def _medians(masses: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
+    """(2, width) medians of (cells, width) masses at (2, cells) places."""
+    moments = np.concatenate([local, np.ones((1, local.shape[1]), dtype=np.float32)])
+    points = times(moments, masses)[:2]
+    for _ in range(MEDIAN_STEPS):
+        weights = _distances(points, local)
+        np.divide(masses, weights, out=weights)
+        sums = times(moments, weights)
+        # A margin's columns have no mass at all.
+        steps = sums[:2] / np.maximum(sums[2], np.float32(1e-30))
+        steps -= points
+        steps *= OVER_RELAXATION
+        points += steps
+    return points
+
+
 def _distances(points: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
-    """(blocks, BLOCK, cells) metres from each point to each cell, kept off zero."""
-    square = points[..., 0:1] - local[:, 0]
+    """(cells, width) metres from each point to each cell, kept off zero."""
+    square = local[0][:, np.newaxis] - points[0]
     square *= square
-    across = points[..., 1:2] - local[:, 1]
+    across = local[1][:, np.newaxis] - points[1]
     across *= across
     square += across
     square += _SOFTENING_M * _SOFTENING_M
-    return np.sqrt(square, out=square)
+    distances: FloatMatrix = np.sqrt(square, out=square)
+    return distances
 
 
 def least_expected_distance(probabilities: FloatMatrix, positions: Positions) -> CellIndices:
@@ -119,6 +127,6 @@ def least_expected_distance(probabilities: FloatMatrix, positions: Positions) ->
         (rows,) indices of cells.
     """
     between = np.linalg.norm(positions[:, np.newaxis] - positions, axis=2).astype(np.float32)
-    expected = (in_blocks(probabilities) @ between).reshape(-1, len(positions))
-    cells: CellIndices = expected[: len(probabilities)].argmin(axis=1)
+    expected = by_panels(probabilities, lambda masses: times(between, masses))
+    cells: CellIndices = expected.argmin(axis=1)
     return cells

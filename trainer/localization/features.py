@@ -43,13 +43,20 @@ def featurize(rssi: FloatMatrix, parameters: FeatureParameters) -> FloatMatrix:
         every beacon, then each bump of every beacon, then every mask. All are 0 where unheard.
     """
     rows, beacons = rssi.shape
-    heard = ~np.isnan(rssi)
-    dbm = np.where(heard, rssi, np.float32(parameters.floor_dbm))
-    features = np.empty((rows, parameters.per_beacon, beacons), dtype=np.float32)
-    features[:, 0] = (dbm - np.float32(parameters.floor_dbm)) / np.float32(parameters.span_db)
-    for place, centre in enumerate(parameters.bump_centres_dbm, start=1):
-        offset = (dbm - np.float32(centre)) / np.float32(parameters.bump_sigma_db)
-        np.exp(offset * offset * np.float32(-0.5), out=features[:, place])
-    features[:, -1] = 1.0
-    features *= heard[:, np.newaxis, :]
-    return features.reshape(rows, parameters.per_beacon * beacons)
+    # Beacon by beacon in memory, which is how the network multiplies them.
+    dbm = np.array(rssi.T, dtype=np.float32, order="C")
+    heard = ~np.isnan(dbm)
+    np.copyto(dbm, np.float32(parameters.floor_dbm), where=~heard)
+    features = np.empty((parameters.per_beacon, beacons, rows), dtype=np.float32)
+    strength, bumps, masks = features[0], features[1:-1], features[-1]
+    np.subtract(dbm, np.float32(parameters.floor_dbm), out=strength)
+    strength /= np.float32(parameters.span_db)
+    centres = np.array(parameters.bump_centres_dbm, dtype=np.float32)
+    np.subtract(dbm, centres[:, np.newaxis, np.newaxis], out=bumps)
+    bumps /= np.float32(parameters.bump_sigma_db)
+    bumps *= bumps
+    bumps *= np.float32(-0.5)
+    np.exp(bumps, out=bumps)
+    masks.fill(1.0)
+    features *= heard
+    return features.reshape(parameters.per_beacon * beacons, rows).T
