@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,10 +68,15 @@ class EventLog:
         site: str | None = None,
         timeout_s: float = math.inf,
         every_s: float = 0.2,
+        between: Callable[[], None] = lambda: None,
     ) -> Iterator[LoggedEvent]:
-        """All events since a moment and then each as it comes, until the time is up."""
+        """All events since a moment and then each as it comes, until the time is up.
+
+        ``between`` is called before each look, and may end the wait by raising.
+        """
         deadline, seen = time.monotonic() + timeout_s, set[str]()
         while time.monotonic() < deadline:
+            between()
             for event in self.read(since, site):
                 if event.id not in seen:
                     seen.add(event.id)

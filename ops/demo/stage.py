@@ -73,14 +73,18 @@ class Stage:
             ExpectationError: it did not come in time, or a part of the stack ended.
         """
         with self.console.status(what) as status:
-            for event in self.desk.event_log.follow(since, SITE, PATIENCE_S, every_s=0.1):
+            for event in self.desk.event_log.follow(
+                since, SITE, PATIENCE_S, every_s=0.1, between=self._check_parts
+            ):
                 self.console.print(Text("  ").append(event_line(event)))
                 if wanted(event):
                     return event
                 status.update(NEXT_STEP.get(event.detail_type, what))
-        raise ExpectationError(
-            f"expected {what} within {PATIENCE_S:.0f} s; {self.stack.dead_part() or 'nothing came'}"
-        )
+        raise ExpectationError(f"expected {what} within {PATIENCE_S:.0f} s, and nothing came")
+
+    def _check_parts(self) -> None:
+        if dead := self.stack.dead_part():
+            raise ExpectationError(f"expected every part of the stack to run, but {dead}")
 
     def remember(self, run_id: str) -> Release:
         """Read a release's manifest and keep it for the summary."""

@@ -23,7 +23,7 @@ from ops.local.processes import Child, Command, Processes
 _POLL = 0.03  # seconds between two /ping
 _PING_TIMEOUT = 2.0  # seconds; SageMaker's
 _STOP_GRACE = 5.0  # seconds; SageMaker gives 30
-_TAIL = 2000  # bytes of output that a failure quotes
+_TAIL = 600  # bytes of output that a failure quotes
 
 
 class ContainerGoneError(LocalCloudError):
@@ -125,10 +125,11 @@ class ServingProcess:
         return self._child.wait()
 
     def tail(self) -> str:
-        """The end of what it wrote."""
+        """The end of the last line that it wrote."""
         with self._log.open("rb") as log:
             log.seek(max(0, self._log.stat().st_size - _TAIL))
-            return log.read().decode(errors="replace").strip()
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "nothing"
 
     def output(self) -> str:
         """All that it wrote."""
