@@ -1,5 +1,7 @@
 """The same fingerprint is answered with the same bits, however many stand around it."""
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -23,7 +25,7 @@ def recipe_a() -> Network:
                 weight=(random.normal(size=(after, before)) * 0.15).astype(np.float32),
                 bias=random.normal(size=after).astype(np.float32),
             )
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in pairwise(widths)
         )
     )
 
@@ -57,7 +59,7 @@ def test_a_fingerprint_has_the_same_bits_in_every_width_of_panel(rows: int) -> N
 
 @pytest.mark.parametrize("even", [True, False], ids=["whole panels", "tiles"])
 def test_products_are_right_and_even_where_panels_have_to_be_cut_into_tiles(
-    monkeypatch: pytest.MonkeyPatch, even: bool
+    monkeypatch: pytest.MonkeyPatch, *, even: bool
 ) -> None:
     if not even:
         monkeypatch.setattr(network, "_even", lambda _outputs, _inputs: False)

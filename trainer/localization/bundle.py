@@ -18,6 +18,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import re
 import tarfile
 import zipfile
@@ -29,11 +30,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.localization.decoding import Answer, Positions, Predictions, decode
 from trainer.localization.errors import BadBundle
 from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import PANEL_ROWS, Dense, Network, probabilities
+from trainer.localization.network import Dense, Network, probabilities
 from trainer.localization.readings import FloatMatrix
 
 MANIFEST = "bundle.json"
@@ -48,6 +50,8 @@ SCHEMA_VERSION = 1
 
 # A release's id goes into an HTTP header.
 _RELEASE = re.compile(r"[!-~]{1,128}")
+
+AnswerColumn = npt.NDArray[Any]
 
 # Parsed JSON that has not been checked; it does not leave this file.
 _Manifest = Mapping[str, Any]
@@ -145,20 +149,27 @@ class LoadedModel:
 
         Rounding hides the last bits, in which one kind of processor differs from another.
         """
-        # In parts, so that the features of a large request need not fit into memory at once.
-        parts = (rssi[start : start + PANEL_ROWS] for start in range(0, len(rssi), PANEL_ROWS))
-        return [answer for part in parts for answer in self._answers(self.predict(part))]
+        columns = self.answer_columns(self.predict(rssi))
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [Answer(*map(_known, row)) for row in rows]
 
-    def _answers(self, predictions: Predictions) -> list[Answer]:
-        labels = [self.cells[cell] for cell in predictions.cells]
-        confidences = predictions.confidences.astype(np.float64).round(6).tolist()
-        if predictions.points is None:
-            return [
-                Answer(label, None, None, confidence)
-                for label, confidence in zip(labels, confidences, strict=True)
-            ]
-        x, y = predictions.points.round(3).T.tolist()
-        return [Answer(*row) for row in zip(labels, x, y, confidences, strict=True)]
+    def answer_columns(self, predictions: Predictions) -> dict[str, AnswerColumn]:
+        """The fields of :class:`Answer` in order, each as one array over the rows.
+
+        Args:
+            predictions: of :meth:`predict`.
+
+        Returns:
+            ``location`` holds objects; all others float64, NaN where an Answer has None.
+        """
+        nowhere = np.full((len(predictions.cells), 2), np.nan)
+        points = nowhere if predictions.points is None else predictions.points.round(3)
+        return {
+            "location": np.array(self.cells, dtype=object)[predictions.cells],
+            "x": points[:, 0],
+            "y": points[:, 1],
+            "confidence": predictions.confidences.astype(np.float64).round(6),
+        }
 
     def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
         """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are left out.
@@ -168,6 +179,10 @@ class LoadedModel:
         """
         rows = [[row.get(beacon, np.nan) for beacon in self.beacons] for row in fingerprints]
         return np.array(rows, dtype=np.float32).reshape(-1, len(self.beacons))
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def write_bundle(
