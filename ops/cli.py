@@ -269,13 +269,19 @@ def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What happened, oldest first; with --follow also what happens."""
+    """What happened, oldest first; with --follow also what happens.
+
+    With --json a list; with --follow --json one line for each event.
+    """
     from ops.show import event_line
 
     log = _desk(site).event_log
+    if as_json and not follow:
+        _print_json(log.read(site=site))
+        return
     for event in log.follow(site=site) if follow else log.read(site=site):
         if as_json:
-            sys.stdout.write(event.model_dump_json(by_alias=True) + "\n")
+            sys.stdout.write(event.model_dump_json() + "\n")
             sys.stdout.flush()
         else:
             out.print(event_line(event), soft_wrap=True)

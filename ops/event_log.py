@@ -14,7 +14,9 @@ from events.outbound import OUTBOUND
 class LoggedEvent(BaseModel):
     """One of our events as it went over the bus."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, serialize_by_alias=True
+    )
 
     id: str
     time: AwareDatetime

@@ -1,12 +1,12 @@
 """What the demonstration found, as it is written to summary.json."""
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from events.manifests import Metrics
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
 class Act(_Part):
@@ -32,7 +32,7 @@ class EventSummary(_Part):
     """One event, as teams would have heard of it."""
 
     time: AwareDatetime
-    detail_type: str
+    detail_type: str = Field(alias="detail-type")
     site: str | None
     release: str | None
     detail: dict[str, JsonValue]

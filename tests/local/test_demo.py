@@ -55,6 +55,8 @@ def check(out: Path, done: "subprocess.CompletedProcess[str]") -> None:
     assert [len(release["surveys"]) for release in summary["releases"]] == [1, 2, 2]
     times = [event["time"] for event in summary["events"]]
     assert times == sorted(times)
+    assert summary["events"][0]["detail-type"] == "TrainingStarted"
+    assert {event["site"] for event in summary["events"]} == {"library-1f"}
     report = (out / "report.html").read_text()
     assert "<svg" in report
     assert "http://" not in report.replace("http://www.w3.org/2000/svg", "")
