@@ -77,7 +77,6 @@ def test_a_later_survey_that_moves_a_label_is_the_bad_one() -> None:
     [
         pytest.param(HEADER + "A01,-70,-80\nB02,-80,-70\n", id="two rows"),
         pytest.param(HEADER + "A01,-70,-80\n" * 20, id="one location"),
-        pytest.param(HEADER + "A01,-200,\nB01,,-200\n" * 20, id="silence"),
     ],
 )
 def test_too_little_data_is_said_to_be_too_little(text: str) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from made_up_floor import survey_lines, survey_text
 
 from trainer.training.csv_polars import read_plain
-from trainer.training.csv_text import decode, read_any, read_header
+from trainer.training.csv_text import Wanted, decode, read_any, read_header
 from trainer.training.errors import BadSurvey
-from trainer.training.site import Site
+from trainer.training.faults import FaultKind
+from trainer.training.site import Site, Thresholds
 from trainer.training.surveys import Survey, read_survey
 
 SITE = Site(name="hall")
@@ -164,12 +165,13 @@ def test_the_fast_reader_reads_what_the_thorough_one_reads() -> None:
         survey_text([*lines, "A01,,-70,NaN,,0,100", "?,x,-70.5,null,NA,-1e2,-200"]).encode()
     )
     header = read_header(text)
-    numeric = range(2, len(header.names))
+    wanted = Wanted(location=0, numeric=tuple(range(2, len(header.names))), time=1)
 
-    fast, thorough = read_plain(text, header, 0, numeric), read_any(text, header, 0, numeric)
+    fast, thorough = read_plain(text, header, wanted), read_any(text, header, wanted)
 
     assert fast is not None
     assert fast.locations == thorough.locations
+    assert fast.times == thorough.times
     np.testing.assert_array_equal(fast.numbers, thorough.numbers)
     np.testing.assert_array_equal(fast.lines, thorough.lines)
 
@@ -180,7 +182,7 @@ def test_the_fast_reader_reads_what_the_thorough_one_reads() -> None:
 def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str) -> None:
     text = f"location,b1,b2\nA01,-70,-70\n{line}\n"
 
-    assert read_plain(text, read_header(text), 0, (1, 2)) is None
+    assert read_plain(text, read_header(text), Wanted(0, (1, 2))) is None
 
 
 def test_a_large_survey_is_read_whole_and_its_faults_are_still_found() -> None:
@@ -188,8 +190,102 @@ def test_a_large_survey_is_read_whole_and_its_faults_are_still_found() -> None:
     text = survey_text(lines)
 
     assert len(read(text).labels) == len(lines)
-    with pytest.raises(BadSurvey, match=f"Line {len(lines) + 2}, column 'b2'"):
-        read(text + "A01,,-70,12,,,\n")
+    [fault] = read(text + "A01,,-70,12,,,\n").faults
+    assert fault.kind is FaultKind.OUT_OF_RANGE
+    assert f"Line {len(lines) + 2}, column 'b2': 12" in fault.reason
+    with pytest.raises(BadSurvey, match=f"Line {len(lines) + 2}, column 'b2': 'loud'"):
+        read(text + "A01,,-70,loud,,,\n")
+
+
+BAD_ROWS = {
+    FaultKind.OUT_OF_RANGE: "A01,1,1,7,-70\n",
+    FaultKind.BAD_POINT: "A01,1,,-70,-70\n",
+    FaultKind.MISPLACED: "A01,2,1,-70,-70\n",
+    FaultKind.LONG_LABEL: "A" * 200 + ",1,1,-70,-70\n",
+    FaultKind.SILENT: "A01,1,1,-200,\n",
+    FaultKind.NO_NUMBER: "A01,1,1,-70,loud\n",
+    FaultKind.RAGGED: "A01,1,1,-70\n",
+}
+FORGIVING = Site(name="hall", thresholds=Thresholds(malformed_rows=0.02))
+
+
+@pytest.mark.parametrize(("kind", "row"), BAD_ROWS.items(), ids=[kind.name for kind in BAD_ROWS])
+def test_a_bad_row_among_many_good_ones_is_dropped_and_listed(kind: FaultKind, row: str) -> None:
+    good = "location,x,y,b1,b2\n" + "A01,1,1,-70,-71\n" * 60
+
+    survey = read(good + row + "A01,1,1,-70,-71\n", FORGIVING)
+
+    assert [fault.kind for fault in survey.faults] == [kind]
+    assert "Line 62" in survey.faults[0].reason
+    assert len(survey.labels) == 61
+    assert survey.lines.tolist() == [*range(2, 62), 63]
+
+
+@pytest.mark.parametrize(
+    "row", [row for kind, row in BAD_ROWS.items() if kind is not FaultKind.SILENT]
+)
+def test_a_survey_with_more_bad_rows_than_the_site_allows_is_set_aside_whole(row: str) -> None:
+    with pytest.raises(BadSurvey, match="of 62 rows are"):
+        read("location,x,y,b1,b2\n" + "A01,1,1,-70,-71\n" * 60 + row * 2, FORGIVING)
+
+
+def test_one_row_that_the_export_broke_sets_a_survey_aside_unless_the_site_says_otherwise() -> None:
+    text = "location,b1\n" + "A01,-70\n" * 500 + "A01,loud\n"
+
+    with pytest.raises(BadSurvey, match="'loud'"):
+        read(text)
+    assert len(read(text, FORGIVING).labels) == 500
+
+
+def test_rows_that_an_open_quotation_mark_swallows_all_count() -> None:
+    text = "location,b1\n" + "A01,-70\n" * 60 + '"A01,-70\n' + "A01,-70\n" * 30
+
+    with pytest.raises(BadSurvey, match=r"31 of \d+ rows"):
+        read(text, FORGIVING)
+
+
+def test_a_column_without_any_number_is_named_and_may_be_ignored() -> None:
+    text = "location,b1,comment\nA01,-70,door open\nA01,-71,rain\n"
+
+    with pytest.raises(BadSurvey, match=r"'comment'.*ignored_columns"):
+        read(text)
+    assert read(text, Site(name="hall", ignored_columns=("comment",))).beacons == ("b1",)
+
+
+def test_the_report_says_how_a_file_is_written() -> None:
+    text = "location;date;b1;b2\nA01;10-18-2016 11:15:21;-200;-70\nA01;10-18-2016 11:15:23;-199;\n"
+
+    found = read("\ufeff" + text.replace("-199", "-71")).found
+
+    assert (found.encoding, found.delimiter) == ("utf-8", ";")
+    assert found.time_format == "%m-%d-%Y %H:%M:%S"
+    assert found.not_heard == (("-200", 1), ("blank", 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("2016-10-18 11:15:21", "2016-10-18 11:15:31"),
+        ("2016-10-18T11:15:21", "2016-10-18T11:15:31"),
+        ("2016-10-18T11:15:21.5+02:00", "2016-10-18T11:15:31.5+02:00"),
+        ("10-18-2016 11:15:21", "10-18-2016 11:15:31"),
+        ("18.10.2016 11:15:21", "18.10.2016 11:15:31"),
+        ("1476789321", "1476789331"),
+        ("1476789321000", "1476789331000"),
+    ],
+)
+def test_every_usual_way_to_write_a_time_is_understood(first: str, second: str) -> None:
+    times = read(f"location,time,b1\nA01,{first},-70\nA01,{second},-70\nA01,,-70\n").times
+
+    assert times is not None
+    assert times[1] - times[0] == 10
+    assert math.isnan(times[2])
+
+
+def test_a_time_in_no_known_form_is_read_over() -> None:
+    survey = read("location,time,b1\nA01,noon,-70\n")
+
+    assert (survey.times, survey.found.time_format) == (None, None)
 
 
 def test_a_survey_is_called_by_its_file(survey_file: Path) -> None:

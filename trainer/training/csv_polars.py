@@ -4,19 +4,16 @@ It gives what :func:`trainer.training.csv_text.read_any` gives or nothing at all
 Polars fills ragged rows up in silence, so the delimiters of every line are counted first.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
 from trainer.localization.readings import MISSING_WORDS
-from trainer.training.csv_text import MAX_FIELD_CHARACTERS, Header, Table
+from trainer.training.csv_text import MAX_FIELD_CHARACTERS, Header, Table, Wanted
 
 
-def read_plain(
-    text: str, header: Header, location: int | None, numeric: Sequence[int]
-) -> Table | None:
+def read_plain(text: str, header: Header, wanted: Wanted) -> Table | None:
     """The table, or None if the file is not plain enough to be sure of it."""
+    numeric = wanted.numeric
     content = text.rstrip("\n").encode()
     if not _is_plain(content, header):
         return None
@@ -34,14 +31,21 @@ def read_plain(
                 for place in range(len(header.names))
             },
             null_values=list(MISSING_WORDS),
-            columns=[*numeric, *_maybe(location)],
+            columns=[*numeric, *_maybe(wanted.location), *_maybe(wanted.time)],
         )
     except (pl.exceptions.PolarsError, OSError):
         return None
     numbers = frame.select([str(place) for place in numeric]).fill_null(np.nan).to_numpy()
-    locations = None if location is None else frame[str(location)].fill_null("").to_list()
-    lines = np.arange(2, len(frame) + 2, dtype=np.intp)
-    return Table(locations=locations, numbers=numbers, lines=lines)
+    return Table(
+        locations=_words(frame, wanted.location),
+        numbers=numbers,
+        lines=np.arange(2, len(frame) + 2, dtype=np.intp),
+        times=_words(frame, wanted.time),
+    )
+
+
+def _words(frame: pl.DataFrame, place: int | None) -> list[str] | None:
+    return None if place is None else frame[str(place)].fill_null("").to_list()
 
 
 def _is_plain(content: bytes, header: Header) -> bool:

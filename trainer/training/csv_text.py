@@ -10,12 +10,14 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.readings import number_in
 from trainer.training.errors import BadSurvey
+from trainer.training.faults import FaultKind, RowFault
 
 DELIMITERS = ",;\t"
 MAX_FIELD_CHARACTERS = 64 * 1024
@@ -50,6 +52,36 @@ class Table:
     """(rows, columns asked for), NaN where a field says that there is none."""
     lines: npt.NDArray[np.intp]
     """(rows,) the line of the file, from 1, that each row begins on."""
+    times: list[str] | None = None
+    """As written; None if no column was asked for."""
+    faults: tuple[RowFault, ...] = ()
+    """Rows that can't be read; they are not among the others."""
+
+    def without(self, faults: Sequence[RowFault]) -> "Table":
+        """The same table without the rows of more faults."""
+        if not faults:
+            return self
+        kept = ~np.isin(self.lines, [fault.line for fault in faults])
+        return Table(
+            locations=_kept(self.locations, kept),
+            numbers=self.numbers[kept],
+            lines=self.lines[kept],
+            times=_kept(self.times, kept),
+            faults=(*self.faults, *faults),
+        )
+
+
+def _kept(words: list[str] | None, kept: npt.NDArray[np.bool_]) -> list[str] | None:
+    return None if words is None else list(compress(words, kept.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The places of the columns that are read; the others are read over."""
+
+    location: int | None
+    numeric: tuple[int, ...]
+    time: int | None = None
 
 
 def decode(content: bytes) -> str:
@@ -71,6 +103,13 @@ def decode(content: bytes) -> str:
     if "\0" in text:
         raise BadSurvey("The file holds NUL characters, so it is no text: export it as CSV again.")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def encoding_of(content: bytes) -> str:
+    """What :func:`decode` takes the file for."""
+    return next(
+        (name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8"
+    )
 
 
 def read_header(text: str) -> Header:
@@ -95,80 +134,111 @@ def _first_row(text: str, delimiter: str) -> list[str]:
         raise BadSurvey(f"The header line can't be read as CSV: {error}.") from error
 
 
-def read_table(text: str, header: Header, location: int | None, numeric: Sequence[int]) -> Table:
+def read_table(text: str, header: Header, wanted: Wanted) -> Table:
     """The rows below the header.
 
     Args:
         text: from :func:`decode`.
         header: from :func:`read_header`.
-        location: the place of the column that is read as text.
-        numeric: the places of the columns that are read as numbers; the others are read over.
+        wanted: which columns to read, and as what.
 
     Raises:
-        BadSurvey: there are no rows, or one is ragged, endless or has text among its numbers.
+        BadSurvey: there are no rows, or one has no end.
     """
     table = None
     if len(text) >= POLARS_FROM_BYTES:
         from trainer.training.csv_polars import read_plain  # noqa: PLC0415 - a slow import
 
-        table = read_plain(text, header, location, numeric)
-    return table or read_any(text, header, location, numeric)
+        table = read_plain(text, header, wanted)
+    return table or read_any(text, header, wanted)
 
 
-def read_any(text: str, header: Header, location: int | None, numeric: Sequence[int]) -> Table:
+def read_any(text: str, header: Header, wanted: Wanted) -> Table:
     """:func:`read_table` for every CSV, by the standard library."""
-    rows, lines = _rows(text, header)
-    if not rows:
+    rows, lines, ragged = _rows(text, header)
+    if not rows and not ragged:
         raise BadSurvey("The file has a header line and no rows below it.")
-    fields = list(zip(*rows, strict=True))
-    numbers = np.empty((len(rows), len(numeric)), dtype=np.float64)
-    for place, column in enumerate(numeric):
-        numbers[:, place] = _numbers(fields[column], header.names[column], lines)
-    return Table(
-        locations=None if location is None else list(fields[location]),
+    fields = list(zip(*rows, strict=True)) or [()] * len(header.names)
+    numbers = np.empty((len(rows), len(wanted.numeric)), dtype=np.float64)
+    faults: dict[int, RowFault] = {}
+    for place, column in enumerate(wanted.numeric):
+        numbers[:, place] = _numbers(fields[column], header.names[column], lines, faults)
+    table = Table(
+        locations=None if wanted.location is None else list(fields[wanted.location]),
         numbers=numbers,
         lines=np.array(lines, dtype=np.intp),
+        times=None if wanted.time is None else list(fields[wanted.time]),
+        faults=tuple(ragged),
     )
+    return table.without([faults[line] for line in sorted(faults)])
 
 
-def _rows(text: str, header: Header) -> tuple[list[list[str]], list[int]]:
-    """Every row that is not blank and the line that it begins on, without the header."""
+def _rows(text: str, header: Header) -> tuple[list[list[str]], list[int], list[RowFault]]:
+    """Every whole row that is not blank, the line that it begins on, and the ragged rows."""
     rows: list[list[str]] = []
     lines: list[int] = []
+    ragged: list[RowFault] = []
     reader = csv.reader(io.StringIO(text), delimiter=header.delimiter)
-    begun = 1
+    begun, headed = 1, False
     try:
         for row in reader:
             if any(row) or len(row) > 1:
-                _check_row(row, begun, len(header.names))
-                rows.append(row)
-                lines.append(begun)
+                _check_ends(row, begun)
+                if headed and len(row) != len(header.names):
+                    ragged.append(_ragged(row, begun, reader.line_num - begun + 1, header))
+                elif headed:
+                    rows.append(row)
+                    lines.append(begun)
+                headed = True
             begun = reader.line_num + 1
     except csv.Error as error:
         raise BadSurvey(f"Line {begun} can't be read as CSV: {error}.") from error
-    return rows[1:], lines[1:]
+    return rows, lines, ragged
 
 
-def _check_row(row: Sequence[str], line: int, width: int) -> None:
+def _check_ends(row: Sequence[str], line: int) -> None:
     longest = max(map(len, row))
     if longest > MAX_FIELD_CHARACTERS:
         raise BadSurvey(
             f"Line {line} has a field of {longest} characters: is a quotation mark left open?"
         )
-    if len(row) != width:
-        raise BadSurvey(
-            f"Line {line} has {len(row)} fields, and the header names {width} columns: a row was "
-            "cut short, or a delimiter is missing or too many."
-        )
 
 
-def _numbers(fields: Sequence[str], column: str, lines: Sequence[int]) -> list[float]:
+def _ragged(row: Sequence[str], line: int, lines: int, header: Header) -> RowFault:
+    return RowFault(
+        line,
+        FaultKind.RAGGED,
+        f"Line {line} has {len(row)} fields, and the header names {len(header.names)} columns: a "
+        "row was cut short, or a delimiter is missing or too many.",
+        lines,
+    )
+
+
+def _numbers(
+    fields: Sequence[str], column: str, lines: Sequence[int], faults: dict[int, RowFault]
+) -> list[float]:
+    """The numbers of a column; NaN where there is none, with a fault if there is text instead."""
     # A column of dBm has few distinct words, so each is looked at once.
     values = {field: number_in(field) for field in set(fields)}
-    if None in values.values():
-        row = next(row for row, field in enumerate(fields) if values[field] is None)
+    words = {field for field, value in values.items() if value is None}
+    if not words:
+        return [values[field] for field in fields]  # type: ignore[misc]  # None was ruled out
+    if len(fields) > 1 and len(words) == len(values):
         raise BadSurvey(
-            f"Line {lines[row]}, column {column!r}: {fields[row][:40]!r} is no number. Every "
-            "column but location, x, y and the time is taken for a beacon and has to hold dBm."
+            f"Line {lines[0]}, column {column!r}: {fields[0][:40]!r} is no number, nor is anything "
+            "else in this column. If it holds no dBm, remove it or name it under ignored_columns "
+            "in site.json."
         )
-    return [values[field] for field in fields]  # type: ignore[misc]  # None was refused above
+    for field, line in zip(fields, lines, strict=True):
+        if field in words:
+            faults.setdefault(line, _no_number(field, column, line))
+    return [np.nan if values[field] is None else values[field] for field in fields]  # type: ignore[misc]  # as above
+
+
+def _no_number(field: str, column: str, line: int) -> RowFault:
+    return RowFault(
+        line,
+        FaultKind.NO_NUMBER,
+        f"Line {line}, column {column!r}: {field[:40]!r} is no number. Every column but location, "
+        "x, y and the time is taken for a beacon and has to hold dBm.",
+    )

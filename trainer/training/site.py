@@ -12,12 +12,40 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from events.names import Site as SiteName
 
 Position = tuple[float, float]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=-1e7, le=1e7, allow_inf_nan=False)]
 GRID_CELL_M = 3.048
 """10 ft, the grid of the UCI library data set (its description in the UCI repository)."""
 
 
+class Thresholds(BaseModel):
+    """How much of a survey may be bad before all of it is set aside; shares of its rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    malformed_rows: Share = 0.0
+    """Rows that the export broke: by default none, as nobody knows what else it broke."""
+    implausible_rows: Share = 0.02
+    """Rows that are no measurement: readings out of range, positions that contradict labels."""
+    silent_rows: Share = 0.5
+    """Labelled rows that hear no beacon; above it the beacons are off, or the columns wrong."""
+
+
+class FloorPlan(BaseModel):
+    """A picture of the floor that lies beside the description, and where it belongs; metres."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: str
+    """A file's name, next to ``site.json``: PNG, JPEG or SVG."""
+    west: Coordinate = 0.0
+    south: Coordinate = 0.0
+    width_m: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+    height_m: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
+
+
 class Site(BaseModel):
-    """A place and its reference points; lengths in metres."""
+    """A place and its reference points; lengths in metres. ``site.json`` holds one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +56,12 @@ class Site(BaseModel):
     """What a label on the grid looks like: the letters count columns, the digits rows."""
     positions: dict[str, Position] = Field(default_factory=dict)
     """Metres by label, where the grid rule does not hold; they win over it."""
+    beacons: dict[str, Position] = Field(default_factory=dict)
+    """Metres by beacon, for the map of the model card; the model does not need them."""
+    floor_plan: FloorPlan | None = None
+    ignored_columns: tuple[str, ...] = ()
+    """Columns of the site's surveys that are neither beacons nor known by name."""
+    thresholds: Thresholds = Thresholds()
 
     @field_validator("label_pattern")
     @classmethod

@@ -7,28 +7,41 @@ nearest in time would give the label away); every other column is a beacon, what
 Rows whose location is blank or ``?`` are unlabelled: counted, not used. Where only ``x``
 and ``y`` are given, each distinct point is a cell, labelled like ``x=1.5,y=3.0``.
 
-What may go wrong: the file is anyone's. It is read whole or not at all, since a part of a broken
-file could be as wrong as the rest; the reason names the line and the column.
+What may go wrong: the file is anyone's. Rows that are no measurement are dropped and listed, as far
+as the site's thresholds go; beyond them the survey is set aside whole, with a reason that names the
+line and the column.
 """
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.localization.decoding import Positions
 from trainer.localization.readings import (
     EXPECTED,
     MISSING_WORDS,
+    NOT_HEARD_BELOW,
     FloatMatrix,
     heard_only,
     is_rssi,
 )
-from trainer.training.csv_text import Table, decode, read_header, read_table
+from trainer.training.csv_text import (
+    Numbers,
+    Table,
+    Wanted,
+    decode,
+    encoding_of,
+    read_header,
+    read_table,
+)
 from trainer.training.errors import BadSurvey
+from trainer.training.faults import FaultKind, RowFault, check_share
 from trainer.training.site import Position, Site
+from trainer.training.times import read_times
 
 TIME_COLUMNS = frozenset({"date", "time", "timestamp", "datetime"})
 UNLABELLED_WORDS = frozenset({*MISSING_WORDS, "?"})
@@ -37,6 +50,18 @@ MAX_COORDINATE_M = 1e7
 """Larger than any projected coordinate on Earth."""
 POSITION_TOLERANCE_M = 0.01
 """Two positions of one label that are nearer than this are the same, written down twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How a file turned out to be written; for the report, nothing depends on it."""
+
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    time_format: str | None = None
+    """As for ``strptime``; None if there is no time or none that is understood."""
+    not_heard: tuple[tuple[str, int], ...] = ()
+    """Each way that "not heard" is written, with how many readings say it so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +78,13 @@ class Survey:
     """(rows, 2) in metres; None if the file has no x and y."""
     ignored_rows: int
     """How many rows had no label."""
+    lines: npt.NDArray[np.intp]
+    """(rows,) the line of the file that each row begins on."""
+    times: npt.NDArray[np.float64] | None = None
+    """(rows,) seconds since 1970 by the logger's own clock, NaN where none is told."""
+    faults: tuple[RowFault, ...] = ()
+    """Rows that were dropped, in the order of lines."""
+    found: Found = Found()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +95,7 @@ class _Columns:
     location: int | None
     point: tuple[int, int] | None
     beacons: tuple[int, ...]
+    time: int | None
 
 
 def read_survey(source: Path | bytes, site: Site, name: str | None = None) -> Survey:
@@ -81,15 +114,16 @@ def read_survey(source: Path | bytes, site: Site, name: str | None = None) -> Su
     called = name or ("survey" if isinstance(source, bytes) else source.name)
     text = decode(content)
     header = read_header(text)
-    columns = _columns(header.names)
+    columns = _columns(header.names, site.ignored_columns)
     numeric = (*(columns.point or ()), *columns.beacons)
-    table = read_table(text, header, columns.location, numeric)
-    survey = _survey(called, columns, table)
+    table = read_table(text, header, Wanted(columns.location, numeric, columns.time))
+    survey = _survey(called, columns, table, site)
     _check_against_site(survey, site)
-    return survey
+    found = replace(survey.found, encoding=encoding_of(content), delimiter=header.delimiter)
+    return replace(survey, found=found)
 
 
-def _columns(names: tuple[str, ...]) -> _Columns:
+def _columns(names: tuple[str, ...], ignored: Sequence[str]) -> _Columns:
     """Give every column its part, or refuse the header."""
     _check_names(names)
     lowered = [name.lower() for name in names]
@@ -104,12 +138,13 @@ def _columns(names: tuple[str, ...]) -> _Columns:
     beacons = tuple(
         place
         for place, name in enumerate(lowered)
-        if place not in taken and name not in TIME_COLUMNS
+        if place not in taken and name not in TIME_COLUMNS and names[place] not in ignored
     )
     _check_unique(names, lowered, beacons)
     if not beacons:
         raise BadSurvey("The header names no beacon: add one column of dBm for each beacon.")
-    return _Columns(names=names, location=location, point=point, beacons=beacons)
+    time = next((place for place, name in enumerate(lowered) if name in TIME_COLUMNS), None)
+    return _Columns(names=names, location=location, point=point, beacons=beacons, time=time)
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -137,65 +172,167 @@ def _check_unique(names: Sequence[str], lowered: Sequence[str], beacons: Sequenc
         raise BadSurvey(f"The header names {name!r} twice: which column counts is anyone's guess.")
 
 
-def _survey(name: str, columns: _Columns, table: Table) -> Survey:
-    points = None
-    if columns.point is not None:
-        points = _points(columns, table)
-    rssi = _readings(columns, table)
+def _survey(name: str, columns: _Columns, table: Table, site: Site) -> Survey:
+    rows = len(table.lines) + len(table.faults)
+    table = _measured(columns, table)
+    points = None if columns.point is None else table.numbers[:, :2]
     labels = _labels(table, points)
     labelled = np.array([label is not None for label in labels], dtype=bool)
-    if not labelled.any():
+    values = _values(columns, table)
+    faults = [
+        *table.faults,
+        *_misplaced(table, labels, points),
+        *_silent(table, labelled & ~_hears(values)),
+    ]
+    faults.sort(key=lambda fault: fault.line)
+    check_share(faults, rows, site.thresholds)
+    kept = labelled & ~np.isin(table.lines, [fault.line for fault in faults])
+    if not kept.any():
         raise BadSurvey(
-            f"None of the {len(labels)} rows says where it was taken: fill in location, or x and y."
+            f"None of the {rows} rows says where it was taken: fill in location, or x and y."
         )
+    times = None if table.times is None else read_times(table.times)
     return Survey(
         name=name,
         beacons=tuple(columns.names[place] for place in columns.beacons),
-        rssi=rssi[labelled],
-        labels=tuple(label for label in labels if label is not None),
-        positions=None if points is None else points[labelled],
+        rssi=heard_only(values[kept]),
+        labels=tuple(
+            label for label, used in zip(labels, kept.tolist(), strict=True) if used and label
+        ),
+        positions=None if points is None else points[kept],
         ignored_rows=int((~labelled).sum()),
+        lines=table.lines[kept],
+        times=None if times is None else times.seconds[kept],
+        faults=tuple(faults),
+        found=Found(
+            time_format=None if times is None else times.form,
+            not_heard=_ways_not_heard(values),
+        ),
     )
 
 
-def _readings(columns: _Columns, table: Table) -> FloatMatrix:
-    """(rows, beacons) dBm with NaN for every way to say "not heard"."""
-    values = table.numbers[:, 2:] if columns.point is not None else table.numbers
+def _values(columns: _Columns, table: Table) -> Numbers:
+    """(rows, beacons) as written."""
+    return table.numbers[:, 2:] if columns.point is not None else table.numbers
+
+
+def _hears(values: Numbers) -> npt.NDArray[np.bool_]:
+    heard: npt.NDArray[np.bool_] = ((values >= NOT_HEARD_BELOW) & (values < 0.0)).any(axis=1)
+    return heard
+
+
+def _measured(columns: _Columns, table: Table) -> Table:
+    """The table without rows that hold impossible numbers or labels."""
+    faults = {fault.line: fault for fault in _long_labels(table)}
+    for fault in (*_bad_points(columns, table), *_out_of_range(columns, table)):
+        faults.setdefault(fault.line, fault)
+    return table.without(sorted(faults.values(), key=lambda fault: fault.line))
+
+
+def _out_of_range(columns: _Columns, table: Table) -> Iterator[RowFault]:
+    values = _values(columns, table)
     wrong = ~is_rssi(values)
-    if wrong.any():
-        row, place = (int(found) for found in np.argwhere(wrong)[0])
+    for row in np.flatnonzero(wrong.any(axis=1)).tolist():
+        place = int(wrong[row].argmax())
         column = columns.names[columns.beacons[place]]
-        raise BadSurvey(
-            f"Line {table.lines[row]}, column {column!r}: {values[row, place]:g} is no RSSI; "
-            f"{EXPECTED}."
+        line = int(table.lines[row])
+        yield RowFault(
+            line,
+            FaultKind.OUT_OF_RANGE,
+            f"Line {line}, column {column!r}: {values[row, place]:g} is no RSSI; {EXPECTED}.",
         )
-    return heard_only(values)
 
 
-def _points(columns: _Columns, table: Table) -> Positions:
-    """(rows, 2) metres, NaN in rows that have none."""
+def _bad_points(columns: _Columns, table: Table) -> Iterator[RowFault]:
+    if columns.point is None:
+        return
     points: Positions = table.numbers[:, :2]
     given = ~np.isnan(points)
     half = ~given & given[:, ::-1]
     wrong = half | (given & ~(np.abs(points) <= MAX_COORDINATE_M))
-    if wrong.any():
-        row, place = (int(found) for found in np.argwhere(wrong)[0])
-        column = columns.names[(columns.point or ())[place]]
-        raise BadSurvey(
-            f"Line {table.lines[row]}, column {column!r}: x and y have to be metres, both or "
-            "neither."
+    for row in np.flatnonzero(wrong.any(axis=1)).tolist():
+        column = columns.names[columns.point[int(wrong[row].argmax())]]
+        line = int(table.lines[row])
+        yield RowFault(
+            line,
+            FaultKind.BAD_POINT,
+            f"Line {line}, column {column!r}: x and y have to be metres, both or neither.",
         )
-    return points
+
+
+def _long_labels(table: Table) -> Iterator[RowFault]:
+    words = table.locations or []
+    long = {word for word in set(words) if len(word.strip()) > MAX_NAME_CHARACTERS}
+    if not long:
+        return
+    for word, line in zip(words, table.lines.tolist(), strict=True):
+        if word in long:
+            yield RowFault(
+                line,
+                FaultKind.LONG_LABEL,
+                f"Line {line}: the location has {len(word)} characters, and "
+                f"{MAX_NAME_CHARACTERS} are the most.",
+            )
+
+
+def _silent(table: Table, silent: npt.NDArray[np.bool_]) -> Iterator[RowFault]:
+    for line in table.lines[silent].tolist():
+        yield RowFault(
+            line,
+            FaultKind.SILENT,
+            f"Line {line} hears no beacon, so it tells nothing of its place.",
+        )
+
+
+def _misplaced(
+    table: Table, labels: Sequence[str | None], points: Positions | None
+) -> Iterator[RowFault]:
+    """Rows that lie elsewhere than most rows of their label."""
+    if points is None or table.locations is None:
+        return
+    usual = {
+        label: Counter(places).most_common(1)[0][0]
+        for label, places in _places_by_label(labels, points).items()
+    }
+    for row, label in enumerate(labels):
+        if label is None or label not in usual or np.isnan(points[row, 0]):
+            continue
+        (x, y), (usual_x, usual_y) = points[row].tolist(), usual[label]
+        if max(abs(x - usual_x), abs(y - usual_y)) > POSITION_TOLERANCE_M:
+            line = int(table.lines[row])
+            yield RowFault(
+                line,
+                FaultKind.MISPLACED,
+                f"Line {line}: the location {label!r} lies in more than one place, here at "
+                f"({x:g}, {y:g}) and mostly at ({usual_x:g}, {usual_y:g}) m: correct x and y, or "
+                "give each place its own label.",
+            )
+
+
+def _places_by_label(
+    labels: Sequence[str | None], points: Positions
+) -> dict[str, list[tuple[float, float]]]:
+    found: dict[str, list[tuple[float, float]]] = {}
+    for label, (x, y) in zip(labels, points.tolist(), strict=True):
+        if label is not None and x == x:  # noqa: PLR0124 - the cheap way to leave out NaN
+            found.setdefault(label, []).append((x, y))
+    return found
+
+
+def _ways_not_heard(values: Numbers) -> tuple[tuple[str, int], ...]:
+    """How the file writes "not heard", and how often: -200, -199, 0, 100, blank."""
+    blank = int(np.isnan(values).sum())
+    written = values[(values < NOT_HEARD_BELOW) | (values >= 0.0)]
+    numbers, times = np.unique(written, return_counts=True)
+    found = [(f"{number:g}", int(count)) for number, count in zip(numbers, times, strict=True)]
+    return (*found, *((("blank", blank),) if blank else ()))
 
 
 def _labels(table: Table, points: Positions | None) -> list[str | None]:
     """The cell of each row, None where it has none."""
     if table.locations is None:
         return [None if label == _NOWHERE else label for label in _point_labels(points)]
-    known: dict[str, str | None] = {}
-    for row, word in enumerate(table.locations):
-        if word not in known:
-            known[word] = _label(word, int(table.lines[row]))
+    known = {word: _label(word) for word in set(table.locations)}
     return [known[word] for word in table.locations]
 
 
@@ -208,16 +345,9 @@ def _point_labels(points: Positions | None) -> list[str]:
     return [f"x={x!r},y={y!r}" for x, y in (points + 0.0).tolist()]
 
 
-def _label(word: str, line: int) -> str | None:
+def _label(word: str) -> str | None:
     label = word.strip()
-    if label in UNLABELLED_WORDS:
-        return None
-    if len(label) > MAX_NAME_CHARACTERS:
-        raise BadSurvey(
-            f"Line {line}: the location has {len(label)} characters, and {MAX_NAME_CHARACTERS} are "
-            "the most."
-        )
-    return label
+    return None if label in UNLABELLED_WORDS else label
 
 
 def positions_by_label(survey: Survey) -> dict[str, Position]:
