@@ -27,7 +27,9 @@ from trainer.agent.borders.artifacts import Artifacts
 from trainer.agent.borders.queue import Message
 from trainer.agent.borders.surveys import Surveys
 from trainer.agent.errors import BorderError
+from trainer.agent.health import Vitals
 from trainer.agent.mailbox import Letter, Mailbox
+from trainer.agent.metrics import Metrics as AgentMetrics
 from trainer.agent.reconcile import Pace, Recipe
 from trainer.agent.runners import TrainingRun
 from trainer.agent.runners.memory import MemoryRunner
@@ -244,6 +246,8 @@ class World:
             mailbox=self.mailbox,
             clock=self.clock,
             log=log,
+            metrics=AgentMetrics(),
+            vitals=Vitals(),
             chance=lambda: 0.5,
         )
 

@@ -68,3 +68,13 @@ def aws():
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def kubernetes(tmp_path):
+    """A fake cluster on loopback."""
+    from kubernetes_world import KubernetesWorld  # noqa: PLC0415 - its client takes half a second
+
+    world = KubernetesWorld(tmp_path)
+    yield world
+    world.close()

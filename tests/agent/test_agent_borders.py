@@ -2,6 +2,7 @@
 
 import json
 import threading
+from datetime import UTC, datetime
 
 import pytest
 import structlog
@@ -17,6 +18,7 @@ from trainer.agent.borders.queue import Message, Queue, site_of
 from trainer.agent.borders.surveys import Surveys
 from trainer.agent.errors import BorderError, DocumentError, MessageError
 from trainer.agent.mailbox import Mailbox
+from trainer.agent.metrics import Metrics
 from trainer.agent.poller import Poller
 from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreUnavailableError
 
@@ -131,9 +133,9 @@ class TestSurveys:
     def test_a_survey_is_known_by_version_and_checksum(self, aws):
         bucket = aws.bucket("data")
         bucket.put("sites/lab/surveys/a.csv", b"one", "text/csv")
-        (before,) = Surveys(bucket, LOG).current("lab")
+        (before,) = Surveys(bucket, LOG).look("lab").surveys
         bucket.put("sites/lab/surveys/a.csv", b"one", "text/csv")
-        (after,) = Surveys(bucket, LOG).current("lab")
+        (after,) = Surveys(bucket, LOG).look("lab").surveys
 
         assert before.etag == after.etag
         assert before.version_id != after.version_id
@@ -144,17 +146,17 @@ class TestSurveys:
         bucket.put("sites/lab/surveys/", b"", "text/plain")
         bucket.put("sites/lab/surveys/march/a.csv", b"", "text/csv")
 
-        assert [found.key for found in Surveys(bucket, LOG).current("lab")] == [
+        assert [found.key for found in Surveys(bucket, LOG).look("lab").surveys] == [
             "sites/lab/surveys/march/a.csv"
         ]
 
     def test_a_site_is_described_or_not(self, aws):
         bucket = aws.bucket("data")
         surveys = Surveys(bucket, LOG)
-        assert surveys.description_digest("lab") is None
+        assert surveys.look("lab").description is None
 
         digest = bucket.put("sites/lab/site.json", b"{}", "application/json")
-        assert surveys.description_digest("lab") == digest
+        assert surveys.look("lab").description == digest
 
 
 class TestArtifacts:
@@ -197,6 +199,19 @@ def event_body(key: str, bucket: str = "data") -> str:
             "time": "2026-11-01T12:00:00Z",
             "detail": {"bucket": {"name": bucket}, "object": {"key": key}},
         }
+    )
+
+
+def poller_of(queue: Queue, mailbox: Mailbox, sites: set[str]) -> Poller:
+    return Poller(
+        queue=queue,
+        data_bucket="data",
+        sites=sites,
+        mailbox=mailbox,
+        stop=threading.Event(),
+        clock=lambda: datetime.now(UTC),
+        metrics=Metrics(),
+        log=LOG,
     )
 
 
@@ -248,7 +263,7 @@ class TestQueue:
         ):
             sqs.send_message(QueueUrl=url, MessageBody=body)
         queue, mailbox = Queue(sqs, url), Mailbox()
-        poller = Poller(queue, "data", {"lab"}, mailbox, threading.Event(), LOG)
+        poller = poller_of(queue, mailbox, {"lab"})
 
         while in_sight(sqs, url):
             poller.poll()

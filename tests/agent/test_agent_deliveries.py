@@ -62,7 +62,7 @@ def test_lost_repeated_late_and_reordered_messages_lead_to_the_same_end(uploads,
     world.settle()
 
     for site in {site for site, _, _ in uploads}:
-        current = world.agent.surveys.current(site)
+        current = world.agent.surveys.look(site).surveys
         newest = [
             run
             for key in world.releases()

@@ -34,7 +34,7 @@ def wanted(*surveys):
 
 def decided(what, *, now=START, seen=LONG_AGO, since=None, runs=(), released=False, pace=PACE):
     noticed = Notice(what.run.id, changed_at=seen, unsettled_since=since or seen)
-    return decide(what, noticed, runs, pace, now, released=released)
+    return decide(what, noticed, runs, pace, now, released=released, template="")
 
 
 def status(run, state, exit_code=None, *, announced=Announced.END, ended_at=START):

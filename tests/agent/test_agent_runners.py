@@ -8,24 +8,18 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
 import pytest
 import structlog
-from agent_world import survey_ref, training_run
+from runner_contract import RUN, RunnerContract, eventually, now
 
 from trainer.agent.errors import RunnerError
 from trainer.agent.runners import DEADLINE_EXCEEDED, Announced, JobTemplate, RunState
 from trainer.agent.runners.memory import MemoryRunner
 from trainer.agent.runners.process import Limits, ProcessRunner
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
-
-RUN = training_run()
-OTHER = training_run(survey_ref("other.csv"))
 
 # Waits for a file named after its run to appear in the current folder's `orders`, and ends with
 # the exit code that is written in it.
@@ -58,17 +52,6 @@ sys.exit(0 if done == 2 else 75)
 """
 
 
-def eventually(happened: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 @pytest.fixture
 def make_process_runner(tmp_path):
     """Makes process runners on one work directory; closes them in the end."""
@@ -78,7 +61,7 @@ def make_process_runner(tmp_path):
     def make(script: str = OBEDIENT, **changes) -> ProcessRunner:
         runner = ProcessRunner(
             work_dir=tmp_path / "runs",
-            template=JobTemplate(artifact_bucket="artifacts", image="process"),
+            told=JobTemplate(artifact_bucket="artifacts", image="process"),
             environment={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
             clock=now,
             log=structlog.get_logger(),
@@ -98,12 +81,15 @@ def make_process_runner(tmp_path):
         runner.close()
 
 
-@pytest.fixture(params=["memory", "process"])
+@pytest.fixture(params=["memory", "process", "kubernetes"])
 def runner_and_end(request, tmp_path):
     """A runner, and a way to make a run's training end with an exit code."""
     if request.param == "memory":
         memory = MemoryRunner(now)
         return memory, memory.end
+    if request.param == "kubernetes":
+        world = request.getfixturevalue("kubernetes")
+        return world.runner(), world.end
     make = request.getfixturevalue("make_process_runner")
 
     def end(run_id: str, code: ExitCode) -> None:
@@ -114,81 +100,8 @@ def runner_and_end(request, tmp_path):
     return make(), end
 
 
-class TestEveryRunner:
-    @pytest.fixture(autouse=True)
-    def _take(self, runner_and_end):
-        self.runner, self.end = runner_and_end
-
-    def status(self, run=RUN):
-        return next(status for status in self.runner.runs() if status.run.id == run.id)
-
-    def ended(self, run=RUN):
-        eventually(lambda: not self.status(run).active)
-        return self.status(run)
-
-    def test_knows_no_run_at_first(self):
-        assert self.runner.runs() == ()
-
-    def test_remembers_what_it_started(self):
-        self.runner.start(RUN)
-
-        assert self.status().run == RUN
-        assert self.status().active
-        assert self.status().announced is Announced.NOTHING
-        assert self.status().started_at <= now()
-
-    def test_starts_a_run_only_once(self):
-        self.runner.start(RUN)
-        self.runner.start(RUN)
-
-        assert len(self.runner.runs()) == 1
-
-    def test_keeps_runs_apart(self):
-        self.runner.start(RUN)
-        self.runner.start(OTHER)
-        self.end(OTHER.id, ExitCode.DONE)
-
-        assert self.ended(OTHER).state is RunState.SUCCEEDED
-        assert self.status(RUN).active
-
-    def test_tells_a_success(self):
-        self.runner.start(RUN)
-        self.end(RUN.id, ExitCode.DONE)
-
-        assert self.ended().state is RunState.SUCCEEDED
-        assert self.ended().exit_code == 0
-        assert self.ended().ended_at >= self.ended().started_at
-
-    def test_tells_a_failure_with_its_exit_code(self):
-        self.runner.start(RUN)
-        self.end(RUN.id, ExitCode.BAD_DATA)
-
-        assert self.ended().state is RunState.FAILED
-        assert self.ended().exit_code == ExitCode.BAD_DATA
-
-    def test_does_not_start_an_ended_run_again_unless_it_is_forgotten(self):
-        self.runner.start(RUN)
-        self.end(RUN.id, ExitCode.BAD_DATA)
-        self.ended()
-        self.runner.start(RUN)
-        assert not self.status().active
-
-        self.runner.forget(RUN.id)
-        assert self.runner.runs() == ()
-        self.runner.start(RUN)
-        assert len(self.runner.runs()) == 1
-
-    def test_forgets_no_run_that_goes_on(self):
-        self.runner.start(RUN)
-        self.runner.forget(RUN.id)
-
-        assert self.status().active
-
-    def test_remembers_what_was_announced(self):
-        self.runner.start(RUN)
-        self.runner.mark_announced(RUN.id, Announced.START)
-
-        assert self.status().announced is Announced.START
+class TestEveryRunner(RunnerContract):
+    """The contract of tests/agent/runner_contract.py, by every runner."""
 
 
 def only(runner: ProcessRunner):

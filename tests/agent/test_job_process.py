@@ -64,7 +64,7 @@ class Site:
         self.data.put(f"sites/lab/surveys/{name}", body, "text/csv")
 
     def surveys(self) -> tuple[SurveyRef, ...]:
-        return Surveys(self.data, structlog.get_logger()).current("lab")
+        return Surveys(self.data, structlog.get_logger()).look("lab").surveys
 
     def seal(self, recipe: Recipe = QUICK):
         wanted = candidate("lab", self.surveys(), (), recipe)

@@ -9,21 +9,24 @@ a growing pause and must not hold up the others.
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from threading import Event as Flag
 
 from structlog.typing import FilteringBoundLogger
 
 from events.manifests import Quarantine, SurveyRef
+from events.outbound import Event
 from trainer.agent import tell
 from trainer.agent.borders.artifacts import Artifacts
 from trainer.agent.borders.bus import Bus
 from trainer.agent.borders.queue import Message, Queue
-from trainer.agent.borders.surveys import Surveys
+from trainer.agent.borders.surveys import Sight, Surveys
 from trainer.agent.errors import AgentError, BorderError, RunnerError
+from trainer.agent.health import Vitals
 from trainer.agent.mailbox import Mailbox
+from trainer.agent.metrics import Metrics
 from trainer.agent.reconcile import (
     Candidate,
     Decision,
@@ -48,9 +51,22 @@ from trainer.training.settings import SITE_DESCRIPTION
 _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
 _JITTER = 0.1
-_HIDDEN_BEYOND_WAIT_S = 60
-_MOST_HIDDEN_S = 12 * 3600
-"""SQS hides a message for 12 h at most."""
+_HIDE_FOR = timedelta(minutes=15)
+_HIDE_AGAIN_BEFORE = timedelta(minutes=5)
+_HOLD_AT_MOST = timedelta(hours=11)
+"""SQS ends a message's stay in our hands after 12 h, and counts it against the message."""
+_SETTLED_FOR = timedelta(hours=1)
+"""After this long a site whose listing is unchanged is looked at in full all the same."""
+_LOOKS_AT_ONCE = 8
+
+
+@dataclass(slots=True)
+class _Held:
+    """A message that is kept until what it asked for is durable."""
+
+    message: Message
+    since: datetime
+    hidden_until: datetime
 
 
 @dataclass(slots=True)
@@ -62,8 +78,12 @@ class _Attention:
     waits_for_run: bool = False
     failures: int = 0
     arrived: list[Message] = field(default_factory=list)
-    held: list[Message] = field(default_factory=list)
+    held: list[_Held] = field(default_factory=list)
     said: str = ""
+    settled: Sight | None = None
+    """What was listed when there was nothing left to do about it."""
+    settled_until: datetime | None = None
+    last_start: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +104,10 @@ class Agent:
     clock: Callable[[], datetime]
     """Tells the time in UTC."""
     log: FilteringBoundLogger
+    metrics: Metrics
+    vitals: Vitals
+    on_resync: Callable[[], None] = lambda: None
+    """Called whenever all sites are looked at."""
     chance: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
     """A random number in 0 to 1, so that many agents do not act in step."""
     _sites: defaultdict[str, _Attention] = field(
@@ -93,12 +117,14 @@ class Agent:
     _resync_failures: int = field(default=0, init=False)
     _report_due: datetime | None = field(default=None, init=False)
     _report_failures: int = field(default=0, init=False)
+    _trouble_since_resync: bool = field(default=False, init=False)
 
-    def run(self, stop: Flag) -> None:
-        """Work until told to stop, then let the runner go."""
+    def run(self, over: Callable[[], bool]) -> None:
+        """Work until it is over, then let the runner go."""
         try:
             timeout_s = 0.0
-            while not stop.is_set():
+            while not over():
+                self.vitals.expect(timeout_s)
                 self.step(timeout_s)
                 timeout_s = self.idle_s()
         finally:
@@ -110,69 +136,105 @@ class Agent:
             attention = self._sites[letter.site]
             attention.arrived.append(letter.message)
             attention.due = self.clock()
-        self._look_around()
-        self._report()
-        for site in self._due_sites():
-            self._attend(site)
+        resynced = self._look_around()
+        runs = self._report()
+        self._attend(self._due_sites(), runs)
+        self._keep_hidden()
+        if resynced:
+            self._sum_up()
 
     def idle_s(self) -> float:
         """Seconds until something is due although nothing happens."""
         dues = (attention.due for attention in self._sites.values())
-        moments = [due for due in (*dues, self._resync_due, self._report_due) if due]
+        hidings = (
+            held.hidden_until - _HIDE_AGAIN_BEFORE
+            for attention in self._sites.values()
+            for held in attention.held
+        )
+        moments = [due for due in (*dues, *hidings, self._resync_due, self._report_due) if due]
         soonest = min(moments, default=self.clock() + self.resync)
         return max((soonest - self.clock()).total_seconds(), 0.0)
 
-    def _look_around(self) -> None:
+    def _look_around(self) -> bool:
         """Now and then, have every site looked at: whatever the queue did not tell."""
         now = self.clock()
         if self._resync_due and self._resync_due > now:
-            return
+            return False
         try:
             sites = tuple(self.only_sites) or self.surveys.sites()
         except StoreError as error:
             self._resync_failures += 1
             self._resync_due = now + self._pause(self._resync_failures)
+            self.metrics.failed("store")
             self.log.warning("sites can't be listed, trying again", reason=str(error))
-            return
+            return False
         self._resync_failures = 0
+        self._trouble_since_resync = False
         self._resync_due = now + self.resync * (1 + _JITTER * (2 * self.chance() - 1))
+        self.metrics.found(len(sites))
+        self.on_resync()
         for site in sites:
             self._sites[site].due = now
+        return True
 
-    def _report(self) -> None:
-        """Tell the bus what it has not heard yet about any run."""
+    def _sum_up(self) -> None:
+        """After a look at every site: whether all of it went well."""
+        if not self._trouble_since_resync:
+            self.metrics.reconciled(self.clock())
+            self.vitals.ready = True
+
+    def _report(self) -> list[RunStatus] | None:
+        """List the runs, and tell the bus what it has not heard yet; None if they can't be."""
         now = self.clock()
-        if self._report_due and self._report_due > now:
-            return
         try:
-            told = [self._could_announce(status) for status in self.runner.runs()]
+            runs = self.runner.runs()
         except RunnerError as error:
-            told = [False]
+            self._report_again_later(now)
+            self.metrics.failed("runner")
             self.log.warning("runs can't be listed, trying again", reason=str(error))
-        self._report_failures = 0 if all(told) else self._report_failures + 1
-        self._report_due = None if all(told) else now + self._pause(self._report_failures)
+            return None
+        self.metrics.seen(runs)
+        if self._report_due is None or self._report_due <= now:
+            told = [self._could_announce(status) for status in runs]
+            self._report_due = None
+            if all(told):
+                self._report_failures = 0
+            else:
+                self._report_again_later(now)
+        return [*runs]
+
+    def _report_again_later(self, now: datetime) -> None:
+        self._report_failures += 1
+        self._report_due = now + self._pause(self._report_failures)
+        self._trouble_since_resync = True
 
     def _could_announce(self, status: RunStatus) -> bool:
         """Announce a run; one that can't be told about must not silence the others."""
         try:
             self._announce(status)
         except (AgentError, StoreError) as error:
+            self._count(error)
             self._log_of(status).warning("a run can't be reported, trying again", reason=str(error))
             return False
         return True
 
     def _announce(self, status: RunStatus) -> None:
         if status.announced < Announced.START:
-            self.bus.publish((tell.started(status),))
+            self._publish((tell.started(status),))
             self.runner.mark_announced(status.run.id, Announced.START)
         if status.active or status.announced >= Announced.END:
             return
         release = self.artifacts.release(status.run.id)
         found = () if status.state is RunState.SUCCEEDED else self._quarantine_of(status)
-        self.bus.publish(tell.ended(status, release, found))
+        self._publish(tell.ended(status, release, found))
         self.runner.mark_announced(status.run.id, Announced.END)
         self._log_of(status).info("run reported", exit_code=status.exit_code, state=status.state)
         self._wake_waiting(status.run.spec.site)
+
+    def _publish(self, events: tuple[Event, ...]) -> None:
+        self.bus.publish(events)
+        for event in events:
+            self.metrics.published(type(event).__name__)
 
     def _quarantine_of(self, status: RunStatus) -> tuple[Quarantine, ...]:
         site = status.run.spec.site
@@ -185,60 +247,111 @@ class Agent:
         for name in (site, *waiting):
             if name in self.only_sites or not self.only_sites:
                 self._sites[name].due = self.clock()
+                self._sites[name].settled = None
 
     def _due_sites(self) -> list[str]:
+        """Sites to look at now: the one whose last run began longest ago comes first."""
         now = self.clock()
-        return [
-            site
+        due = [
+            (attention.last_start is not None, attention.last_start or now, attention.due, site)
             for site, attention in self._sites.items()
             if attention.due and attention.due <= now
         ]
+        return [site for *_, site in sorted(due)]
 
-    def _attend(self, site: str) -> None:
-        attention = self._sites[site]
-        try:
-            self._look(site, attention)
-        except (AgentError, StoreError) as error:
-            attention.failures += 1
-            attention.due = self.clock() + self._pause(attention.failures)
-            self.log.warning(
-                "a site can't be looked at, trying again", site=site, reason=str(error)
-            )
+    def _attend(self, sites: list[str], runs: list[RunStatus] | None) -> None:
+        """Look at sites, several at once, and act on them one after the other."""
+        for site, seen in self._sights(sites):
+            attention = self._sites[site]
+            try:
+                if isinstance(seen, StoreError):
+                    raise seen
+                self._treat(site, attention, seen, runs)
+            except (AgentError, StoreError) as error:
+                self._fail(site, attention, error)
+                continue
+            attention.failures = 0
+
+    def _fail(self, site: str, attention: _Attention, error: AgentError | StoreError) -> None:
+        attention.failures += 1
+        attention.due = self.clock() + self._pause(attention.failures)
+        self._trouble_since_resync = True
+        self._count(error)
+        self.log.warning("a site can't be looked at, trying again", site=site, reason=str(error))
+
+    def _sights(self, sites: list[str]) -> Iterator[tuple[str, Sight | StoreError]]:
+        if len(sites) <= 1:
+            yield from ((site, self._sight(site)) for site in sites)
             return
-        attention.failures = 0
+        with ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look") as pool:
+            yield from zip(sites, pool.map(self._sight, sites), strict=True)
 
-    def _look(self, site: str, attention: _Attention) -> None:
-        """Compare what should have been trained with what has been, and act on it."""
+    def _sight(self, site: str) -> Sight | StoreError:
+        try:
+            return self.surveys.look(site)
+        except StoreError as error:
+            return error
+
+    def _treat(
+        self, site: str, attention: _Attention, seen: Sight, runs: list[RunStatus] | None
+    ) -> None:
+        """Compare what should have been trained with what has been, and act on it.
+
+        Args:
+            site: the site.
+            attention: what is kept in mind about it.
+            seen: what it has in the data bucket.
+            runs: all runs, listed before any release is looked for: one that ends in between has
+                its release by then. What is started here is added.
+        """
         now = self.clock()
-        # Before the release is looked for: a run that ends in between has its release by then.
-        runs = self.runner.runs()
-        decision: Decision = Nothing("no survey to train")
-        wanted = self._candidate(site)
-        if wanted is None:
-            attention.notice = None
-        else:
-            noticed = notice(attention.notice, wanted.run.id, now)
-            released = self.artifacts.is_released(wanted.run.id)
-            decision = decide(wanted, noticed, runs, self.pace, now, released=released)
-            attention.notice = remember(noticed, decision, now)
-        self._act(decision)
+        if attention.settled == seen and attention.settled_until and now < attention.settled_until:
+            attention.due = None
+            self._delete_messages(attention)
+            return
+        if runs is None:
+            raise RunnerError("the runs are not known at the moment")
+        decision = self._decide(site, attention, seen, runs, now)
+        self._act(site, decision, runs)
         self._say(site, attention, decision)
+        settled = isinstance(decision, Nothing)
+        attention.settled = seen if settled else None
+        attention.settled_until = now + _SETTLED_FOR * (1 + _JITTER * (2 * self.chance() - 1))
         attention.due = decision.moment if isinstance(decision, WaitUntil | RetryAt) else None
         attention.waits_for_run = isinstance(decision, WaitForRun)
-        if isinstance(decision, WaitUntil):
+        if isinstance(decision, WaitUntil | WaitForRun):
             self._hold_messages(attention)
         else:
             self._delete_messages(attention)
 
-    def _candidate(self, site: str) -> Candidate | None:
-        surveys = self.surveys.current(site)
+    def _decide(
+        self, site: str, attention: _Attention, seen: Sight, runs: list[RunStatus], now: datetime
+    ) -> Decision:
+        wanted = self._candidate(site, seen)
+        if wanted is None:
+            attention.notice = None
+            return Nothing("no survey to train")
+        noticed = notice(attention.notice, wanted.run.id, now)
+        decision = decide(
+            wanted,
+            noticed,
+            runs,
+            self.pace,
+            now,
+            released=self.artifacts.is_released(wanted.run.id),
+            template=self.runner.template,
+        )
+        attention.notice = remember(noticed, decision, now)
+        return decision
+
+    def _candidate(self, site: str, seen: Sight) -> Candidate | None:
         quarantined = self.artifacts.quarantined(site)
-        misfits = [survey for survey in surveys if not survey.key.lower().endswith(".csv")]
+        misfits = [survey for survey in seen.surveys if not survey.key.lower().endswith(".csv")]
         for survey in misfits:
             if survey.id not in quarantined:
                 self._set_aside(site, survey)
         kept_out = quarantined.union(survey.id for survey in misfits)
-        return candidate(site, surveys, kept_out, self._recipe_of(site))
+        return candidate(site, seen.surveys, kept_out, self._recipe_of(seen))
 
     def _set_aside(self, site: str, survey: SurveyRef) -> None:
         quarantine = Quarantine(
@@ -246,19 +359,19 @@ class Agent:
             survey=survey,
             reason="its name does not end in .csv, and surveys are CSV files; upload it as CSV",
         )
-        if self.artifacts.set_aside(quarantine):
-            self.log.warning("survey quarantined", survey=survey.key, reason=quarantine.reason)
-            self.bus.publish((tell.quarantine_event(quarantine, survey.id),))
+        # Told first: killed in between, the agent tells it again rather than never.
+        self._publish((tell.quarantine_event(quarantine, survey.id),))
+        self.artifacts.set_aside(quarantine)
+        self.log.warning("survey quarantined", survey=survey.key, reason=quarantine.reason)
 
-    def _recipe_of(self, site: str) -> Recipe:
+    def _recipe_of(self, seen: Sight) -> Recipe:
         """The recipe with the site's description pinned, if there is one."""
-        described = self.surveys.description_digest(site)
-        if described is None:
+        if seen.description is None:
             return self.recipe
-        pinned = {**self.recipe.hyperparameters, SITE_DESCRIPTION: described}
+        pinned = {**self.recipe.hyperparameters, SITE_DESCRIPTION: seen.description}
         return replace(self.recipe, hyperparameters=pinned)
 
-    def _act(self, decision: Decision) -> None:
+    def _act(self, site: str, decision: Decision, runs: list[RunStatus]) -> None:
         if not isinstance(decision, Start | StartAgain):
             return
         wanted = decision.candidate
@@ -266,6 +379,9 @@ class Agent:
         if isinstance(decision, StartAgain):
             self.runner.forget(wanted.run.id)
         self.runner.start(wanted.run)
+        self._sites[site].last_start = self.clock()
+        runs[:] = [status for status in runs if status.run.id != wanted.run.id]
+        runs.append(RunStatus(run=wanted.run, state=RunState.PENDING))
         # The loop reports before it looks; this start should not wait for the next round.
         self.mailbox.nudge()
 
@@ -287,23 +403,56 @@ class Agent:
 
     def _hold_messages(self, attention: _Attention) -> None:
         """Keep messages until what they asked for is durable, and hidden until then."""
-        seconds = math.ceil(self.pace.longest_wait.total_seconds()) + _HIDDEN_BEYOND_WAIT_S
-        for message in attention.arrived:
-            if self.queue:
-                self.queue.keep_hidden(message, min(seconds, _MOST_HIDDEN_S))
-        attention.held += attention.arrived
+        now = self.clock()
+        # Hidden as of long ago: the next round of `_keep_hidden` sees to all that is due.
+        attention.held += [_Held(message, now, now) for message in attention.arrived]
         attention.arrived = []
+
+    def _keep_hidden(self) -> None:
+        """Hide held messages again before they come into sight; let go of those held too long."""
+        now = self.clock()
+        for attention in self._sites.values():
+            due = [held for held in attention.held if held.hidden_until - _HIDE_AGAIN_BEFORE <= now]
+            for held in due:
+                if now - held.since >= _HOLD_AT_MOST:
+                    # The listing carries on what it asked for.
+                    attention.held.remove(held)
+                    self._delete(held.message)
+                else:
+                    self._hide(held, now)
+
+    def _hide(self, held: _Held, now: datetime) -> None:
+        held.hidden_until = now + _HIDE_FOR
+        try:
+            if self.queue:
+                self.queue.keep_hidden(held.message, math.ceil(_HIDE_FOR.total_seconds()))
+        except BorderError as error:
+            self.metrics.failed("queue")
+            self.log.warning("a message may come twice", reason=str(error))
 
     def _delete_messages(self, attention: _Attention) -> None:
         """What the messages asked for is durable: as a run, or as nothing left to do."""
-        done = [*attention.held, *attention.arrived]
+        done = [*(held.message for held in attention.held), *attention.arrived]
         attention.held, attention.arrived = [], []
         for message in done:
-            try:
-                if self.queue:
-                    self.queue.delete(message)
-            except BorderError as error:
-                self.log.warning("a message will come again", reason=str(error))
+            self._delete(message)
+
+    def _delete(self, message: Message) -> None:
+        try:
+            if self.queue:
+                self.queue.delete(message)
+        except BorderError as error:
+            self.metrics.failed("queue")
+            self.log.warning("a message will come again", reason=str(error))
+
+    def _count(self, error: AgentError | StoreError) -> None:
+        match error:
+            case StoreError():
+                self.metrics.failed("store")
+            case RunnerError():
+                self.metrics.failed("runner")
+            case _:
+                self.metrics.failed("bus")
 
     def _pause(self, failures: int) -> timedelta:
         longest = min(_PAUSE_S * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_S)

@@ -4,8 +4,9 @@ A queue that can't be reached slows nothing down: it is asked again with a growi
 loop's resync goes on meanwhile.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Event
 
 from structlog.typing import FilteringBoundLogger
@@ -21,6 +22,7 @@ from tenacity import (
 from trainer.agent.borders.queue import Message, Queue, site_of
 from trainer.agent.errors import BorderError, MessageError
 from trainer.agent.mailbox import Letter, Mailbox
+from trainer.agent.metrics import Metrics
 
 _LONGEST_PAUSE_S = 60
 
@@ -35,6 +37,9 @@ class Poller:
     """The only sites to look after; empty for all."""
     mailbox: Mailbox
     stop: Event
+    clock: Callable[[], datetime]
+    """Tells the time in UTC."""
+    metrics: Metrics
     log: FilteringBoundLogger
 
     def run(self) -> None:
@@ -57,21 +62,35 @@ class Poller:
         Raises:
             BorderError: the queue gave no useful answer.
         """
-        for message in self.queue.receive():
+        messages = self.queue.receive()
+        sent = [message.sent_at for message in messages if message.sent_at]
+        self.metrics.received((self.clock() - min(sent)).total_seconds() if sent else 0.0)
+        for message in messages:
             self._sort(message)
 
     def _sort(self, message: Message) -> None:
         try:
             site = site_of(message, self.data_bucket)
         except MessageError as error:
-            if message.first_time:
-                self.log.warning("message left to the dead-letter queue", reason=str(error))
+            self._reject(message, str(error))
             return
         if site is None or (self.sites and site not in self.sites):
             self.queue.delete(message)
             return
         self.mailbox.put(Letter(site, message))
 
+    def _reject(self, message: Message, reason: str) -> None:
+        try:
+            self.queue.reject(message, reason)
+        except BorderError as error:
+            if message.first_time:
+                self.log.warning(
+                    "message left to its receive count", reason=reason, because=str(error)
+                )
+            return
+        self.log.warning("message moved to the dead-letter queue", reason=reason)
+
     def _say_why(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
+        self.metrics.failed("queue")
         self.log.warning("the queue can't be polled, trying again", reason=str(error))

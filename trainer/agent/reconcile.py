@@ -10,11 +10,17 @@ from datetime import datetime, timedelta
 
 from events import names
 from events.manifests import HyperparameterValue, RunSpec, Snapshot, SurveyRef
-from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
+from trainer.agent.runners import DEADLINE_EXCEEDED, Announced, RunState, RunStatus, TrainingRun
 from trainer.training.outcome import ExitCode
 
 STORE_CLOCK_RESOLUTION = timedelta(seconds=1)
 """S3's ``LastModified`` has whole seconds: a younger upload may look up to one second older."""
+
+
+_FAULTS_OF_DATA = frozenset({ExitCode.BAD_DATA, ExitCode.NOT_ENOUGH_DATA, ExitCode.STALE_SNAPSHOT})
+"""No other image or machine can change these."""
+_NODES_FAULT = ("Evicted", "NodeLost", "NodeShutdown", "Preempting", "Terminated")
+"""How the reason of a pod begins that its node could not keep, in the kubelet's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,7 @@ def decide(
     now: datetime,
     *,
     released: bool,
+    template: str,
 ) -> Decision:
     """Decide what to do about a site.
 
@@ -173,6 +180,7 @@ def decide(
         pace: how patient to be.
         now: the time, UTC.
         released: whether the wanted run has a release.
+        template: what runs are started with now, besides their data.
     """
     active = [status for status in runs if status.active]
     if released:
@@ -183,7 +191,7 @@ def decide(
     decision = (
         _about_new(wanted, noticed, pace, now)
         if known is None
-        else _about_ended(wanted, known, pace, now)
+        else _about_ended(wanted, known, pace, now, template)
     )
     starts = isinstance(decision, Start | StartAgain)
     return WaitForRun() if starts and len(active) >= pace.max_parallel_runs else decision
@@ -194,18 +202,30 @@ def _about_new(wanted: Candidate, noticed: Notice, pace: Pace, now: datetime) ->
     return Start(wanted) if settled_at <= now else WaitUntil(settled_at)
 
 
-def _about_ended(wanted: Candidate, known: RunStatus, pace: Pace, now: datetime) -> Decision:
-    """A run that ended without a release: only some ends are worth another start.
-
-    One that says it succeeded while its release is missing is: the release may have been deleted.
-    """
-    temporary = known.exit_code == ExitCode.TRY_AGAIN or known.state is RunState.SUCCEEDED
-    if not temporary or known.ended_at is None:
+def _about_ended(
+    wanted: Candidate, known: RunStatus, pace: Pace, now: datetime, template: str
+) -> Decision:
+    """A run that ended without a release: only some ends are worth another start."""
+    changed = known.template != template and known.exit_code not in _FAULTS_OF_DATA
+    if known.ended_at is None or not (changed or _temporary(known)):
         return Nothing("the run failed, and would fail again until something changes")
     if known.announced < Announced.END:
         return WaitForRun()
-    again_at = known.ended_at + pace.retry_after
+    again_at = known.ended_at if changed else known.ended_at + pace.retry_after
     return StartAgain(wanted) if again_at <= now else RetryAt(again_at)
+
+
+def _temporary(known: RunStatus) -> bool:
+    """Whether the run may end otherwise although nothing of ours has changed.
+
+    One that says it succeeded while its release is missing may: the release may have been deleted.
+    So may one whose pod never ran until the deadline (its image could not be had, there was no
+    room), or was put off its node at every attempt.
+    """
+    never_ran = (known.reason or "").startswith(f"{DEADLINE_EXCEEDED}: ")
+    put_off = (known.reason or "").startswith(_NODES_FAULT)
+    succeeded = known.state is RunState.SUCCEEDED
+    return known.exit_code == ExitCode.TRY_AGAIN or succeeded or never_ran or put_off
 
 
 def _settled_at(wanted: Candidate, noticed: Notice, pace: Pace) -> datetime:

@@ -4,9 +4,11 @@ Physical names come one by one or, all at once, from the stack's SSM parameter; 
 on its own wins over the parameter's.
 """
 
+import math
+import socket
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,7 +19,9 @@ from events.stack import Stack
 from trainer.agent.errors import ConfigurationError
 from trainer.agent.reconcile import Pace, Recipe
 from trainer.agent.runners import JobTemplate
+from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.process import Limits
+from trainer.clients import DataStore
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.settings import TRAINER_VERSION
 
@@ -53,6 +57,20 @@ class AgentSettings(BaseSettings):
     retry_after_s: Seconds = 300.0
     """When a run that only the network kept from succeeding is started once more."""
     max_parallel_runs: Annotated[int, Field(ge=1)] = 1
+    runner: Literal["process", "kubernetes"] = "process"
+    """Where training runs: as a process beside the agent, or as a Job in the cluster."""
+    namespace: Text | None = None
+    """The Jobs' namespace; the pod's own, or the kubeconfig's, if not given."""
+    pod_template: Path = Path("/etc/rssi-agent/pod-template.yaml")
+    job_keep_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
+    """How long an ended Job is kept: longer than the agent may ever be away."""
+    lease: Text | None = None
+    """Name of the Lease that replicas share; without one, this agent acts alone."""
+    identity: Text = Field(default_factory=socket.gethostname)
+    """Unique among replicas; a pod's host name is its own."""
+    health_address: str = "127.0.0.1"
+    health_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Port of /healthz, /readyz and /metrics; nothing listens if not given."""
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 3600.0
     backoff_limit: Annotated[int, Field(ge=0)] = 2
     trainer_image: Text = "process"
@@ -60,6 +78,8 @@ class AgentSettings(BaseSettings):
     data_endpoint_url: Text | None = None
     """Address of the store that holds the surveys, if that is not AWS's S3."""
     data_profile: Text | None = None
+    data_ca_bundle: Path | None = None
+    """Certificates of the authority that this store's certificate is from, if it is an own one."""
     work_dir: Path = Path("runs")
 
     @property
@@ -77,13 +97,32 @@ class AgentSettings(BaseSettings):
         """What a run is allowed."""
         return Limits(backoff_limit=self.backoff_limit, deadline_s=self.deadline_s)
 
-    def template(self, artifact_bucket: str) -> JobTemplate:
+    @property
+    def job_limits(self) -> JobLimits:
+        """What a run's Job is allowed."""
+        return JobLimits(
+            backoff_limit=self.backoff_limit,
+            deadline_s=math.ceil(self.deadline_s),
+            keep_s=self.job_keep_s,
+        )
+
+    @property
+    def data_store(self) -> DataStore:
+        """Where the surveys are."""
+        return DataStore(
+            endpoint_url=self.data_endpoint_url,
+            profile=self.data_profile,
+            ca_bundle=str(self.data_ca_bundle) if self.data_ca_bundle else None,
+        )
+
+    def told(self, artifact_bucket: str, image: str) -> JobTemplate:
         """What every run's process is told."""
         return JobTemplate(
             artifact_bucket=artifact_bucket,
-            image=self.trainer_image,
-            data_endpoint_url=self.data_endpoint_url,
-            data_profile=self.data_profile,
+            image=image,
+            data_endpoint_url=self.data_store.endpoint_url,
+            data_profile=self.data_store.profile,
+            data_ca_bundle=self.data_store.ca_bundle,
         )
 
     def recipe(self) -> Recipe:

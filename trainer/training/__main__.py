@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
-from trainer import clients, logs
+from trainer import logs
+from trainer.clients import Clients, DataStore
 from trainer.s3 import Bucket, StoreError
 from trainer.training.job import Job
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
@@ -50,13 +51,10 @@ def _outcome(settings: JobSettings, log: FilteringBoundLogger) -> Outcome:
 
 
 def _job(settings: JobSettings, log: FilteringBoundLogger) -> Job:
+    clients = Clients()
+    store = DataStore(settings.data_endpoint_url, settings.data_profile, settings.data_ca_bundle)
     artifacts = clients.client("s3")
-    own_store = settings.data_endpoint_url or settings.data_profile
-    surveys = (
-        clients.data_client(settings.data_endpoint_url, settings.data_profile)
-        if own_store
-        else artifacts
-    )
+    surveys = clients.data_client(store) if store.is_its_own else artifacts
     return Job(
         settings=settings,
         data=lambda name: Bucket(surveys, name),

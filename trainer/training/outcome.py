@@ -37,7 +37,13 @@ class ExitCode(IntEnum):
     """The Job or the site is described wrongly (``EX_CONFIG``): a person has to correct it."""
 
 
-_FINAL = frozenset(ExitCode) - {ExitCode.CRASHED, ExitCode.TRY_AGAIN}
+FINAL_FAILURES = (
+    ExitCode.BAD_DATA,
+    ExitCode.NOT_ENOUGH_DATA,
+    ExitCode.STALE_SNAPSHOT,
+    ExitCode.MISCONFIGURED,
+)
+"""Ends without a release that another attempt at the same run can not change."""
 
 
 def worth_retrying(exit_code: int) -> bool:
@@ -45,7 +51,7 @@ def worth_retrying(exit_code: int) -> bool:
 
     A process that was killed (128 and more) may: its node may have been drained.
     """
-    return exit_code not in _FINAL
+    return exit_code != ExitCode.DONE and exit_code not in FINAL_FAILURES
 
 
 class OutcomeKind(StrEnum):

@@ -48,6 +48,8 @@ class JobSettings(BaseSettings):
     termination_log: Path | None = None
     data_endpoint_url: str | None = None
     data_profile: str | None = None
+    data_ca_bundle: str | None = None
+    """Certificates of the authority that the store of the surveys is certified by."""
 
     @model_validator(mode="after")
     def _name_what_is_asked(self) -> Self:

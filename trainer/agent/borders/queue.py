@@ -1,11 +1,13 @@
 """The queue of S3's events: hints that a site may have changed.
 
-They come at least once, late and in any order. What can't be read is left alone, so that its
-receive count brings it to the dead-letter queue, where a person can see it.
+They come at least once, late and in any order. What can't be read goes to the dead-letter queue,
+where a person can see it and why.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 10
 _LONG_POLL_S = 20
 """SQS waits at most this long."""
+_REASON_LENGTH = 1000
 
 
 class Message(NamedTuple):
@@ -31,6 +34,8 @@ class Message(NamedTuple):
     receipt: str
     first_time: bool
     """Whether it has never been handed out before."""
+    sent_at: datetime | None = None
+    """When it came into the queue, UTC."""
 
 
 class Queue:
@@ -40,6 +45,7 @@ class Queue:
         """Use ``client``, an SQS client of botocore, for the queue at ``url``."""
         self._client = client
         self._url = url
+        self._dead_letters: str | None = None
 
     def receive(self) -> tuple[Message, ...]:
         """Wait up to 20 s for messages; empty if none came."""
@@ -48,7 +54,7 @@ class Queue:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=_AT_ONCE,
                 WaitTimeSeconds=_LONG_POLL_S,
-                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
             )
             return tuple(_message(found) for found in answer.get("Messages", ()))
 
@@ -63,6 +69,36 @@ class Queue:
             self._client.change_message_visibility(
                 QueueUrl=self._url, ReceiptHandle=message.receipt, VisibilityTimeout=seconds
             )
+
+    def reject(self, message: Message, reason: str) -> None:
+        """Move a message to the dead-letter queue, with the reason as an attribute.
+
+        Raises:
+            BorderError: there is no such queue, or we may not write to it; the message stays, and
+                its receive count brings it there without a reason.
+        """
+        with _translated("move a message to its dead-letter queue"):
+            self._client.send_message(
+                QueueUrl=self._dead_letter_url(),
+                MessageBody=message.body or "(empty)",
+                MessageAttributes={
+                    "reason": {"DataType": "String", "StringValue": reason[:_REASON_LENGTH]}
+                },
+            )
+        self.delete(message)
+
+    def _dead_letter_url(self) -> str:
+        if self._dead_letters is None:
+            asked = ["RedrivePolicy"]
+            answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=asked)
+            policy = answer.get("Attributes", {}).get("RedrivePolicy")
+            if policy is None:
+                raise BorderError("the queue has no dead-letter queue")
+            arn = str(json.loads(policy)["deadLetterTargetArn"])
+            name, account = arn.rpartition(":")[2], arn.split(":")[4]
+            found = self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
+            self._dead_letters = str(found["QueueUrl"])
+        return self._dead_letters
 
 
 def site_of(message: Message, data_bucket: str) -> str | None:
@@ -92,11 +128,13 @@ def _site_of_key(key: str) -> str | None:
 
 def _message(found: dict[str, object]) -> Message:
     attributes = found.get("Attributes")
-    count = attributes.get("ApproximateReceiveCount") if isinstance(attributes, dict) else None
+    known = attributes if isinstance(attributes, dict) else {}
+    sent = known.get("SentTimestamp")
     return Message(
         body=str(found["Body"]),
         receipt=str(found["ReceiptHandle"]),
-        first_time=count in {None, "1"},
+        first_time=known.get("ApproximateReceiveCount") in {None, "1"},
+        sent_at=datetime.fromtimestamp(int(sent) / 1000, UTC) if sent else None,
     )
 
 

@@ -4,6 +4,7 @@ People and their tools drop things here, so anything may lie around: folders, dr
 """
 
 import hashlib
+from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
@@ -16,6 +17,20 @@ _SITES = "sites/"
 _MOST_REMEMBERED = 10_000
 
 
+class Sight(NamedTuple):
+    """What a site has in the data bucket."""
+
+    surveys: tuple[SurveyRef, ...]
+    """The newest version of each, whatever its file's name ends with."""
+    description: str | None
+    """SHA-256 (hex) of the site's ``site.json``; None if it has none."""
+
+
+class _Description(NamedTuple):
+    identity: tuple[str, str]
+    digest: str
+
+
 class Surveys:
     """The surveys that were uploaded; only reads."""
 
@@ -24,6 +39,7 @@ class Surveys:
         self._bucket = bucket
         self._log = log
         self._passed_over: set[str] = set()
+        self._descriptions: dict[str, _Description] = {}
 
     @property
     def bucket_name(self) -> str:
@@ -38,25 +54,34 @@ class Surveys:
         """
         return tuple(name for name in self._bucket.folders(_SITES) if self._is_site(name))
 
-    def current(self, site: str) -> tuple[SurveyRef, ...]:
-        """The newest version of each survey of a site, whatever its file's name ends with.
+    def look(self, site: str) -> Sight:
+        """What a site has, found with one listing.
+
+        Its description is read only when the listing shows another one than last time.
 
         Raises:
             trainer.s3.StoreUnavailableError: the store gave no useful answer.
         """
-        listed = self._bucket.current(names.surveys_prefix(site))
-        return tuple(self._reference(found) for found in listed if self._is_survey(found.key))
+        description, surveys = None, list[SurveyRef]()
+        described_at = site_description_key(site)
+        for found in self._bucket.current(f"{_SITES}{names.check_site(site)}/"):
+            if found.key == described_at:
+                description = self._digest_of(found)
+            elif found.key.startswith(names.surveys_prefix(site)) and self._is_survey(found.key):
+                surveys.append(self._reference(found))
+        return Sight(tuple(surveys), description)
 
-    def description_digest(self, site: str) -> str | None:
-        """SHA-256 (hex) of the site's ``site.json``; None if it has none.
-
-        Raises:
-            trainer.s3.StoreUnavailableError: the store gave no useful answer.
-        """
-        try:
-            return hashlib.sha256(self._bucket.get(site_description_key(site)).body).hexdigest()
-        except ObjectMissingError:
-            return None
+    def _digest_of(self, found: Listed) -> str | None:
+        identity = (found.version_id, found.etag)
+        known = self._descriptions.get(found.key)
+        if known is None or known.identity != identity:
+            try:
+                body = self._bucket.get(found.key, found.version_id).body
+            except ObjectMissingError:  # deleted since it was listed
+                return None
+            known = _Description(identity, hashlib.sha256(body).hexdigest())
+            self._descriptions[found.key] = known
+        return known.digest
 
     def _is_site(self, name: str) -> bool:
         try:

@@ -68,6 +68,8 @@ class RunStatus(BaseModel):
     started_at: AwareDatetime | None = None
     ended_at: AwareDatetime | None = None
     announced: Announced = Announced.NOTHING
+    template: str = ""
+    """The runner's `Runner.template` when it was started."""
 
     @property
     def active(self) -> bool:
@@ -84,6 +86,7 @@ class JobTemplate(BaseModel):
     image: Text
     data_endpoint_url: str | None = None
     data_profile: str | None = None
+    data_ca_bundle: str | None = None
 
     def settings(self, run: TrainingRun, attempt: str, note: Path | None) -> JobSettings:
         """What the process of one attempt at one run is told.
@@ -105,11 +108,19 @@ class JobTemplate(BaseModel):
             termination_log=note,
             data_endpoint_url=self.data_endpoint_url,
             data_profile=self.data_profile,
+            data_ca_bundle=self.data_ca_bundle,
         )
 
 
 class Runner(Protocol):
     """Runs training somewhere; every method may raise `trainer.agent.errors.RunnerError`."""
+
+    @property
+    def template(self) -> str:
+        """Names what runs are started with besides their data: image, resources, limits.
+
+        A run that failed under another one is worth another start.
+        """
 
     def start(self, run: TrainingRun) -> None:
         """Start a run, durably; a run that is known already stays as it is."""

@@ -18,6 +18,7 @@ class MemoryRunner:
         """Tell the time of starts and ends by ``clock``."""
         self._clock = clock
         self._runs: dict[str, RunStatus] = {}
+        self.template = "one"
         self.started: list[str] = []
         """Ids of the runs that really were started, in order."""
 
@@ -26,7 +27,12 @@ class MemoryRunner:
         if run.id in self._runs:
             return
         self.started.append(run.id)
-        self._runs[run.id] = RunStatus(run=run, state=RunState.RUNNING, started_at=self._clock())
+        self._runs[run.id] = RunStatus(
+            run=run,
+            state=RunState.RUNNING,
+            started_at=self._clock(),
+            template=self.template,
+        )
 
     def runs(self) -> tuple[RunStatus, ...]:
         """Every run that is known."""

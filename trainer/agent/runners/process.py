@@ -105,7 +105,7 @@ class ProcessRunner:
     """
 
     work_dir: Path
-    template: JobTemplate
+    told: JobTemplate
     environment: Mapping[str, str]
     """What a process gets besides its settings: credentials and the search path, no more."""
     clock: Callable[[], datetime]
@@ -118,6 +118,11 @@ class ProcessRunner:
     _threads: list[Thread] = field(default_factory=list, init=False)
     _lock: RLock = field(default_factory=RLock, init=False)
     _closing: Event = field(default_factory=Event, init=False)
+
+    @property
+    def template(self) -> str:
+        """Names what the runs are started with besides their own data."""
+        return self.told.image
 
     def resume(self) -> None:
         """Take up the runs that are on disk: what still runs is waited for, or started anew."""
@@ -141,7 +146,12 @@ class ProcessRunner:
         with self._lock:
             if run.id in self._records:
                 return
-            status = RunStatus(run=run, state=RunState.PENDING, started_at=self.clock())
+            status = RunStatus(
+                run=run,
+                state=RunState.PENDING,
+                started_at=self.clock(),
+                template=self.template,
+            )
             self._keep(_Record(status=status))
         self._supervise(run.id)
 
@@ -214,7 +224,7 @@ class ProcessRunner:
         """Run the process once; None if the agent is closing, which is no fault of the run."""
         attempt = f"process-{uuid.uuid4().hex[:12]}"
         run = self._records[run_id].status.run
-        settings = self.template.settings(run, attempt, self._file(run_id, attempt, "json"))
+        settings = self.told.settings(run, attempt, self._file(run_id, attempt, "json"))
         with self._file(run_id, attempt, "log").open("wb") as output, self._lock:
             if self._closing.is_set():
                 return None

@@ -1,0 +1,99 @@
+"""``/healthz``, ``/readyz`` and ``/metrics`` on a local port, for the kubelet and Prometheus.
+
+Only tells: nothing can be asked for here but these three. What may go wrong is a loop that hangs
+although its process lives; so the loop says by when it will be heard of again.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from trainer.agent.errors import ConfigurationError
+from trainer.agent.metrics import Metrics
+
+_LONGEST_WORK_S = 900.0
+"""Longer than a round with every retry of every border takes; then the loop counts as hung."""
+
+
+class Vitals:
+    """Whether the agent's loop lives, and whether it could do its work."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Begin alive and not ready."""
+        self._monotonic = monotonic
+        self._expected_at_s = monotonic() + _LONGEST_WORK_S
+        self.ready = False
+        """Set once the agent has what it needs: as the one that leads, or to stand by."""
+
+    def expect(self, within_s: float = 0.0) -> None:
+        """The loop will be heard of again after at most this pause and a round of work."""
+        self._expected_at_s = self._monotonic() + within_s + _LONGEST_WORK_S
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop is not overdue."""
+        return self._monotonic() < self._expected_at_s
+
+
+class HealthServer:
+    """Serves the three paths from a thread of its own."""
+
+    def __init__(self, address: str, port: int, vitals: Vitals, metrics: Metrics) -> None:
+        """Listen on ``address`` and ``port``; 0 takes a free one.
+
+        Raises:
+            ConfigurationError: the port can't be listened on.
+        """
+        try:
+            self._server = ThreadingHTTPServer((address, port), _handler(vitals, metrics))
+        except OSError as error:
+            raise ConfigurationError(
+                f"RSSI_HEALTH_PORT {port} on {address} can't be listened on, take another: {error}"
+            ) from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+def _handler(vitals: Vitals, metrics: Metrics) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            match self.path:
+                case "/healthz":
+                    self._verdict(good=vitals.alive)
+                case "/readyz":
+                    self._verdict(good=vitals.ready)
+                case "/metrics":
+                    self._answer(200, metrics.text(), CONTENT_TYPE_LATEST)
+                case _:
+                    self._answer(404, b"/healthz, /readyz or /metrics\n", "text/plain")
+
+        def log_message(self, *_: object) -> None:
+            """Probes come every few seconds: they are not worth a line."""
+
+        def _verdict(self, *, good: bool) -> None:
+            self._answer(200 if good else 503, b"ok\n" if good else b"not yet\n", "text/plain")
+
+        def _answer(self, status: int, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler

@@ -1,0 +1,88 @@
+"""What the agent tells a monitoring system: Prometheus metrics, in a registry of its own."""
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+from trainer.agent.runners import RunState, RunStatus
+
+
+class Metrics:
+    """The agent's figures; times are Unix time or durations in seconds."""
+
+    def __init__(self) -> None:
+        """Begin with zeros."""
+        self._registry = CollectorRegistry()
+        self._queue_lag = self._gauge(
+            "rssi_queue_lag_seconds",
+            "How old the oldest of the last received messages was; 0 when none were there.",
+        )
+        self._runs = Gauge(
+            "rssi_runs",
+            "Runs that the cluster knows, by state.",
+            ["state"],
+            registry=self._registry,
+        )
+        self._reconciled = self._gauge(
+            "rssi_last_successful_reconcile_timestamp_seconds",
+            "When all sites were last looked at without an error.",
+        )
+        self._sites = self._gauge("rssi_sites", "Sites that were found.")
+        self._leading = self._gauge("rssi_leading", "1 while this replica acts, 0 in stand-by.")
+        self._expiry = self._gauge(
+            "rssi_credentials_expiry_timestamp_seconds",
+            "When the AWS credentials end; 0 if they never do.",
+        )
+        self._trouble = Counter(
+            "rssi_border_errors",
+            "Requests that were not answered as they should be, by border.",
+            ["border"],
+            registry=self._registry,
+        )
+        self._events = Counter(
+            "rssi_events_published", "Events put on the bus, by kind.", ["kind"],
+            registry=self._registry,
+        )  # fmt: skip
+
+    def received(self, lag_s: float) -> None:
+        """Messages came, the oldest so many seconds after it was sent; 0 if none did."""
+        self._queue_lag.set(lag_s)
+
+    def seen(self, runs: Sequence[RunStatus]) -> None:
+        """The runner knows these runs."""
+        by_state = Tally(status.state for status in runs)
+        for state in RunState:
+            self._runs.labels(state.value).set(by_state[state])
+
+    def found(self, sites: int) -> None:
+        """So many sites are looked after."""
+        self._sites.set(sites)
+
+    def reconciled(self, now: datetime) -> None:
+        """Every site was looked at and nothing failed."""
+        self._reconciled.set(now.timestamp())
+
+    def leads(self, *, leading: bool) -> None:
+        """This replica acts, or it stands by."""
+        self._leading.set(leading)
+
+    def credentials_end(self, moment: datetime | None) -> None:
+        """The credentials end then, or never."""
+        self._expiry.set(moment.timestamp() if moment else 0)
+
+    def failed(self, border: str) -> None:
+        """A request at this border went wrong: kubernetes, queue, bus or store."""
+        self._trouble.labels(border).inc()
+
+    def published(self, kind: str) -> None:
+        """An event went out."""
+        self._events.labels(kind).inc()
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        return Gauge(name, meaning, registry=self._registry)

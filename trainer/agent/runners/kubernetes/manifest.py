@@ -1,0 +1,222 @@
+"""Writes the Job of a run: how it is named, retried, limited and secured. Pure.
+
+Here an agent's promise meets Kubernetes' own: the name is the run's id, so that no run has two
+Jobs, and everything that reports need travels in annotations, so that no database is needed.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
+
+from trainer.agent.runners import JobTemplate, TrainingRun
+from trainer.agent.runners.job_limits import JobLimits
+from trainer.agent.runners.kubernetes.shapes import JsonObject
+from trainer.agent.runners.kubernetes.template import Files, PodTemplate, WebIdentity
+from trainer.training.outcome import FINAL_FAILURES
+
+CONTAINER = "trainer"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "rssi-agent"
+SITE_LABEL = "rssi-mlops/site"
+RUN_LABEL = "rssi-mlops/run"
+TEMPLATE_LABEL = "rssi-mlops/template"
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+RUN_ANNOTATION = "rssi-mlops/training-run"
+"""The `TrainingRun`, as JSON."""
+ANNOUNCED_ANNOTATION = "rssi-mlops/announced"
+"""How much of the run's story has been told: `Announced`, as a number."""
+ENDING_ANNOTATION = "rssi-mlops/ending"
+"""How the run ended, as JSON: it outlives the pods and their logs."""
+TROUBLE_ANNOTATION = "rssi-mlops/trouble"
+"""What last kept the pod from running, as JSON: a deadline takes the pods that would tell."""
+
+_NOBODY = 65532
+"""The image's own user; restricted pods must not be root."""
+_TOKEN_FOLDER = "/var/run/secrets/rssi-mlops/identity"  # noqa: S105 - a folder
+_TOKEN_LIFETIME_S = 3600
+_SCRATCH = "/tmp"  # noqa: S108 - inside the container, a volume of its own
+
+
+def job_manifest(
+    run: TrainingRun,
+    pods: PodTemplate,
+    limits: JobLimits,
+    told: JobTemplate,
+    aws: Mapping[str, str],
+) -> JsonObject:
+    """The Job of a run, as it is sent to the API server.
+
+    Args:
+        run: the run.
+        pods: what the cluster's owner decides about the pods.
+        limits: what the Job is allowed.
+        told: what every run's process is told.
+        aws: ``AWS_*`` variables without secrets.
+    """
+    labels = _labels(run, pods)
+    queue: dict[str, JsonValue] = {QUEUE_LABEL: pods.queue_name} if pods.queue_name else {}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": run.id,
+            "labels": {**labels, **queue},
+            "annotations": {RUN_ANNOTATION: run.model_dump_json(), ANNOUNCED_ANNOTATION: "0"},
+        },
+        "spec": {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": limits.backoff_limit,
+            "activeDeadlineSeconds": limits.deadline_s,
+            "ttlSecondsAfterFinished": limits.keep_s,
+            # A pod that is being deleted may still train; one more beside it would gain nothing.
+            "podReplacementPolicy": "Failed",
+            "podFailurePolicy": {"rules": _failure_rules()},
+            # Kueue admits what is suspended. Until it does, or if it is away, nothing starts.
+            "suspend": pods.queue_name is not None,
+            "template": {
+                "metadata": {
+                    "labels": {**labels},
+                    **({"annotations": {**pods.annotations}} if pods.annotations else {}),
+                },
+                "spec": _pod(run, pods, told, aws),
+            },
+        },
+    }
+
+
+def _labels(run: TrainingRun, pods: PodTemplate) -> dict[str, JsonValue]:
+    return {
+        "app.kubernetes.io/name": "rssi-trainer",
+        MANAGED_BY: MANAGER,
+        SITE_LABEL: run.spec.site,
+        RUN_LABEL: run.id,
+        TEMPLATE_LABEL: pods.digest,
+    }
+
+
+def _failure_rules() -> list[JsonValue]:
+    """Ends that another attempt can't change fail the Job at once; a drained node counts not."""
+    return [
+        {
+            "action": "FailJob",
+            "onExitCodes": {
+                "containerName": CONTAINER,
+                "operator": "In",
+                "values": [*map(int, FINAL_FAILURES)],
+            },
+        },
+        {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+    ]
+
+
+def _pod(
+    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+) -> dict[str, JsonValue]:
+    chosen: dict[str, JsonValue] = {
+        "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
+        "nodeSelector": {**pods.node_selector},
+        "tolerations": [
+            toleration.model_dump(by_alias=True, exclude_none=True)
+            for toleration in pods.tolerations
+        ],
+        "priorityClassName": pods.priority_class_name,
+        "runtimeClassName": pods.runtime_class_name,
+    }
+    return {
+        **{name: value for name, value in chosen.items() if value},
+        "serviceAccountName": pods.service_account_name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _NOBODY,
+            "runAsGroup": _NOBODY,
+            "fsGroup": _NOBODY,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": [*_volumes(pods)],
+        "containers": [_container(run, pods, told, aws)],
+    }
+
+
+def _container(
+    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+) -> dict[str, JsonValue]:
+    secret: dict[str, JsonValue] = (
+        {"envFrom": [{"secretRef": {"name": pods.credentials_secret}}]}
+        if pods.credentials_secret
+        else {}
+    )
+    return {
+        "name": CONTAINER,
+        "image": pods.image,
+        "command": ["python", "-m", "trainer.training"],
+        "env": [*_environment(run, pods, told, aws)],
+        **secret,
+        "resources": pods.resources.model_dump(mode="json"),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        # Where the process could not leave its note, the end of its log takes its place.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*_mounts(pods)],
+    }
+
+
+def _environment(
+    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+) -> Iterator[JsonValue]:
+    settings = told.settings(run, attempt="of-the-pod", note=None).environment()
+    fixed = {**aws, **settings, "HOME": _SCRATCH}
+    if pods.web_identity:
+        fixed |= _web_identity_environment(pods.web_identity)
+    del fixed["RSSI_ATTEMPT"]
+    for name, value in sorted(fixed.items()):
+        yield {"name": name, "value": value}
+    # The uid, not the name: it is never given out again, and becomes a part of object keys.
+    yield {
+        "name": "RSSI_ATTEMPT",
+        "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}},
+    }
+
+
+def _web_identity_environment(identity: WebIdentity) -> dict[str, str]:
+    return {
+        "AWS_ROLE_ARN": identity.role_arn,
+        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN_FOLDER}/token",
+    }
+
+
+def _volumes(pods: PodTemplate) -> Iterator[JsonValue]:
+    yield {"name": "scratch", "emptyDir": {"sizeLimit": pods.scratch_size}}
+    if pods.web_identity:
+        token: JsonValue = {
+            "audience": pods.web_identity.audience,
+            "expirationSeconds": _TOKEN_LIFETIME_S,
+            "path": "token",
+        }
+        yield {"name": "identity", "projected": {"sources": [{"serviceAccountToken": token}]}}
+    for place, files in enumerate(pods.files):
+        yield {"name": f"files-{place}", **_source(files)}
+
+
+def _source(files: Files) -> dict[str, JsonValue]:
+    if files.secret:
+        # The group may read: the process is not root, and the files belong to root.
+        return {"secret": {"secretName": files.secret, "defaultMode": 0o440}}
+    return {"configMap": {"name": files.config_map, "defaultMode": 0o444}}
+
+
+def _mounts(pods: PodTemplate) -> Iterator[JsonValue]:
+    yield {"name": "scratch", "mountPath": _SCRATCH}
+    if pods.web_identity:
+        yield {"name": "identity", "mountPath": _TOKEN_FOLDER, "readOnly": True}
+    for place, files in enumerate(pods.files):
+        yield {"name": f"files-{place}", "mountPath": files.mount_path, "readOnly": True}

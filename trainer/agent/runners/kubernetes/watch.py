@@ -1,0 +1,94 @@
+"""Watches Jobs, to wake the agent sooner than its next resync would.
+
+Only that: what happened is always found out by listing. So a watch that ends (410 Gone, a restart),
+or that stalls in silence, costs time and nothing else; it is begun again after a growing pause.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+
+from pydantic import ValidationError
+from structlog.typing import FilteringBoundLogger
+
+from trainer.agent.errors import ClusterError
+from trainer.agent.runners.kubernetes.api import Api
+from trainer.agent.runners.kubernetes.manifest import MANAGED_BY, MANAGER
+from trainer.agent.runners.kubernetes.runner import BATCH
+from trainer.agent.runners.kubernetes.shapes import Job, WatchEvent
+
+_OURS = f"{MANAGED_BY}={MANAGER}"
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(slots=True)
+class JobWatch:
+    """Calls out whenever one of our Jobs changes."""
+
+    api: Api
+    on_change: Callable[[], None]
+    stop: Event
+    log: FilteringBoundLogger
+    lasts_s: int = 120
+    """After this long the server ends a watch; one that is silent for longer has stalled."""
+    grace_s: float = 10.0
+    chance: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+
+    def run(self) -> None:
+        """Watch until told to stop."""
+        failures = 0
+        while not self.stop.is_set():
+            try:
+                self._follow()
+                failures = 0
+            except ClusterError as error:
+                failures += 1
+                self.log.info("the watch on Jobs ended, beginning again", reason=str(error))
+                longest = min(_FIRST_PAUSE_S * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_S)
+                self.stop.wait(longest * (0.5 + self.chance() / 2))
+
+    def _follow(self) -> None:
+        """List, then watch from there as often as the server ends a watch in order."""
+        path = self.api.path(BATCH, "jobs")
+        _, version = self.api.list(Job, path, labelSelector=_OURS)
+        # Whatever happened while nobody watched.
+        self.on_change()
+        while not self.stop.is_set():
+            lines = self.api.watch(
+                path,
+                timeout_s=self.lasts_s,
+                grace_s=self.grace_s,
+                labelSelector=_OURS,
+                resourceVersion=version,
+                allowWatchBookmarks="true",
+            )
+            for line in lines:
+                version = self._heard(line) or version
+                if self.stop.is_set():
+                    return
+
+    def _heard(self, line: bytes) -> str | None:
+        """Pass a change on, and return its version.
+
+        Raises:
+            ClusterError: the watch is over, such as with 410 when its place is too old.
+        """
+        try:
+            event = WatchEvent.model_validate_json(line)
+        except ValidationError as error:
+            raise ClusterError(
+                f"the watch says what can't be read: {error}", status=None
+            ) from error
+        if event.type == "ERROR":
+            code = event.object.get("code")
+            raise ClusterError(
+                f"the watch was ended: {event.object.get('message')}",
+                status=code if isinstance(code, int) else None,
+            )
+        if event.type != "BOOKMARK":
+            self.on_change()
+        metadata = event.object.get("metadata")
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        return str(version) if version else None
