@@ -40,13 +40,18 @@ class ReleaseKey(NamedTuple):
     run_id: str
 
 
+def is_site(site: str) -> bool:
+    """Whether a site can be called so."""
+    return len(site) <= MAX_SITE_LENGTH and re.fullmatch(_SITE, site) is not None
+
+
 def check_site(site: str) -> str:
     """Return ``site`` unchanged.
 
     Raises:
         InvalidNameError: it can't be the name of a site.
     """
-    if len(site) > MAX_SITE_LENGTH or not re.fullmatch(_SITE, site):
+    if not is_site(site):
         raise InvalidNameError(
             f"{site!r} can't be the name of a site: use 1 to {MAX_SITE_LENGTH} lower-case letters, "
             "digits and single hyphens, such as library-1f"

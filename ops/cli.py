@@ -167,6 +167,8 @@ def status(
     if as_json:
         _print_json(statuses)
         return
+    for folder in [] if site else desk.misnamed():
+        out.print(show.misnamed_line(folder))
     if not statuses:
         out.print("No site yet. `rssi drop --site NAME FILE.csv` makes one.")
         return

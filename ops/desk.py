@@ -171,14 +171,23 @@ class OperatorDesk:
 
     def sites(self) -> list[str]:
         """Every site that has surveys or deployments."""
+        return sorted({*filter(names.is_site, self._folders()), *self.ledger.sites()})
+
+    def misnamed(self) -> list[str]:
+        """Folders with surveys that nobody will ever train, because no site can be called so."""
+        return [folder for folder in self._folders() if not names.is_site(folder)]
+
+    def _folders(self) -> list[str]:
         pages = (
             self.client("s3")
             .get_paginator("list_objects_v2")
             .paginate(Bucket=self.stack.data_bucket, Prefix="sites/", Delimiter="/")
         )
-        folders = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
-        dropped = {folder.split("/")[1] for folder in folders}
-        return sorted(dropped | set(self.ledger.sites()))
+        return [
+            entry["Prefix"].split("/")[1]
+            for page in pages
+            for entry in page.get("CommonPrefixes", [])
+        ]
 
     def status(self, site: str) -> SiteStatus:
         """What is live at a site, and what is going on there."""

@@ -91,6 +91,14 @@ def quarantine_lines(status: SiteStatus) -> Iterable[Text]:
         yield line
 
 
+def misnamed_line(folder: str) -> Text:
+    """A folder that looks like a site's and can't be one."""
+    line = Text("not trained ", style=BAD)
+    line.append(f"sites/{folder}/")
+    line.append("  no site can be called so; move its surveys to a name such as library-1f", DIM)
+    return line
+
+
 def releases_table(rows: Sequence[ReleaseRow]) -> Table:
     """Every release of a site."""
     table = _table(

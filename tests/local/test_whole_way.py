@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.aws import Aws, find_stack
 from ops.demo.survey import broken_survey, generated_survey
 
 ROOT = Path(__file__).parents[2]
@@ -21,14 +22,14 @@ class Terminal:
     """A shell with the exports that `rssi up` printed."""
 
     def __init__(self, exports: dict[str, str]) -> None:
-        self._environment = {**os.environ, **exports}
+        self.environment = {**os.environ, **exports}
 
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run `rssi` and return what it printed to standard output, or to standard error."""
         done = subprocess.run(
             [*RSSI, *arguments],
             cwd=ROOT,
-            env=self._environment,
+            env=self.environment,
             capture_output=True,
             text=True,
             timeout=150,
@@ -98,7 +99,7 @@ def releases(terminal: Terminal, survey_files: dict[str, Path]) -> Sequence[str]
 
 
 def test_the_address_is_of_this_machine_only(terminal):
-    address = terminal._environment["AWS_ENDPOINT_URL"]
+    address = terminal.environment["AWS_ENDPOINT_URL"]
 
     assert address.startswith("http://127.0.0.1:")
 
@@ -215,6 +216,17 @@ def test_an_earlier_release_is_put_back_and_forth_by_one_command(terminal, relea
 )
 def test_what_can_not_be_done_is_told_in_a_sentence(terminal, releases, arguments, code, said):
     assert said in terminal.run(*arguments, code=code)
+
+
+def test_a_folder_that_can_not_be_a_site_is_pointed_out(terminal, releases):
+    aws = Aws(terminal.environment)
+    bucket = find_stack(aws, "dev").data_bucket
+    aws.client("s3").put_object(Bucket=bucket, Key="sites/Not A Site/surveys/a.csv", Body=b"b1")
+
+    said = terminal.run("status")
+
+    assert "sites/Not A Site/" in said
+    assert releases[1] in said
 
 
 def test_people_see_tables(terminal, releases):
