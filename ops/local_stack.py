@@ -6,12 +6,13 @@ context, on Ctrl-C, and also when this process is killed outright.
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Self
 
 from events.stack import stack_parameter
@@ -32,6 +33,16 @@ AGENT_PACE = {
     "RSSI_LONGEST_WAIT_S": "10",
     "RSSI_RESYNC_S": "30",
 }
+
+
+def end_on_signals() -> None:
+    """Make SIGTERM end this process as Ctrl-C does, and Ctrl-C too where a shell has it ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _say_nothing(_: str) -> None:

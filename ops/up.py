@@ -1,14 +1,12 @@
 """`rssi up`: the embedded cloud in the foreground, until Ctrl-C or SIGTERM."""
 
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
 from ops.errors import OpsError
-from ops.local_stack import LocalStack
+from ops.local_stack import LocalStack, end_on_signals
 
 LOOK_EVERY_S = 0.5
 
@@ -19,7 +17,7 @@ def run(console: Console, *, port: int, with_agent: bool, folder: Path | None) -
     Raises:
         OpsError: a part did not start, or ended by itself.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_signals()
     try:
         with LocalStack(
             port=port, with_agent=with_agent, folder=folder, say=console.print
@@ -30,10 +28,6 @@ def run(console: Console, *, port: int, with_agent: bool, folder: Path | None) -
             raise OpsError(f"{dead}\nEverything else was stopped.")
     except KeyboardInterrupt:
         console.print("\nstopped")
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _say_how_to_use(console: Console, stack: LocalStack) -> None:

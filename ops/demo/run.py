@@ -1,9 +1,7 @@
 """Plays the acts on a stack of its own, says what it sees, and writes down what came of it."""
 
-import signal
 import time
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +13,7 @@ from ops.demo.stage import SITE, Stage
 from ops.demo.summary import Act, EventSummary, ReleaseSummary, Summary
 from ops.demo.survey import generated_survey, survey_of_file
 from ops.errors import ExpectationError
-from ops.local_stack import LocalStack
+from ops.local_stack import LocalStack, end_on_signals
 
 SUMMARY, REPORT = "summary.json", "report.html"
 
@@ -26,7 +24,7 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
     Raises:
         OpsError: the data can't be used, or the stack did not start.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_signals()
     survey = survey_of_file(data) if data else generated_survey()
     out.mkdir(parents=True, exist_ok=True)
     console.print(f"Data: {survey.source}. Everything runs on this machine.", highlight=False)
@@ -98,7 +96,3 @@ def _show(console: Console, summary: Summary, out: Path) -> None:
     console.print(table)
     for name in (SUMMARY, REPORT):
         console.print(f"{out / name}", highlight=False)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
