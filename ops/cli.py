@@ -68,9 +68,6 @@ def main() -> None:
     except OpsError as error:
         _say(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _say("interrupted; everything that was started was stopped.")
-        sys.exit(130)
     except Exception as error:  # the outermost edge: a sentence, never a traceback
         if os.environ.get("RSSI_DEBUG"):
             raise

@@ -28,11 +28,15 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
     survey = survey_of_file(data) if data else generated_survey()
     out.mkdir(parents=True, exist_ok=True)
     console.print(f"Data: {survey.source}. Everything runs on this machine.", highlight=False)
-    with LocalStack(say=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
-        stage = Stage(stack, survey, console)
-        summary = _summarize(stage, _play_all(stage))
-        (out / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        write_report(out / REPORT, summary, stage)
+    try:
+        with LocalStack(say=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
+            stage = Stage(stack, survey, console)
+            summary = _summarize(stage, _play_all(stage))
+            (out / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            write_report(out / REPORT, summary, stage)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted; everything that was started was stopped", style="yellow")
+        raise
     _show(console, summary, out)
     return summary
 
