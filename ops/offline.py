@@ -90,13 +90,14 @@ def serve_here(model: Path, port: int, workers: int) -> None:
     """
     from trainer.localization.bundle import load_bundle
     from trainer.serving.server import run
+    from trainer.serving.settings import ServingSettings
 
     with _as_sentences():
         _check_there(model)
         # The container keeps answering 503 with the reason; a person wants it at once.
         load_bundle(model)
     try:
-        run(model, LOOPBACK, port, workers)
+        run(ServingSettings(model, LOOPBACK, port, workers))
     except OSError as error:
         raise UsageError(
             f"Nothing can listen on port {port} of this machine ({error.strerror}): "

@@ -1,13 +1,12 @@
-"""A small real bundle and a real server process that serves it."""
+"""A small real bundle, behind both forms of the service and of the server process."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from running_server import RunningServer
+from served import Served, alone, on_a_shelf
 from small_model import write_small_bundle
-
-from trainer.serving.service import Service
 
 
 @pytest.fixture(scope="session")
@@ -16,14 +15,15 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_bundle(tmp_path_factory.mktemp("bundle") / "model.tar.gz")
 
 
-@pytest.fixture(scope="session")
-def service(bundle: Path) -> Service:
+@pytest.fixture(scope="session", params=[alone, on_a_shelf], ids=["single", "multi"])
+def service(bundle: Path, request: pytest.FixtureRequest) -> Served:
     """The bundle, loaded and checked."""
-    return Service.open(bundle)
+    made: Served = request.param(bundle)
+    return made
 
 
-@pytest.fixture(scope="module")
-def server(bundle: Path) -> Iterator[RunningServer]:
-    """One server process for all tests of a file."""
-    with RunningServer(bundle) as running:
+@pytest.fixture(scope="module", params=[False, True], ids=["single", "multi"])
+def server(bundle: Path, request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """One server process of either form for all tests of a file."""
+    with RunningServer(bundle, multi_model=request.param) as running:
         yield running

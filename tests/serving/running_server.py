@@ -26,7 +26,14 @@ class Answer(NamedTuple):
 class RunningServer:
     """A server process; it is ended when the block is left."""
 
-    def __init__(self, model: Path, workers: int = 1, environment: dict[str, str] | None = None):
+    def __init__(
+        self,
+        model: Path,
+        workers: int = 1,
+        environment: dict[str, str] | None = None,
+        *,
+        multi_model: bool = False,
+    ):
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -44,11 +51,16 @@ class RunningServer:
                 **os.environ,
                 "RSSI_MODEL_DIR": str(model),
                 "RSSI_BIND_HOST": "127.0.0.1",
+                "SAGEMAKER_MULTI_MODEL": str(multi_model).lower(),
                 **(environment or {}),
             },
         )
+        self.path = "/invocations"
         self.started = self._first_line()
         self.port = int(str(self.started["port"]))
+        if multi_model:
+            self.path = "/models/hall/invoke"
+            assert self.load("hall", model).status == 200
 
     def _first_line(self) -> dict[str, object]:
         assert self.process.stdout is not None
@@ -74,9 +86,14 @@ class RunningServer:
         named = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, json.loads(content) if content else {}, named)
 
+    def load(self, name: str, url: Path | str) -> Answer:
+        """Ask a multi-model server to load a bundle."""
+        body = json.dumps({"model_name": name, "url": str(url)}).encode()
+        return self.ask("POST", "/models", body, "application/json")
+
     def invoke(self, rows: object) -> Answer:
-        """POST JSON to /invocations."""
-        return self.ask("POST", "/invocations", json.dumps(rows).encode(), "application/json")
+        """POST JSON to where this server predicts."""
+        return self.ask("POST", self.path, json.dumps(rows).encode(), "application/json")
 
     def stop(self) -> tuple[int, list[dict[str, object]]]:
         """SIGTERM; returns the exit code and the rest of the log."""

@@ -8,19 +8,25 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from served import Served
 from small_model import BEACONS, RELEASE, fingerprints
 
-from trainer.localization.bundle import LoadedModel
+from trainer.serving.exchange import Reply
 from trainer.serving.parsing import MAX_ROWS
-from trainer.serving.service import Reply, Service
 
 JSON, CSV = "application/json", "text/csv"
 
 
-def invoke(service: Service, body: bytes | str | object, content_type: str = JSON) -> Reply:
+def invoke(
+    service: Served,
+    body: bytes | str | object,
+    content_type: str = JSON,
+    headers: dict[str, str] | None = None,
+) -> Reply:
     if not isinstance(body, bytes):
         body = (body if isinstance(body, str) else json.dumps(body)).encode()
-    return service.reply("POST", "/invocations", content_type, body)
+    asked = {"content-type": content_type, **(headers or {})}
+    return service.ask("POST", service.path, body, asked)
 
 
 def predictions(reply: Reply) -> list[dict[str, object]]:
@@ -29,28 +35,27 @@ def predictions(reply: Reply) -> list[dict[str, object]]:
     return found
 
 
-def expected(service: Service, *rows: list[float]) -> list[dict[str, object]]:
-    model = loaded(service)
+def expected(service: Served, *rows: list[float]) -> list[dict[str, object]]:
+    model = service.model
     return [
         {"location": answer.location, "x": answer.x, "y": answer.y, "confidence": answer.confidence}
         for answer in model.answers(np.array(rows, dtype=np.float32))
     ]
 
 
-def loaded(service: Service) -> LoadedModel:
-    assert service.model is not None
-    return service.model
-
-
-def test_an_answer_names_its_release_and_digest_in_body_and_header(service: Service) -> None:
+def test_an_answer_names_its_release_and_digest_in_body_and_header(service: Served) -> None:
     reply = invoke(service, {"instances": [{"b3001": -70}]})
-    digest = loaded(service).digest
+    digest = service.model.digest
 
     document = orjson.loads(reply.body)
     assert (document["schema_version"], document["release"]) == (1, RELEASE)
     assert document["digest"] == digest
     assert dict(reply.headers) == {
-        b"x-amzn-sagemaker-custom-attributes": f"release={RELEASE};digest={digest}".encode()
+        "x-amzn-sagemaker-custom-attributes": f"release={RELEASE};digest={digest}",
+        "x-rssi-release": RELEASE,
+        "x-rssi-digest": digest,
+        "x-rssi-schema-version": "1",
+        "x-rssi-unknown-beacons": "0",
     }
 
 
@@ -79,12 +84,12 @@ SAME_ROW = {
 
 @pytest.mark.parametrize(("content_type", "body"), SAME_ROW.values(), ids=SAME_ROW.keys())
 def test_every_way_to_write_a_row_gets_the_same_answer(
-    service: Service, content_type: str, body: object
+    service: Served, content_type: str, body: object
 ) -> None:
     assert predictions(invoke(service, body, content_type)) == expected(service, [-70, NAN, -80.5])
 
 
-def test_rows_are_answered_in_order_and_as_if_alone(service: Service) -> None:
+def test_rows_are_answered_in_order_and_as_if_alone(service: Served) -> None:
     rows = [
         {beacon: float(dbm) for beacon, dbm in zip(BEACONS, row, strict=True) if not np.isnan(dbm)}
         for row in fingerprints(100)
@@ -97,7 +102,7 @@ def test_rows_are_answered_in_order_and_as_if_alone(service: Service) -> None:
     assert len({str(answer) for answer in together}) > 20
 
 
-def test_a_row_that_hears_nothing_is_answered_too(service: Service) -> None:
+def test_a_row_that_hears_nothing_is_answered_too(service: Served) -> None:
     assert predictions(invoke(service, {"instances": [{}, {"elsewhere": -60, "b3001": None}]})) == (
         expected(service, [NAN] * 3, [NAN] * 3)
     )
@@ -153,7 +158,7 @@ BAD = {
 
 @pytest.mark.parametrize(("content_type", "body", "status"), BAD.values(), ids=BAD.keys())
 def test_a_bad_body_is_refused_with_a_reason(
-    service: Service, content_type: str, body: object, status: int
+    service: Served, content_type: str, body: object, status: int
 ) -> None:
     reply = invoke(service, body, content_type)
 
@@ -161,7 +166,7 @@ def test_a_bad_body_is_refused_with_a_reason(
     assert len(orjson.loads(reply.body)["error"]["message"]) > 10
 
 
-def test_a_refusal_names_the_first_few_rows_and_columns(service: Service) -> None:
+def test_a_refusal_names_the_first_few_rows_and_columns(service: Served) -> None:
     rows = [{"b3001": -70}, {"b3002": "far"}, *[{"b3002": "far"}] * 100]
 
     error = orjson.loads(invoke(service, {"instances": rows}).body)["error"]
@@ -178,7 +183,7 @@ def test_a_refusal_names_the_first_few_rows_and_columns(service: Service) -> Non
     [(JSON, {"instances": [{}] * (MAX_ROWS + 1)}), (CSV, "-70,,\n" * (MAX_ROWS + 1))],
 )
 def test_more_rows_than_an_answer_can_hold_are_refused(
-    service: Service, content_type: str, body: object
+    service: Served, content_type: str, body: object
 ) -> None:
     reply = invoke(service, body, content_type)
 
@@ -199,7 +204,7 @@ ROW = st.one_of(
 @settings(max_examples=200, deadline=None)
 @given(rows=st.lists(ROW, max_size=5))
 def test_whatever_is_sent_every_row_is_answered_or_none(
-    service: Service, rows: list[object]
+    service: Served, rows: list[object]
 ) -> None:
     reply = invoke(service, {"instances": rows})
 
@@ -216,7 +221,7 @@ def test_whatever_is_sent_every_row_is_answered_or_none(
     content_type=st.sampled_from([JSON, CSV]),
 )
 def test_whatever_bytes_are_sent_there_is_an_answer_or_a_reason(
-    service: Service, body: bytes, content_type: str
+    service: Served, body: bytes, content_type: str
 ) -> None:
     assert invoke(service, body, content_type).status in {200, 400}
 
@@ -231,6 +236,7 @@ def test_whatever_bytes_are_sent_there_is_an_answer_or_a_reason(
     ],
 )
 def test_other_paths_and_methods_are_refused(
-    service: Service, method: str, path: str, status: int
+    service: Served, method: str, path: str, status: int
 ) -> None:
-    assert service.reply(method, path, "", b"").status == status
+    path = path.replace("/invocations", service.path)
+    assert service.ask(method, path).status == status

@@ -7,6 +7,7 @@ model that can't be served is no reason to exit: ``/ping`` answers 503 and says 
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from trainer.serving.settings import ServingSettings, read_settings
@@ -24,8 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from trainer.serving.server import run  # noqa: PLC0415 - after the line above
 
+    wanted = replace(
+        settings, model=asked.model, host=asked.host, port=asked.port, workers=asked.workers
+    )
     try:
-        return run(asked.model, asked.host, asked.port, asked.workers)
+        return run(wanted)
     except OSError as error:
         sys.stderr.write(f"Can't listen on {asked.host} port {asked.port}: {error.strerror}.\n")
         return 1

@@ -17,7 +17,12 @@ def log(level: str, event: str, **fields: Loggable) -> None:
     """Write one line now."""
     line = {"level": level, "event": event, "timestamp": datetime.now(UTC).isoformat()}
     shown = {name: _shown(value) for name, value in fields.items()}
-    sys.stdout.write(orjson.dumps({**line, **shown}).decode() + "\n")
+    write_line(orjson.dumps({**line, **shown}))
+
+
+def write_line(line: bytes) -> None:
+    """Write what is JSON already, at once, so that lines of workers do not mix."""
+    sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
 
 
@@ -31,4 +36,5 @@ class JsonLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as one line."""
-        log(record.levelname.lower(), record.getMessage(), logger=record.name)
+        error = repr(record.exc_info[1]) if record.exc_info else None
+        log(record.levelname.lower(), record.getMessage(), logger=record.name, error=error)

@@ -9,6 +9,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -17,6 +18,7 @@ import orjson
 
 from trainer.localization.errors import BadReadings, ReadingProblem
 from trainer.localization.readings import EXPECTED, FloatMatrix, heard_only, is_rssi, number_in
+from trainer.serving.parsing_npy import parse_npy
 
 MAX_ROWS = 50_000
 """So that the answer, some 80 bytes a row, stays within SageMaker's 6 MB as well."""
@@ -27,15 +29,24 @@ READ_OVER = frozenset({"location", "x", "y", "date", "time", "timestamp", "datet
 _NUMERIC = frozenset({int, float, type(None)})
 
 
-def parse_json(body: bytes, beacons: Sequence[str]) -> FloatMatrix:
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What a request holds."""
+
+    rssi: FloatMatrix
+    """(rows, beacons) in dBm, NaN where a beacon was not heard."""
+    unknown: int = 0
+    """How many names of beacons the model does not know; they were left out."""
+    top_k: int | None = None
+    """How many of the likeliest cells the body asks for, if it says."""
+
+
+def parse_json(body: bytes, beacons: Sequence[str]) -> Readings:
     """Read ``{"instances": [...]}`` or a single object of beacons.
 
     Args:
-        body: the request's.
+        body: the request's; ``{"parameters": {"top_k": 3}}`` may stand beside the instances.
         beacons: the model's, in order.
-
-    Returns:
-        (rows, beacons) in dBm, NaN where a beacon was not heard.
 
     Raises:
         BadReadings: something is not right; says what and where.
@@ -47,10 +58,51 @@ def parse_json(body: bytes, beacons: Sequence[str]) -> FloatMatrix:
     instances = _instances(document)
     if not instances:
         raise BadReadings('There are no rows: send {"instances": [...]} with one at least.')
+    return _readings(instances, beacons, _asked_top_k(document))
+
+
+def parse_json_lines(body: bytes, beacons: Sequence[str]) -> Readings:
+    """Read one object of beacons, or list of dBm, a line; blank lines are read over.
+
+    Raises:
+        BadReadings: something is not right; says what and where.
+    """
+    lines = [line for line in body.splitlines() if line.strip()]
+    if not lines:
+        raise BadReadings("There are no rows: send one line of JSON at least.")
+    _check_count(len(lines))
+    return _readings([_line(row, line) for row, line in enumerate(lines)], beacons, None)
+
+
+def _line(row: int, line: bytes) -> object:
+    try:
+        instance: object = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        problem = ReadingProblem(row, None, f"the line is no JSON: {error}")
+        raise BadReadings(f"Row {row} is no JSON: {error}.", [problem]) from error
+    return instance
+
+
+def _readings(instances: Sequence[object], beacons: Sequence[str], top_k: int | None) -> Readings:
     _check_count(len(instances))
     _check_shapes(instances, len(beacons))
-    _check_some_beacon(instances, beacons)
-    return _matrix([_row(instance, beacons) for instance in instances], beacons)
+    unknown = _unknown_beacons(instances, beacons)
+    rows = [_row(instance, beacons) for instance in instances]
+    return Readings(_matrix(rows, beacons), unknown, top_k)
+
+
+def _asked_top_k(document: object) -> int | None:
+    parameters = None
+    if isinstance(document, dict) and "instances" in document:
+        parameters = document.get("parameters")
+    if parameters is None:
+        return None
+    if not isinstance(parameters, dict) or set(parameters) != {"top_k"}:
+        raise BadReadings('"parameters" may be {"top_k": NUMBER} and nothing else.')
+    top_k = parameters["top_k"]
+    if type(top_k) is not int:
+        raise BadReadings(f'"top_k" is {_shown(top_k)}, and has to be a whole number.')
+    return top_k
 
 
 def _instances(document: object) -> list[object]:
@@ -89,15 +141,21 @@ def _shape_problem(instance: object, width: int) -> str | None:
     return None
 
 
-def _check_some_beacon(instances: Sequence[object], beacons: Sequence[str]) -> None:
-    """Other beacons are in the air everywhere; but if all are others, this is another site."""
-    known = set(beacons)
-    named = [instance for instance in instances if isinstance(instance, dict) and instance]
-    if len(named) == len(instances) and not any(known & instance.keys() for instance in named):
+def _unknown_beacons(instances: Sequence[object], beacons: Sequence[str]) -> int:
+    """How many foreign names there are: other beacons are in the air everywhere.
+
+    Raises:
+        BadReadings: all of them are foreign, so this is another site.
+    """
+    named = [instance for instance in instances if isinstance(instance, dict)]
+    names = set(chain.from_iterable(named))
+    unknown = len(names.difference(beacons))
+    if unknown == len(names) > 0 and len(named) == len(instances):
         raise BadReadings(
             f"No row names any of this model's {len(beacons)} beacons ({_some(beacons)}): is it "
             "another site's model, or are the beacons called otherwise?"
         )
+    return unknown
 
 
 def _row(instance: object, beacons: Sequence[str]) -> list[object]:
@@ -107,15 +165,27 @@ def _row(instance: object, beacons: Sequence[str]) -> list[object]:
 
 
 def _matrix(rows: Sequence[Sequence[object]], beacons: Sequence[str]) -> FloatMatrix:
-    if not set(map(type, chain.from_iterable(rows))) <= _NUMERIC:
+    flat = [*chain.from_iterable(rows)]
+    if not set(map(type, flat)) <= _NUMERIC:
         _refuse(
             ReadingProblem(place, beacon, f"{_shown(value)} is no number; {EXPECTED}")
             for place, row in enumerate(rows)
             for beacon, value in zip(beacons, row, strict=True)
             if type(value) not in _NUMERIC
         )
-    values = np.array(rows, dtype=np.float64).reshape(len(rows), len(beacons))
+    values = np.array(flat, dtype=np.float64).reshape(len(rows), len(beacons))
     return _checked(values, beacons)
+
+
+def parse_matrix(body: bytes, beacons: Sequence[str]) -> Readings:
+    """Read an npy file: (rows, beacons) of dBm in the model's order.
+
+    Raises:
+        BadReadings: something is not right; says what and where.
+    """
+    values = parse_npy(body, len(beacons))
+    _check_count(len(values))
+    return Readings(_checked(values, beacons))
 
 
 def _checked(values: npt.NDArray[np.float64], columns: Sequence[str]) -> FloatMatrix:
@@ -129,15 +199,12 @@ def _checked(values: npt.NDArray[np.float64], columns: Sequence[str]) -> FloatMa
     return heard_only(values)
 
 
-def parse_csv(body: bytes, beacons: Sequence[str]) -> FloatMatrix:
+def parse_csv(body: bytes, beacons: Sequence[str]) -> Readings:
     """Read CSV: with a header in any order of columns, or without one in the model's order.
 
     Args:
         body: the request's, UTF-8.
         beacons: the model's, in order.
-
-    Returns:
-        (rows, beacons) in dBm, NaN where a beacon was not heard or not named.
 
     Raises:
         BadReadings: something is not right; says what and where.
@@ -158,7 +225,8 @@ def parse_csv(body: bytes, beacons: Sequence[str]) -> FloatMatrix:
         for place, row in enumerate(rows)
         if len(row) != len(columns)
     )
-    return _csv_matrix(rows, columns, beacons)
+    unknown = {name for name in set(columns).difference(beacons) if name.lower() not in READ_OVER}
+    return Readings(_csv_matrix(rows, columns, beacons), len(unknown))
 
 
 def _csv_rows(body: bytes) -> list[list[str]]:

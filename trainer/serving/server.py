@@ -1,9 +1,11 @@
-"""Runs the application: one socket, some worker processes, an orderly end.
+"""Runs the application: a socket for each worker process, and an orderly end.
 
 What may go wrong: SIGTERM comes in the midst of requests (SageMaker follows with SIGKILL after
-30 s), so workers stop accepting and finish what they have; a worker that dies is replaced.
+30 s), so workers say on their last answers that they close, and finish what they have; a worker
+that dies is replaced, and its successor inherits the socket with all who wait at it.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -12,14 +14,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 
-import uvicorn
+import uvloop
 
-from trainer.serving.app import App
-from trainer.serving.logs import JsonLines, log
-from trainer.serving.service import Service
+from trainer.serving.connection import Connections
+from trainer.serving.desk import Desk
+from trainer.serving.logs import JsonLines, log, write_line
+from trainer.serving.metrics import Counters, WorkerCounters
+from trainer.serving.service import Service, SingleModel
+from trainer.serving.settings import ServingSettings
 
 GRACE_S = 20
 """How long requests in flight may take after SIGTERM; SageMaker waits for 30 s."""
@@ -27,16 +31,17 @@ BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CRASH_PAUSE_S = 1.0
 """Between a worker's death and its replacement, so that a crash at start does not spin."""
+_LINGER_S = 0.25
+"""After SIGTERM, who is just sending a request is still answered, and told to come no more."""
+_SWEEP_S = 5.0
 
 
-def run(model: Path, host: str, port: int, workers: int) -> int:
-    """Serve a bundle until SIGTERM or SIGINT.
+def run(settings: ServingSettings) -> int:
+    """Serve until SIGTERM or SIGINT.
 
     Args:
-        model: ``model.tar.gz`` or the folder it was unpacked to.
-        host: the address to listen on.
-        port: the port to listen on; 0 lets the system choose, the log says which.
-        workers: processes that answer.
+        settings: what to serve, where, and with how many processes; port 0 lets the system
+            choose, and the log says which.
 
     Returns:
         The exit code: 0 after an orderly end.
@@ -46,87 +51,152 @@ def run(model: Path, host: str, port: int, workers: int) -> int:
     """
     _leave_when_told()
     logging.basicConfig(handlers=[JsonLines()], level=logging.WARNING, force=True)
-    service = Service.open(model)
-    with listen(host, port) as listening:
-        _announce(service, listening, workers)
-        if workers == 1:
-            _serve(service, listening)
+    service = _service(settings)
+    counters = Counters(settings.workers) if settings.metrics else None
+    with contextlib.ExitStack() as stack:
+        listening = [
+            stack.enter_context(one)
+            for one in listen(settings.host, settings.port, settings.workers)
+        ]
+        _announce(service, listening[0], settings.workers)
+
+        def work(worker: int) -> None:
+            own = counters.of(worker) if counters else None
+            uvloop.run(_Worker(service, listening[worker], own, settings.emf_period_s).run())
+
+        if settings.workers == 1:
+            work(0)
         else:
-            _Workers(lambda: _serve(service, listening), workers).run()
+            _Workers(work, settings.workers).run()
     log("info", "stopped")
     return 0
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, inherited by all workers.
+def _service(settings: ServingSettings) -> Service:
+    if not settings.multi_model:
+        return SingleModel.open(settings.model)
+    from trainer.serving.shelf import Shelf  # noqa: PLC0415 - one model's container starts without
+
+    return Shelf.empty(settings.models_memory_mb * 2**20, settings.workers)
+
+
+def listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """One listening socket for each worker, all at one address.
+
+    The kernel deals connections out to them; at a single socket whoever wakes first would take
+    all that wait.
 
     Raises:
         OSError: the address is taken or not this machine's.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # Sockets that share would also share with another server of this user: so first one alone.
+    with _bound(host, port, shared=False) as probe:
+        port = probe.getsockname()[1]
+    sockets: list[socket.socket] = []
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
+        for _ in range(count):
+            sockets.append(_bound(host, port, shared=True))
+            sockets[-1].listen(BACKLOG)
     except OSError:
-        listening.close()
+        for one in sockets:
+            one.close()
         raise
-    return listening
+    return sockets
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind((host, port))
+    except OSError:
+        one.close()
+        raise
+    return one
 
 
 def _announce(service: Service, listening: socket.socket, workers: int) -> None:
     address = listening.getsockname()
-    where = {"host": address[0], "port": address[1], "workers": workers}
-    if service.model is None:
-        log("error", "not serving", reason=service.refusal, **where)
-    else:
-        model = service.model
-        log("info", "serving", release=model.release, digest=model.digest, **where)
+    what = service.describe()
+    level, event = ("error", "not serving") if "reason" in what else ("info", "serving")
+    log(level, event, host=address[0], port=address[1], workers=workers, **what)
 
 
-def _serve(service: Service, listening: socket.socket) -> None:
-    """Answer in this process until a signal ends it."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            App(service),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            timeout_graceful_shutdown=GRACE_S,
-        )
-    )
-    # From here on, as a signal before uvicorn listens for them must not be lost; and uvicorn raises
-    # it again once it has ended in order, which must not kill us then.
-    for number in _SIGNALS:
-        signal.signal(number, server.handle_exit)
-    server.run(sockets=[listening])
+class _Worker:
+    """One process's event loop, from the first connection to the last."""
+
+    def __init__(
+        self,
+        service: Service,
+        listening: socket.socket,
+        counters: WorkerCounters | None,
+        emf_period_s: int,
+    ) -> None:
+        self._service = service
+        self._listening = listening
+        self._counters = counters
+        self._emf_period_s = emf_period_s
+        self._told = asyncio.Event()
+
+    async def run(self) -> None:
+        """Answer until a signal, then finish what came before it."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._told.set)
+        connections = Connections(Desk(self._service, self._counters, loop))
+        server = await loop.create_server(connections.make, sock=self._listening, backlog=BACKLOG)
+        tasks = [
+            asyncio.create_task(_every(_SWEEP_S, connections.end_overdue)),
+            asyncio.create_task(_every(self._emf_period_s, self._tell_cloudwatch)),
+        ]
+        await self._told.wait()
+        connections.stopping = True
+        await asyncio.sleep(_LINGER_S)
+        server.close()
+        connections.close_idle()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(connections.all_closed(), GRACE_S)
+        for task in tasks:
+            task.cancel()
+        self._tell_cloudwatch()
+
+    def _tell_cloudwatch(self) -> None:
+        line = self._counters.emf(self._service.describe()) if self._counters else None
+        if line is not None:
+            write_line(line)
+
+
+async def _every(seconds: float, act: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        act()
 
 
 class _Workers:
     """Forked worker processes; numpy holds no threads to lose, and nothing else is imported."""
 
-    def __init__(self, work: Callable[[], None], count: int) -> None:
+    def __init__(self, work: Callable[[int], None], count: int) -> None:
         self._work = work
         self._count = count
         self._stopping = False
-        self._pids: set[int] = set()
+        self._pids: dict[int, int] = {}
 
     def run(self) -> None:
         """Keep the workers alive until a signal, then wait for all of them."""
         for number in _SIGNALS:
             signal.signal(number, self._stop)
-        for _ in range(self._count):
-            self._start()
+        for worker in range(self._count):
+            self._start(worker)
         while self._pids:
             pid, status = os.wait()
-            self._pids.discard(pid)
+            worker = self._pids.pop(pid)
             if not self._stopping:
                 log("error", "worker died", pid=pid, code=os.waitstatus_to_exitcode(status))
                 time.sleep(_CRASH_PAUSE_S)
-                self._start()
+                self._start(worker)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
@@ -135,15 +205,15 @@ class _Workers:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
-    def _start(self) -> None:
+    def _start(self, worker: int) -> None:
         if self._stopping:
             return
         # A signal between fork and bookkeeping would miss the new worker.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if pid == 0:
-            _become_worker(self._work)
-        self._pids.add(pid)
+            _become_worker(lambda: self._work(worker))
+        self._pids[pid] = worker
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 

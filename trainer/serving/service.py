@@ -1,116 +1,148 @@
-"""What the container answers, without any HTTP server around it: requests in, replies out.
+"""What the container of one model answers, without any HTTP server around it.
 
 What may go wrong: a model that can't be opened or doesn't answer its own smoke rows as it did when
 it was packed. It is never served, but the process stays, so that ``/ping`` can say why.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
 from trainer.localization.bundle import LoadedModel, SmokeRow, load_bundle
 from trainer.localization.decoding import Answer
-from trainer.localization.errors import BadBundle, BadReadings, ReadingProblem
-from trainer.serving.parsing import parse_csv, parse_json
+from trainer.localization.errors import BadBundle
+from trainer.serving.exchange import RefusedError, Reply, Request, echoed
+from trainer.serving.invocation import Invocation, identity, read_invocation
+from trainer.serving.openapi import openapi_document
 
-MAX_BODY_BYTES = 6 * 1024 * 1024
-"""SageMaker's limit on a request to a real-time endpoint."""
-
-SCHEMA_VERSION = 1
 POSITION_TOLERANCE_M = 0.01
 CONFIDENCE_TOLERANCE = 1e-3
 """Other processors differ in the last bits: these are far above that and far below an error."""
 
-_PARSERS = {"application/json": parse_json, "text/csv": parse_csv}
-_ALLOWED = {"/ping": ("GET", "HEAD"), "/invocations": ("POST",)}
+PING, INVOCATIONS, OPENAPI = "/ping", "/invocations", "/openapi.json"
+
+Chore = Callable[[], Reply]
+"""What takes too long for the event loop; may raise RefusedError."""
+Taken = Reply | Invocation | Chore
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One HTTP answer; the body is JSON."""
+class Service(Protocol):
+    """What answers requests: one model's service, or the shelf of many."""
 
-    status: int
-    body: bytes
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    def take(self, request: Request) -> Taken:
+        """Answer at once, or say what is left to do.
+
+        Raises:
+            RefusedError: the request can't be answered.
+        """
+
+    def describe(self) -> Mapping[str, str | int | None]:
+        """What is served, for the log."""
 
 
-class Service:
+def answer(service: Service, request: Request) -> Reply:
+    """Answer one request here and now, whatever it takes."""
+    try:
+        taken = service.take(request)
+        if isinstance(taken, Reply):
+            return taken
+        return taken.answer() if isinstance(taken, Invocation) else taken()
+    except RefusedError as refusal:
+        return refusal.reply()
+
+
+class SingleModel:
     """One model, or the reason why there is none."""
 
     def __init__(self, model: LoadedModel | None, refusal: str | None = None) -> None:
         """Serve ``model``; or say ``refusal`` to whoever asks."""
         self.model = model
         self.refusal = refusal
+        self._openapi = orjson.dumps(openapi_document())
 
     @classmethod
-    def open(cls, path: Path) -> "Service":
+    def open(cls, path: Path) -> "SingleModel":
         """Load and check a bundle; what is wrong with it becomes the refusal."""
         try:
-            model = load_bundle(path)
-            check_smoke(model)
+            return cls(open_model(path))
         except BadBundle as error:
             return cls(None, str(error))
-        return cls(model)
 
-    def reply(self, method: str, path: str, content_type: str, body: bytes) -> Reply:
-        """Answer one request."""
-        allowed = _ALLOWED.get(path)
-        if allowed is None:
-            return error_reply(404, f"There is no {path}: ask /ping or /invocations.")
-        if method not in allowed:
-            verbs = ", ".join(allowed)
-            return error_reply(405, f"{path} takes {verbs}.", headers=((b"allow", verbs.encode()),))
+    def take(self, request: Request) -> Taken:
+        """Answer one request, or its rows' parsing.
+
+        Raises:
+            RefusedError: it can't be answered.
+        """
+        if request.path == INVOCATIONS:
+            check_method(request, "POST")
+            return read_invocation(self._model(), request)
+        if request.path == PING:
+            check_method(request, "GET", "HEAD")
+            return self._healthy(self._model(), request)
+        if request.path == OPENAPI:
+            check_method(request, "GET", "HEAD")
+            return Reply(200, self._openapi)
+        raise RefusedError(
+            404, f"There is no {request.path[:100]}: ask {PING}, {INVOCATIONS} or {OPENAPI}."
+        )
+
+    def describe(self) -> Mapping[str, str | int | None]:
+        """The release, or why there is none."""
         if self.model is None:
-            return error_reply(503, self.refusal or "There is no model.")
-        if path == "/ping":
-            return self._healthy(self.model)
-        return self._predict(self.model, content_type, body)
+            return {"reason": self.refusal}
+        return {"release": self.model.release, "digest": self.model.digest}
 
-    def _healthy(self, model: LoadedModel) -> Reply:
+    def _model(self) -> LoadedModel:
+        if self.model is None:
+            raise RefusedError(503, self.refusal or "There is no model.")
+        return self.model
+
+    def _healthy(self, model: LoadedModel, request: Request) -> Reply:
         body = {"status": "ok", "release": model.release, "digest": model.digest}
-        return Reply(200, orjson.dumps(body), _identity(model))
-
-    def _predict(self, model: LoadedModel, content_type: str, body: bytes) -> Reply:
-        kind = content_type.partition(";")[0].strip().lower()
-        parse = _PARSERS.get(kind)
-        if parse is None:
-            return error_reply(
-                415, f"The content type {kind or 'is missing'!r}; send {' or '.join(_PARSERS)}."
-            )
-        try:
-            readings = parse(body, model.beacons)
-        except BadReadings as error:
-            return error_reply(400, str(error), error.problems)
-        return Reply(200, _answer_body(model, model.answers(readings)), _identity(model))
+        return Reply(200, orjson.dumps(body), headers=echoed(request.headers, identity(model)))
 
 
-def check_smoke(model: LoadedModel) -> None:
-    """Ask a model its own smoke rows.
+def check_method(request: Request, *allowed: str) -> None:
+    """Refuse other methods.
 
     Raises:
-        BadBundle: it has none, or answers one of them otherwise than it is recorded.
+        RefusedError: 405, with the header that says which there are.
     """
+    if request.method not in allowed:
+        verbs = ", ".join(allowed)
+        raise RefusedError(405, f"{request.path[:100]} takes {verbs}.", headers=(("allow", verbs),))
+
+
+def open_model(path: Path) -> LoadedModel:
+    """Load a bundle and let it answer its own smoke rows.
+
+    Raises:
+        BadBundle: it is damaged, has no smoke rows, or answers one otherwise than is recorded.
+    """
+    model = load_bundle(path)
     if not model.smoke:
         raise BadBundle("The bundle has no smoke rows, so nothing shows that it answers rightly.")
     answers = model.answers(model.matrix([row.rssi for row in model.smoke]))
-    for row, answer in zip(model.smoke, answers, strict=True):
-        if not _same(row, answer):
+    for row, given in zip(model.smoke, answers, strict=True):
+        if not _same(row, given):
             raise BadBundle(
-                f"The model answers {answer} to {dict(row.rssi)}, and {row.answer} is recorded: "
+                f"The model answers {given} to {dict(row.rssi)}, and {row.answer} is recorded: "
                 "its weights or its code are not the ones that it was packed with."
             )
+    return model
 
 
-def _same(row: SmokeRow, answer: Answer) -> bool:
+def _same(row: SmokeRow, given: Answer) -> bool:
     recorded = row.answer
     return (
-        answer.location == recorded.location
-        and _near(answer.x, recorded.x, POSITION_TOLERANCE_M)
-        and _near(answer.y, recorded.y, POSITION_TOLERANCE_M)
-        and _near(answer.confidence, recorded.confidence, CONFIDENCE_TOLERANCE)
+        given.location == recorded.location
+        and _near(given.x, recorded.x, POSITION_TOLERANCE_M)
+        and _near(given.y, recorded.y, POSITION_TOLERANCE_M)
+        and _near(given.confidence, recorded.confidence, CONFIDENCE_TOLERANCE)
     )
 
 
@@ -118,31 +150,3 @@ def _near(one: float | None, other: float | None, tolerance: float) -> bool:
     if one is None or other is None:
         return one is other
     return math.isclose(one, other, rel_tol=0.0, abs_tol=tolerance)
-
-
-def _answer_body(model: LoadedModel, answers: Sequence[Answer]) -> bytes:
-    return orjson.dumps(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "release": model.release,
-            "digest": model.digest,
-            "predictions": answers,
-        }
-    )
-
-
-def _identity(model: LoadedModel) -> tuple[tuple[bytes, bytes], ...]:
-    """SageMaker hands this header of the container's through to the client."""
-    attributes = f"release={model.release};digest={model.digest}"
-    return ((b"x-amzn-sagemaker-custom-attributes", attributes.encode("ascii")),)
-
-
-def error_reply(
-    status: int,
-    message: str,
-    problems: Sequence[ReadingProblem] = (),
-    headers: tuple[tuple[bytes, bytes], ...] = (),
-) -> Reply:
-    """A refusal that a person can act on."""
-    body = {"error": {"message": message, "problems": list(problems)}}
-    return Reply(status, orjson.dumps(body), headers)

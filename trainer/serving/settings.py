@@ -9,6 +9,12 @@ MODEL_DIR = "RSSI_MODEL_DIR"
 HOST = "RSSI_BIND_HOST"
 PORT = "SAGEMAKER_BIND_TO_PORT"
 WORKERS = "SAGEMAKER_MODEL_SERVER_WORKERS"
+MULTI_MODEL = "SAGEMAKER_MULTI_MODEL"
+MODELS_MEMORY = "RSSI_MODELS_MEMORY_MB"
+METRICS = "RSSI_METRICS"
+EMF_PERIOD = "RSSI_EMF_PERIOD_S"
+
+_WORDS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,13 @@ class ServingSettings:
     host: str
     port: int
     workers: int
+    multi_model: bool = False
+    """Whether models come and go by requests; SageMaker says so of a multi-model endpoint."""
+    models_memory_mb: int = 512
+    """What the models of a multi-model server may take in all its workers together."""
+    metrics: bool = True
+    """Whether ``/metrics`` answers and CloudWatch's lines are logged."""
+    emf_period_s: int = 60
 
 
 def read_settings(environment: Mapping[str, str]) -> ServingSettings:
@@ -35,7 +48,22 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings:
         workers=_number(
             environment, WORKERS, default=len(os.sched_getaffinity(0)), lowest=1, highest=256
         ),
+        multi_model=_switch(environment, MULTI_MODEL, default=False),
+        models_memory_mb=_number(
+            environment, MODELS_MEMORY, default=512, lowest=1, highest=1_000_000
+        ),
+        metrics=_switch(environment, METRICS, default=True),
+        emf_period_s=_number(environment, EMF_PERIOD, default=60, lowest=1, highest=3600),
     )
+
+
+def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
+    text = environment.get(name)
+    if not text:
+        return default
+    if text.lower() not in _WORDS:
+        raise ValueError(f"{name} is {text!r}, and has to be one of {', '.join(_WORDS)}.")
+    return _WORDS[text.lower()]
 
 
 def _number(

@@ -1,23 +1,20 @@
 """Serves a packaged model once, with the code that will serve it, and compares with MXNet.
 
-The request goes through the application that the container runs, from JSON to JSON, by its ASGI
-interface; only the socket is left out. What may go wrong is what this is for: weights that were
+The request goes through the service that the container runs, from JSON to JSON; only HTTP is left
+out. What may go wrong is what this is for: weights that were
 packed wrongly, features that training and serving compute differently, columns in another order.
 """
 
-import asyncio
 import json
-from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trainer.localization.bundle import LoadedModel, MxnetExport, load_bundle
 from trainer.localization.decoding import Answer, decode
 from trainer.localization.network_mxnet import exported_probabilities
-from trainer.serving.app import App
-from trainer.serving.service import Service
+from trainer.serving.exchange import Request
+from trainer.serving.service import INVOCATIONS, SingleModel, answer
 from trainer.training.errors import BundleDisagrees
 
 TOLERANCE = 1e-5
@@ -45,12 +42,13 @@ def check_bundle(path: Path, export: MxnetExport) -> None:
 
 def _served(path: Path, model: LoadedModel) -> list[Answer]:
     body = json.dumps({"instances": [dict(row.rssi) for row in model.smoke]}).encode()
-    status, answer = asyncio.run(_post(App(Service.open(path)), "/invocations", body))
-    document = json.loads(answer)
-    if status != 200 or document["digest"] != model.digest:
+    request = Request("POST", INVOCATIONS, {"content-type": "application/json"}, body)
+    reply = answer(SingleModel.open(path), request)
+    document = json.loads(reply.body)
+    if reply.status != 200 or document["digest"] != model.digest:
         raise BundleDisagrees(
-            f"The packaged model's server answered {status}: {answer[:300]!r}; nothing was "
-            "released."
+            f"The packaged model's server answered {reply.status}: {reply.body[:300]!r}; nothing "
+            "was released."
         )
     return [Answer(**prediction) for prediction in document["predictions"]]
 
@@ -72,23 +70,3 @@ def _compare_with_mxnet(model: LoadedModel, export: MxnetExport, served: list[An
             f"{TOLERANCE:.0e} is the most): the exported weights or features are not the served "
             "ones; nothing was released."
         )
-
-
-async def _post(app: App, path: str, body: bytes) -> tuple[int, bytes]:
-    """One request over ASGI, as a server would hand it in."""
-    sent: list[MutableMapping[str, Any]] = []
-
-    async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": path,
-        "headers": [(b"content-type", b"application/json")],
-    }
-    await app(scope, receive, send)
-    return int(sent[0]["status"]), b"".join(message.get("body", b"") for message in sent)

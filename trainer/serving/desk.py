@@ -1,0 +1,157 @@
+"""Where a worker's requests meet its models: at once, together with others, or in a thread.
+
+The rows of all requests that came in one turn of the event loop are answered by one forward pass;
+a row's answer has the same bits alone and beside others, so nobody can tell. What may go wrong: a
+model that fails in the midst; then each of its requests hears 500, and the next turn goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from trainer.serving.exchange import RefusedError, Reply, Request, error_reply
+from trainer.serving.forms import answers_to, rows_of
+from trainer.serving.invocation import Invocation
+from trainer.serving.logs import log
+from trainer.serving.metrics import WorkerCounters
+from trainer.serving.service import Chore, Service
+
+METRICS = "/metrics"
+
+_TOGETHER_ROWS = 64
+"""A request of more rows fills its own panels."""
+_LOGGED_REFUSALS = 20
+"""Per second: beyond, who reads the log would be what slows the server."""
+
+Finish = Callable[[Reply, int], None]
+"""Takes the reply, and how many rows it answers."""
+
+
+class Desk:
+    """Answers the requests of one worker's event loop."""
+
+    def __init__(
+        self,
+        service: Service,
+        counters: WorkerCounters | None,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Answer with what ``service`` says; ``counters`` is None where metrics are off."""
+        self.counters = counters
+        self.service = service
+        self._loop = loop
+        self._waiting: list[tuple[Invocation, Finish]] = []
+        # One thread: loading is the only chore, and two loads at once would only share the time.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="chores")
+        self._second, self._refusals = 0, 0
+
+    def take(self, request: Request, done: Callable[[Reply], None]) -> None:
+        """Answer a request, now or later, by one call of ``done``."""
+        begun = time.perf_counter()
+
+        def finish(reply: Reply, rows: int) -> None:
+            self.note(request, reply, time.perf_counter() - begun, rows)
+            done(reply)
+
+        try:
+            self._take(request, finish)
+        except RefusedError as refusal:
+            finish(refusal.reply(), 0)
+        except Exception as error:  # noqa: BLE001 - the process's edge: one request must not end it
+            finish(_failure(error), 0)
+
+    def note(self, request: Request, reply: Reply, seconds: float = 0.0, rows: int = 0) -> None:
+        """Count and, if it is a refusal, log an answer."""
+        if reply.status >= 400:
+            self._log_refusal(request, reply)
+        if self.counters is not None:
+            self.counters.count(reply.status, seconds, rows)
+
+    def _take(self, request: Request, finish: Finish) -> None:
+        if request.path == METRICS and self.counters is not None:
+            finish(self._metrics(request), 0)
+            return
+        taken = self.service.take(request)
+        if isinstance(taken, Reply):
+            finish(taken, 0)
+        elif isinstance(taken, Invocation):
+            if not self._waiting:
+                self._loop.call_soon(self._answer_waiting)
+            self._waiting.append((taken, finish))
+        else:
+            self._do(taken, finish)
+
+    def _metrics(self, request: Request) -> Reply:
+        if request.method not in {"GET", "HEAD"} or self.counters is None:
+            raise RefusedError(405, f"{METRICS} takes GET.", headers=(("allow", "GET, HEAD"),))
+        text = self.counters.all.exposition(self.service.describe())
+        return Reply(200, text, "text/plain; version=0.0.4; charset=utf-8")
+
+    def _do(self, chore: Chore, finish: Finish) -> None:
+        def over(future: Future[Reply]) -> None:
+            self._loop.call_soon_threadsafe(finish, future.result(), 0)
+
+        self._thread.submit(_guarded, chore).add_done_callback(over)
+
+    def _answer_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        together: dict[tuple[int, int], list[tuple[Invocation, Finish]]] = {}
+        for invocation, finish in waiting:
+            if len(invocation.rssi) > _TOGETHER_ROWS:
+                _answer([(invocation, finish)])
+            else:
+                kind = (id(invocation.model), invocation.top_k)
+                together.setdefault(kind, []).append((invocation, finish))
+        for group in together.values():
+            _answer(group)
+
+    def _log_refusal(self, request: Request, reply: Reply) -> None:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._refusals = second, 0
+        self._refusals += 1
+        if self._refusals <= _LOGGED_REFUSALS or reply.status == 500:
+            inference_id = request.headers.get("x-amzn-sagemaker-inference-id")
+            log(
+                "warning",
+                "refused",
+                path=request.path,
+                status=reply.status,
+                body=reply.body,
+                inference_id=inference_id,
+            )
+
+
+def _answer(group: list[tuple[Invocation, Finish]]) -> None:
+    """One forward pass for requests of one model and one number of top cells."""
+    first = group[0][0]
+    try:
+        rssi = [invocation.rssi for invocation, _ in group]
+        answers = answers_to(
+            first.model, rssi[0] if len(rssi) == 1 else np.concatenate(rssi), first.top_k
+        )
+        at, replies = 0, []
+        for invocation, _ in group:
+            rows = slice(at, at := at + len(invocation.rssi))
+            replies.append(invocation.reply(rows_of(answers, rows)))
+    except Exception as error:  # noqa: BLE001 - the process's edge: these requests fail, not all
+        replies = [_failure(error)] * len(group)
+    for (invocation, finish), reply in zip(group, replies, strict=True):
+        finish(reply, len(invocation.rssi) if reply.status == 200 else 0)
+
+
+def _guarded(chore: Chore) -> Reply:
+    try:
+        return chore()
+    except RefusedError as refusal:
+        return refusal.reply()
+    except Exception as error:  # noqa: BLE001 - a thread's edge: the request has to be answered
+        return _failure(error)
+
+
+def _failure(error: Exception) -> Reply:
+    log("error", "request failed", error=repr(error))
+    return error_reply(500, "The server failed; its log says how.")

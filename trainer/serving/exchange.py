@@ -1,0 +1,114 @@
+"""Requests and replies as plain values, and the refusals that become replies.
+
+::
+
+    RefusedError            a request that is not answered: its status, why, and what to do instead
+    └── TooLargeError       413: the body, packed or unpacked, is above SageMaker's limit
+
+What may go wrong: header values come from strangers; what is echoed has to be fit for a header.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from trainer.localization.errors import ReadingProblem
+
+MAX_BODY_BYTES = 6 * 1024 * 1024
+"""SageMaker's limit on a request to a real-time endpoint."""
+
+JSON = "application/json"
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+INFERENCE_ID = "x-amzn-sagemaker-inference-id"
+
+MAX_ATTRIBUTES = 1024
+"""SageMaker's limit on custom attributes, printable ASCII, in either direction."""
+_MAX_INFERENCE_ID = 64
+
+Headers = tuple[tuple[str, str], ...]
+
+_PRINTABLE = re.compile(r"[ -~]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request; header names are in lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP answer."""
+
+    status: int
+    body: bytes
+    content_type: str = JSON
+    headers: Headers = ()
+
+
+class RefusedError(Exception):
+    """A request that is not answered; the client has to change it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        problems: Sequence[ReadingProblem] = (),
+        headers: Headers = (),
+    ) -> None:
+        """Refuse with an HTTP status, a sentence, the places of the problems and headers."""
+        super().__init__(message)
+        self.status = status
+        self.problems = tuple(problems)
+        self.headers = headers
+
+    def reply(self) -> Reply:
+        """What the client gets to read."""
+        return error_reply(self.status, str(self), self.problems, self.headers)
+
+
+class TooLargeError(RefusedError):
+    """A body above the limit."""
+
+    def __init__(self, what: str = "The body") -> None:
+        """Name ``what`` is too large."""
+        super().__init__(
+            413, f"{what} is larger than {MAX_BODY_BYTES} bytes: send fewer rows at a time."
+        )
+
+
+def error_reply(
+    status: int, message: str, problems: Sequence[ReadingProblem] = (), headers: Headers = ()
+) -> Reply:
+    """A refusal that a person can act on."""
+    body = {"error": {"message": message, "problems": list(problems)}}
+    return Reply(status, orjson.dumps(body), headers=headers)
+
+
+def echoed(headers: Mapping[str, str], ours: str) -> Headers:
+    """What SageMaker expects back: custom attributes after ``ours``, and the inference id.
+
+    Raises:
+        RefusedError: 400, they do not fit into headers.
+    """
+    theirs = headers.get(CUSTOM_ATTRIBUTES)
+    attributes = f"{ours};{theirs}" if theirs else ours
+    _check(CUSTOM_ATTRIBUTES, attributes, MAX_ATTRIBUTES, spent=len(attributes) - len(theirs or ""))
+    inference_id = headers.get(INFERENCE_ID)
+    if inference_id is None:
+        return ((CUSTOM_ATTRIBUTES, attributes),)
+    _check(INFERENCE_ID, inference_id, _MAX_INFERENCE_ID)
+    return (CUSTOM_ATTRIBUTES, attributes), (INFERENCE_ID, inference_id)
+
+
+def _check(name: str, value: str, most: int, spent: int = 0) -> None:
+    if len(value) > most or not _PRINTABLE.fullmatch(value):
+        raise RefusedError(
+            400, f"{name} may have {most - spent} printable ASCII characters; shorten or clean it."
+        )

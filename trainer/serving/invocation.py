@@ -1,0 +1,154 @@
+"""One request for predictions: what was asked, and what it becomes once the model has answered.
+
+Parsing and answering are apart, so that the server can let a model answer the rows of many requests
+at once. What may go wrong: all of a stranger's body and headers; see the refusals.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from trainer.localization.bundle import LoadedModel
+from trainer.localization.errors import BadReadings
+from trainer.localization.readings import FloatMatrix
+from trainer.serving.exchange import (
+    CUSTOM_ATTRIBUTES,
+    JSON,
+    MAX_BODY_BYTES,
+    Headers,
+    RefusedError,
+    Reply,
+    Request,
+    TooLargeError,
+    echoed,
+)
+from trainer.serving.forms import (
+    CSV,
+    JSON_LINES,
+    MAX_TOP_K,
+    NPY,
+    SCHEMA_VERSION,
+    WRITERS,
+    Answers,
+    answers_to,
+    chosen_form,
+)
+from trainer.serving.parsing import (
+    Readings,
+    parse_csv,
+    parse_json,
+    parse_json_lines,
+    parse_matrix,
+)
+
+Parser = Callable[[bytes, Sequence[str]], Readings]
+
+PARSERS: Mapping[str, Parser] = {
+    JSON: parse_json,
+    CSV: parse_csv,
+    NPY: parse_matrix,
+    JSON_LINES: parse_json_lines,
+    "application/x-ndjson": parse_json_lines,
+}
+UNKNOWN_BEACONS = "x-rssi-unknown-beacons"
+
+_TOP_K = re.compile(r"(?:^|[;,])\s*top_k\s*=\s*([^;,]*)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A request whose rows are understood and not yet answered."""
+
+    model: LoadedModel
+    rssi: FloatMatrix
+    top_k: int
+    form: str
+    headers: Headers
+
+    def reply(self, answers: Answers) -> Reply:
+        """Write down the answers to exactly this request's rows."""
+        body = WRITERS[self.form](self.model, answers)
+        return Reply(200, body, self.form, self.headers)
+
+    def answer(self) -> Reply:
+        """Let the model answer this request alone."""
+        return self.reply(answers_to(self.model, self.rssi, self.top_k))
+
+
+def read_invocation(model: LoadedModel, request: Request) -> Invocation:
+    """Understand a request.
+
+    Raises:
+        RefusedError: it can't be answered: 400, 406, 413 or 415.
+    """
+    headers = request.headers
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    parse = PARSERS.get(kind)
+    if parse is None:
+        named = f"The content type {kind[:100]!r}" if kind else "The content type is missing"
+        raise RefusedError(415, f"{named}; send {' or '.join(PARSERS)}.")
+    form = chosen_form(headers.get("accept", ""))
+    body = unpacked(request)
+    try:
+        readings = parse(body, model.beacons)
+    except BadReadings as error:
+        raise RefusedError(400, str(error), error.problems) from error
+    top_k = _top_k(readings.top_k, headers.get(CUSTOM_ATTRIBUTES, ""))
+    return Invocation(model, readings.rssi, top_k, form, _headers(model, headers, readings.unknown))
+
+
+def identity(model: LoadedModel) -> str:
+    """Which model speaks, as SageMaker hands it through to the client."""
+    return f"release={model.release};digest={model.digest}"
+
+
+def _headers(model: LoadedModel, headers: Mapping[str, str], unknown: int) -> Headers:
+    ours = identity(model) + (f";unknown_beacons={unknown}" if unknown else "")
+    return (
+        *echoed(headers, ours),
+        ("x-rssi-release", model.release),
+        ("x-rssi-digest", model.digest),
+        ("x-rssi-schema-version", str(SCHEMA_VERSION)),
+        (UNKNOWN_BEACONS, str(unknown)),
+    )
+
+
+def _top_k(in_body: int | None, attributes: str) -> int:
+    """From the body, or, as a CSV has no room for it, from the custom attributes."""
+    if in_body is None:
+        found = _TOP_K.search(attributes)
+        if found is None:
+            return 0
+        text = found[1].strip()
+        in_body = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
+    if not 1 <= in_body <= MAX_TOP_K:
+        raise RefusedError(400, f"top_k has to be a whole number from 1 to {MAX_TOP_K}.")
+    return in_body
+
+
+def unpacked(request: Request) -> bytes:
+    """The body without its content encoding.
+
+    Raises:
+        RefusedError: 400, 413 or 415: it is damaged, too large or packed in another way.
+    """
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        return request.body
+    if encoding not in {"gzip", "x-gzip"}:
+        accepted = (("accept-encoding", "gzip"),)
+        raise RefusedError(
+            415, f"The content encoding {encoding[:100]!r}; send gzip or none.", headers=accepted
+        )
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        # Bounded: a few kilobytes may unpack to gigabytes.
+        content = unpacking.decompress(request.body, MAX_BODY_BYTES + 1)
+    except zlib.error as error:
+        raise RefusedError(400, f"The body is no gzip: {error}.") from error
+    if len(content) > MAX_BODY_BYTES:
+        raise TooLargeError("The unpacked body")
+    if not unpacking.eof or unpacking.unused_data:
+        raise RefusedError(400, "The gzip body is cut short, or something follows its end.")
+    return content

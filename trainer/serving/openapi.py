@@ -1,0 +1,205 @@
+"""The OpenAPI document of what the container answers; served at ``/openapi.json``.
+
+What may go wrong: it and the server disagree; the tests send what it allows, and much that it
+doesn't, and hold the answers to it.
+"""
+
+from typing import Any
+
+# JSON of the document; only served, never read by other code.
+Document = dict[str, Any]
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "problems"],
+            "properties": {
+                "message": {"type": "string"},
+                "problems": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["row", "column", "problem"],
+                        "properties": {
+                            "row": {"type": ["integer", "null"], "minimum": 0},
+                            "column": {"type": ["string", "null"]},
+                            "problem": {"type": "string"},
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+_DBM = {"type": ["number", "null"], "description": "dBm; null, 0, 100, -200: not heard"}
+_FINGERPRINT = {"type": "object", "additionalProperties": _DBM, "description": "beacon to dBm"}
+_INSTANCES = {
+    "type": "object",
+    "required": ["instances"],
+    "properties": {
+        "instances": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"anyOf": [_FINGERPRINT, {"type": "array", "items": _DBM}]},
+        },
+        "parameters": {
+            "type": "object",
+            "required": ["top_k"],
+            "additionalProperties": False,
+            "properties": {"top_k": {"type": "integer", "minimum": 1, "maximum": 20}},
+        },
+    },
+}
+_CELL = {
+    "type": "object",
+    "required": ["location", "confidence"],
+    "properties": {
+        "location": {"type": "string"},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+}
+_PREDICTION = {
+    "type": "object",
+    "required": ["location", "x", "y", "confidence"],
+    "properties": {
+        "location": {"type": "string"},
+        "x": {"type": ["number", "null"], "description": "metres"},
+        "y": {"type": ["number", "null"], "description": "metres"},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "error_radius_m": {"type": ["number", "null"], "minimum": 0},
+        "top": {"type": "array", "items": _CELL},
+    },
+}
+_ANSWER = {
+    "type": "object",
+    "required": ["schema_version", "release", "digest", "predictions"],
+    "properties": {
+        "schema_version": {"const": 1},
+        "release": {"type": "string"},
+        "digest": {"type": "string"},
+        "predictions": {"type": "array", "items": _PREDICTION},
+    },
+}
+_LOAD = {
+    "type": "object",
+    "required": ["model_name", "url"],
+    "properties": {
+        "model_name": {"type": "string", "minLength": 1},
+        "url": {"type": "string", "minLength": 1, "description": "where the bundle lies"},
+    },
+}
+_MODEL = {
+    "type": "object",
+    "required": ["modelName", "modelUrl"],
+    "properties": {"modelName": {"type": "string"}, "modelUrl": {"type": "string"}},
+}
+_TEXT = {"schema": {"type": "string"}}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS = {
+    "X-Amzn-SageMaker-Custom-Attributes": {
+        "description": "release, digest, and what the request had there",
+        "schema": {"type": "string"},
+    },
+    "X-Rssi-Unknown-Beacons": {
+        "description": "names of beacons that the model does not know and left out",
+        "schema": {"type": "integer"},
+    },
+}
+
+
+def openapi_document(*, multi_model: bool = False) -> Document:
+    """The document, as a server of one model or of many serves it."""
+    ping = {"get": {"responses": {"200": _json("healthy", {"type": "object"}), **_ill()}}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "rssi-mlops serving", "version": "1"},
+        "paths": {"/ping": ping, **(_many() if multi_model else _single())},
+    }
+
+
+def _single() -> Document:
+    return {"/invocations": {"post": _invocation()}}
+
+
+def _many() -> Document:
+    name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    missing = {"404": _json("it is not loaded", _ERROR)}
+    found = {"200": _json("name and url", _MODEL), **missing}
+    loading = {
+        "200": _json("it is loaded", _MODEL),
+        "400": _json("no such request, or no bundle that may be served", _ERROR),
+        "409": _json("it is loaded already", _ERROR),
+        "413": _json("a body above 6 MiB", _ERROR),
+        "507": _json("it can't fit into memory", _ERROR),
+    }
+    body = {"required": True, "content": {"application/json": {"schema": _LOAD}}}
+    invocation = _invocation()
+    invocation["parameters"].append(name)
+    invocation["responses"] |= missing
+    return {
+        "/models": {
+            "get": {"responses": {"200": _json("all models", {"type": "object"})}},
+            "post": {"requestBody": body, "responses": loading},
+        },
+        "/models/{name}": {
+            "get": {"parameters": [name], "responses": found},
+            "delete": {
+                "parameters": [name],
+                "responses": {"200": _json("it is unloaded", {"type": "object"}), **missing},
+            },
+        },
+        "/models/{name}/invoke": {"post": invocation},
+    }
+
+
+def _invocation() -> Document:
+    refusals = {
+        "400": "a body or header that can't be answered",
+        "406": "none of the accepted types can be given",
+        "413": "a body above 6 MiB",
+        "415": "a content type or encoding that is not taken",
+    }
+    return {
+        "parameters": [
+            {
+                "name": "X-Amzn-SageMaker-Custom-Attributes",
+                "in": "header",
+                "description": "echoed; top_k=3 in it asks for the three likeliest cells",
+                "schema": {"type": "string", "pattern": "^[a-z ]*$", "maxLength": 200},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"anyOf": [_INSTANCES, _FINGERPRINT]}},
+                "text/csv": _TEXT,
+                "application/x-npy": _BINARY,
+                "application/jsonlines": _TEXT,
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "an answer for each row, in order",
+                "headers": _HEADERS,
+                "content": {
+                    "application/json": {"schema": _ANSWER},
+                    "text/csv": _TEXT,
+                    "application/x-npy": _BINARY,
+                    "application/jsonlines": _TEXT,
+                },
+            },
+            **{status: _json(meaning, _ERROR) for status, meaning in refusals.items()},
+            **_ill(),
+        },
+    }
+
+
+def _ill() -> Document:
+    return {"503": _json("there is no model that answers rightly", _ERROR)}
+
+
+def _json(description: str, schema: Document) -> Document:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,60 @@
+"""From an npy body to fingerprints.
+
+numpy's own reader allocates what the header claims before it looks at what is there, and a header
+is a stranger's: here the shape has to fit the body's size first. Pickles are never opened.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.errors import BadReadings
+
+_MAX_HEADER = 10_000
+
+# numpy's own module for its format has no types.
+_format: Any = np.lib.format
+
+
+def parse_npy(body: bytes, width: int) -> npt.NDArray[np.float64]:
+    """Read a matrix of dBm in the model's order of beacons; a vector is one row.
+
+    Args:
+        body: the request's.
+        width: how many beacons the model has.
+
+    Returns:
+        (rows, width) as it was sent: not yet checked for what is an RSSI.
+
+    Raises:
+        BadReadings: it is no such array; says why.
+    """
+    stream = io.BytesIO(body)
+    try:
+        version = _format.read_magic(stream)
+        read_header = {
+            (1, 0): _format.read_array_header_1_0,
+            (2, 0): _format.read_array_header_2_0,
+        }[version]
+        shape, by_columns, dtype = read_header(stream, max_header_size=_MAX_HEADER)
+    except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise BadReadings(f"The body is no npy file of version 1 or 2: {error}.") from error
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+        raise BadReadings(f"The array holds {dtype}: send numbers of up to 64 bits, dBm.")
+    if len(shape) not in {1, 2} or shape[-1] != width or 0 in shape:
+        raise BadReadings(
+            f"The array has the shape {shape}: send (rows, {width}), one column for each of the "
+            "model's beacons in its order, and one row at least."
+        )
+    content = body[stream.tell() :]
+    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if len(content) != expected:
+        raise BadReadings(
+            f"The header promises {expected} bytes and {len(content)} came: the body was cut short "
+            "or is no single array."
+        )
+    flat = np.frombuffer(content, dtype=dtype)
+    matrix = flat.reshape(shape, order="F" if by_columns else "C").reshape(-1, width)
+    return matrix.astype(np.float64)

@@ -1,0 +1,204 @@
+"""What the container of many models answers: SageMaker's multi-model contract.
+
+=================================  =============================================================
+``POST /models``                   load: 200; 409 if it is loaded; 507 if it can never fit
+``GET /models``                    list
+``GET /models/{name}``             one of them; 404 if it is not loaded
+``DELETE /models/{name}``          unload: 200; 404
+``POST /models/{name}/invoke``     as ``/invocations`` of a single model
+=================================  =============================================================
+
+What may go wrong: a load takes milliseconds of computing, so it goes on in a thread that lets the
+event loop in between; models that were used longest ago leave when memory is short, and whoever
+asks one of those hears 404, upon which SageMaker loads it again.
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import unquote
+
+import orjson
+
+from trainer.localization.bundle import LoadedModel
+from trainer.localization.errors import BadBundle
+from trainer.serving.exchange import RefusedError, Reply, Request
+from trainer.serving.invocation import Invocation, read_invocation
+from trainer.serving.logs import log
+from trainer.serving.openapi import openapi_document
+from trainer.serving.registry import MAX_MODELS, Entry, Registry, TableFullError
+from trainer.serving.service import OPENAPI, PING, Chore, Taken, check_method, open_model
+
+MODELS = "/models"
+
+_OVERHEAD_BYTES = 96 * 1024
+"""Allowed for what a model takes beside its weights: names, positions, smoke rows."""
+_MAX_NAME = 128
+
+
+class Shelf:
+    """Many models under their names; each worker has its own copies of what the table lists."""
+
+    def __init__(self, registry: Registry, limit: int, workers: int) -> None:
+        """Hold what ``registry`` lists, in ``limit`` bytes for ``workers`` copies of each."""
+        self._registry = registry
+        self._limit = limit
+        self._workers = workers
+        self._held: dict[str, tuple[int, LoadedModel]] = {}
+        self._lock = threading.Lock()
+        self._openapi = orjson.dumps(openapi_document(multi_model=True))
+
+    @classmethod
+    def empty(cls, limit: int, workers: int) -> "Shelf":
+        """A shelf to fill by requests."""
+        return cls(Registry(), limit, workers)
+
+    def describe(self) -> Mapping[str, str | int | None]:
+        """How many models there are, for the log."""
+        return {"models": len(self._registry.entries())}
+
+    def take(self, request: Request) -> Taken:
+        """Answer one request, or say what is left to do.
+
+        Raises:
+            RefusedError: it can't be answered.
+        """
+        if request.path == MODELS:
+            return self._collection(request)
+        if request.path.startswith(f"{MODELS}/"):
+            return self._one(request)
+        if request.path == PING:
+            check_method(request, "GET", "HEAD")
+            return _json({"status": "ok", "models": len(self._registry.entries())})
+        if request.path == OPENAPI:
+            check_method(request, "GET", "HEAD")
+            return Reply(200, self._openapi)
+        raise RefusedError(
+            404, f"There is no {request.path[:100]}: ask {PING}, {MODELS} or {OPENAPI}."
+        )
+
+    def _collection(self, request: Request) -> Taken:
+        check_method(request, "GET", "POST")
+        if request.method == "GET":
+            listed = [_shown(name, entry) for name, entry in self._registry.entries().items()]
+            return _json({"models": listed})
+        name, url = _load_request(request.body)
+        if name in self._registry.entries():
+            raise _already_loaded(name)
+        return lambda: self._load(name, url)
+
+    def _one(self, request: Request) -> Taken:
+        name, _, action = request.path.removeprefix(f"{MODELS}/").partition("/")
+        name = unquote(name)
+        if action == "invoke":
+            check_method(request, "POST")
+            return self._invoke(name, request)
+        if action:
+            raise RefusedError(404, f"There is no {request.path[:100]}: POST to .../invoke.")
+        check_method(request, "GET", "DELETE")
+        if request.method == "GET":
+            return _json(_shown(name, self._entry(name)))
+        if not self._registry.remove(name):
+            raise _not_loaded(name)
+        self._drop_struck_out()
+        log("info", "model unloaded", model=name)
+        return _json({"modelName": name})
+
+    def _invoke(self, name: str, request: Request) -> Invocation | Chore:
+        entry = self._entry(name)
+        self._registry.touch(entry)
+        token, model = self._held.get(name, (None, None))
+        if model is not None and token == entry.token:
+            return read_invocation(model, request)
+        # Another worker loaded it; from now on this one has it too.
+        return lambda: read_invocation(self._fetch(name, entry), request).answer()
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._registry.entries().get(name)
+        if entry is None:
+            raise _not_loaded(name)
+        return entry
+
+    def _load(self, name: str, url: str) -> Reply:
+        model = _opened(url)
+        size = _size(model) * self._workers
+        if size > self._limit:
+            raise RefusedError(
+                507, f"{name} takes {size} bytes, and all models may take {self._limit} together."
+            )
+        try:
+            left = self._registry.add(name, url, size, self._limit)
+        except TableFullError as error:
+            raise RefusedError(
+                507, f"There are {MAX_MODELS} models at most: unload some."
+            ) from error
+        if left is None:
+            raise _already_loaded(name)
+        self._keep(name, self._registry.entries()[name], model)
+        self._drop_struck_out()
+        log("info", "model loaded", model=name, release=model.release, left=", ".join(left))
+        return _json({"modelName": name, "modelUrl": url})
+
+    def _fetch(self, name: str, entry: Entry) -> LoadedModel:
+        self._drop_struck_out()
+        token, model = self._held.get(name, (None, None))
+        if model is None or token != entry.token:
+            model = _opened(entry.url)
+            self._keep(name, entry, model)
+        return model
+
+    def _keep(self, name: str, entry: Entry, model: LoadedModel) -> None:
+        with self._lock:
+            self._held[name] = (entry.token, model)
+
+    def _drop_struck_out(self) -> None:
+        """Let go of what the table lists no more; requests in flight keep theirs until answered."""
+        entries = self._registry.entries()
+        tokens = {entry.token for entry in entries.values()}
+        with self._lock:
+            self._held = {name: held for name, held in self._held.items() if held[0] in tokens}
+
+
+def _load_request(body: bytes) -> tuple[str, str]:
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(400, f"The body is no JSON: {error}.") from error
+    name, url = (
+        (asked.get("model_name"), asked.get("url")) if isinstance(asked, dict) else (None, None)
+    )
+    if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
+        raise RefusedError(400, 'Send {"model_name": NAME, "url": FOLDER}, both text.')
+    if len(name) > _MAX_NAME or "/" in name or not name.isprintable():
+        raise RefusedError(400, f"A name has {_MAX_NAME} printable characters at most and no /.")
+    if "\0" in url:
+        raise RefusedError(400, "The url holds a NUL, so it is no path.")
+    return name, url
+
+
+def _opened(url: str) -> LoadedModel:
+    try:
+        return open_model(Path(url))
+    except BadBundle as error:
+        raise RefusedError(400, str(error)) from error
+
+
+def _size(model: LoadedModel) -> int:
+    weights = sum(layer.weight.nbytes + layer.bias.nbytes for layer in model.network.layers)
+    return weights + _OVERHEAD_BYTES
+
+
+def _already_loaded(name: str) -> RefusedError:
+    return RefusedError(409, f"{name} is loaded already: unload it to load another of the name.")
+
+
+def _not_loaded(name: str) -> RefusedError:
+    return RefusedError(404, f"{name[:_MAX_NAME]} is not loaded: POST it to {MODELS} first.")
+
+
+def _shown(name: str, entry: Entry) -> dict[str, str]:
+    return {"modelName": name, "modelUrl": entry.url}
+
+
+def _json(document: object) -> Reply:
+    return Reply(200, orjson.dumps(document))
