@@ -132,6 +132,8 @@ class MemoryBucket(Bucket):
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.down = False
+        self.calls: list[str] = []
+        """What was asked of it."""
         self._clock = clock
         self._objects: dict[str, tuple[Listed, bytes]] = {}
         self._versions = itertools.count(1)
@@ -146,7 +148,7 @@ class MemoryBucket(Bucket):
         return Stored(body, listed.etag)
 
     def exists(self, key: str) -> bool:
-        self._reach()
+        self._reach(f"exists {key}")
         return key in self._objects
 
     def put(self, key: str, body: bytes, content_type: str = "text/csv") -> str:  # noqa: ARG002 - keeps no types
@@ -164,7 +166,7 @@ class MemoryBucket(Bucket):
         return True
 
     def folders(self, prefix: str) -> tuple[str, ...]:
-        self._reach()
+        self._reach(f"folders {prefix}")
         below = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
         return tuple(sorted({key.split("/")[0] for key in below if "/" in key}))
 
@@ -172,7 +174,7 @@ class MemoryBucket(Bucket):
         return tuple(self.objects(prefix))
 
     def objects(self, prefix: str) -> Iterator[Listed]:
-        self._reach()
+        self._reach(f"list {prefix}")
         for key in sorted(self._objects):
             if key.startswith(prefix):
                 yield self._objects[key][0]
@@ -180,7 +182,8 @@ class MemoryBucket(Bucket):
     def delete(self, key: str) -> None:
         del self._objects[key]
 
-    def _reach(self) -> None:
+    def _reach(self, what: str = "") -> None:
+        self.calls += [what] if what else []
         if self.down:
             raise StoreUnavailableError(f"{self.name} is down")
 

@@ -1,8 +1,10 @@
 """The borders to S3, SQS and EventBridge against moto, over a socket."""
 
 import json
+import re
 import threading
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
@@ -272,6 +274,35 @@ class TestQueue:
         assert letter.site == "lab"
         queue.delete(letter.message)
         assert hidden(sqs, url) == 1, "the malformed one is left to its receive count"
+
+    def test_a_malformed_message_is_moved_to_the_dead_letter_queue_with_a_reason(self, aws):
+        sqs = aws.client("sqs")
+        dead = sqs.create_queue(QueueName="poison-dead")["QueueUrl"]
+        asked = {"QueueUrl": dead, "AttributeNames": ["QueueArn"]}
+        arn = sqs.get_queue_attributes(**asked)["Attributes"]["QueueArn"]
+        policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "5"})
+        attributes = {"RedrivePolicy": policy}
+        url = sqs.create_queue(QueueName="poison", Attributes=attributes)["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody="malformed")
+
+        poller_of(Queue(sqs, url), Mailbox(), set()).poll()
+
+        assert in_sight(sqs, url) + hidden(sqs, url) == 0
+        (found,) = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["All"])["Messages"]
+        assert found["Body"] == "malformed"
+        assert "no Object Created event" in found["MessageAttributes"]["reason"]["StringValue"]
+
+    def test_the_age_of_a_message_is_the_queues_lag(self, aws):
+        sqs = aws.client("sqs")
+        url = sqs.create_queue(QueueName="lagging")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody=event_body("sites/lab/surveys/a.csv"))
+        poller = poller_of(Queue(sqs, url), Mailbox(), set())
+        later = replace(poller, clock=lambda: datetime.now(UTC) + timedelta(seconds=100))
+
+        later.poll()
+
+        lag = re.search(rb"^rssi_queue_lag_seconds (.*)$", later.metrics.text(), re.MULTILINE)
+        assert 100 <= float(lag[1]) < 160
 
     def test_a_message_can_be_hidden_and_deleted(self, aws):
         sqs = aws.client("sqs")

@@ -310,3 +310,151 @@ def test_with_nothing_to_do_the_agent_sleeps_until_the_next_resync(world):
     world.settle()
 
     assert world.agent.idle_s() > 200
+
+
+def test_a_run_that_failed_is_started_again_once_the_pod_template_has_changed(world):
+    world.upload()
+    world.step()
+    world.step(5)
+    run = world.active()
+    world.runner.end(run.id, ExitCode.CRASHED)
+    world.settle()
+    assert len(world.runner.started) == 1
+
+    world.runner.template = "another"
+    world.restart_agent()
+    world.settle()
+
+    assert world.runner.started == [run.id, run.id]
+    assert len(world.releases()) == 1
+
+
+@pytest.mark.parametrize("code", [ExitCode.BAD_DATA, ExitCode.NOT_ENOUGH_DATA])
+def test_no_template_makes_up_for_what_the_data_lacks(world, code):
+    world.upload()
+    world.step()
+    world.step(5)
+    world.runner.end(world.active().id, code)
+    world.settle()
+
+    world.runner.template = "another"
+    world.restart_agent()
+    world.settle()
+
+    assert len(world.runner.started) == 1
+
+
+@pytest.mark.parametrize(
+    "reason", ["DeadlineExceeded: ImagePullBackOff: no way", "Evicted: the node was low on memory"]
+)
+def test_a_run_that_never_had_its_chance_gets_another_one_later(world, reason):
+    world.upload()
+    world.step()
+    world.step(5)
+    run = world.active()
+    world.runner.end(run.id, ExitCode.CRASHED)
+    world.runner._change(run.id, exit_code=None, reason=reason)
+
+    world.step()
+    world.step(world.pace.retry_after.total_seconds())
+    world.settle()
+
+    assert len(world.releases()) == 1
+
+
+def test_a_message_that_waits_for_a_run_is_hidden_again_and_again_until_its_own_job_is_there(world):
+    world.upload("a.csv")
+    world.step()
+    world.step(5)
+    world.upload("b.csv")
+    receipt = world.message()
+    hidings = 0
+    for _ in range(4):
+        world.queue.hidden.clear()
+        world.step(600)
+        hidings += receipt in world.queue.hidden
+    assert hidings == 4
+    assert world.queue.deleted == []
+
+    world.settle()
+
+    assert world.queue.deleted == [receipt]
+    assert len(world.runner.started) == 2
+
+
+def test_a_message_is_let_go_before_sqs_counts_its_stay_against_it(world):
+    world.upload("a.csv")
+    world.step()
+    world.step(5)
+    world.upload("b.csv")
+    receipt = world.message()
+    world.step()
+
+    world.step(11 * 3600)
+    assert world.queue.deleted == [receipt]
+
+    world.settle()
+    assert len(world.runner.started) == 2, "the listing carries on what it asked for"
+
+
+def test_a_site_with_endless_uploads_leaves_room_for_the_others():
+    world = World(World().pace.__class__(timedelta(0), timedelta(60), timedelta(300), 1))
+    served = []
+    for turn in range(6):
+        world.upload(f"{turn}.csv", site="busy")
+        if turn == 0:
+            for site in ("quiet-1", "quiet-2"):
+                world.upload(site=site)
+        world.step(2)
+        active = world.active()
+        served.append(active.spec.site)
+        world.succeed(active)
+    assert set(served[:3]) == {"busy", "quiet-1", "quiet-2"}
+
+
+def test_a_site_where_nothing_changed_costs_one_listing(world):
+    world.upload()
+    world.settle()
+    world.data.calls.clear()
+    world.artifacts.calls.clear()
+
+    world.step(world.agent.idle_s())
+
+    assert world.data.calls == ["folders sites/", "list sites/lab/"]
+    assert world.artifacts.calls == []
+
+
+def test_a_release_that_was_deleted_is_missed_within_the_hour_or_so(world):
+    world.upload()
+    world.settle()
+    (release,) = world.releases()
+    world.artifacts.delete(release)
+
+    world.step(4000)
+    world.settle()
+
+    assert world.releases() == [release]
+
+
+def test_metrics_and_vitals_say_how_it_goes(world):
+    world.upload()
+    world.settle()
+
+    told = world.agent.metrics.text().decode()
+
+    assert 'rssi_runs{state="succeeded"} 1.0' in told
+    assert "rssi_sites 1.0" in told
+    assert 'rssi_events_published_total{kind="TrainingSucceeded"} 1.0' in told
+    assert world.agent.vitals.ready
+
+
+def test_what_goes_wrong_is_counted_and_a_bad_round_is_no_good_reconcile(world):
+    world.upload()
+    world.artifacts.down = True
+    world.step()
+
+    told = world.agent.metrics.text().decode()
+
+    assert 'rssi_border_errors_total{border="store"} 1.0' in told
+    assert "rssi_last_successful_reconcile_timestamp_seconds 0.0" in told
+    assert not world.agent.vitals.ready

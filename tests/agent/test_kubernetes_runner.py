@@ -120,7 +120,7 @@ class TestAJobThatIsThereAlready:
 
 
 class TestAnOldServer:
-    def test_is_said_once_to_have_dropped_what_it_does_not_know(self, tmp_path, kubernetes):
+    def test_is_said_once_to_have_dropped_what_it_does_not_know(self, kubernetes):
         kubernetes.server.drops = ("podFailurePolicy", "podReplacementPolicy", "suspend")
         runner = kubernetes.runner()
         runner.start(RUN)

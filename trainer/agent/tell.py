@@ -45,6 +45,44 @@ _MEANING = {
     ),
 }
 
+_IN_CLUSTER = {
+    "OOMKilled": (
+        "the training process needed more memory than it may have. Raise resources.limits.memory "
+        "in the pod template; the run is then started again"
+    ),
+    "ImagePull": (
+        "the trainer's image can't be had. Check its name and digest in the pod template, "
+        "imagePullSecrets, and the way to the registry; it is tried again by itself"
+    ),
+    "InvalidImageName": "the trainer's image has no valid name. Correct it in the pod template",
+    "PodSecurity": (
+        "the namespace's Pod Security profile refused the training pod. Compare the namespace's "
+        "labels, or whatever mutates pods there, with the profile named here"
+    ),
+    "exceeded quota": (
+        "the namespace's resource quota has no room for the training pod. Raise the quota, or ask "
+        "for less in the pod template; it is tried again by itself"
+    ),
+    "CreateContainerConfigError": (
+        "the training pod refers to a Secret or ConfigMap that is not there. Create it, or correct "
+        "the pod template"
+    ),
+    "FailedCreate": (
+        "the cluster refused to create the training pod. Correct what it names here; it is tried "
+        "again by itself"
+    ),
+    "Unschedulable": (
+        "no node had room for the training pod. Add nodes, or ask for less in the pod template; it "
+        "is tried again by itself"
+    ),
+    "Evicted": "the node could not keep the training pod; the run is started again by itself",
+}
+"""By a word in the runner's reason: what it means, and what to do. The first that fits counts."""
+_OTHERWISE = (
+    "the run could not be brought to its end. That is no fault of the data; what is named here "
+    "says more"
+)
+
 
 def started(status: RunStatus) -> TrainingStarted:
     """What to say when a run began."""
@@ -117,15 +155,18 @@ def _why(status: RunStatus) -> str:
             "the run was stopped because it took longer than its deadline. Raise the deadline, or "
             "look at the end of its log for what it waited for"
         )
+    if status.reason:
+        return f"{_meaning_of(status.reason)} (Kubernetes says: {status.reason})"
     if status.exit_code in _MEANING:
         return f"{_MEANING[ExitCode(status.exit_code)]}{': ' if note else ''}{note}"
-    how = (
-        f"exit code {status.exit_code}"
-        if status.exit_code is not None
-        else status.reason or "no exit code"
-    )
+    how = "no exit code" if status.exit_code is None else f"exit code {status.exit_code}"
     because = f": {note}" if note else ""
     return (
-        f"the training process ended with {how}{because}. That is no fault of the data; the end of "
-        "its log says more"
+        f"the training process ended with {how}{because}. That is a defect of the code or of what "
+        "it runs on, no fault of the data; the end of its log says more. It is started again once "
+        "the trainer's image or the pod template changes"
     )
+
+
+def _meaning_of(reason: str) -> str:
+    return next((meaning for word, meaning in _IN_CLUSTER.items() if word in reason), _OTHERWISE)

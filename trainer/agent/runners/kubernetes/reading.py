@@ -8,7 +8,7 @@ in an event. And the pods go before the Job does, so what they tell is kept whil
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -44,6 +44,13 @@ class Trouble(BaseModel):
     def __str__(self) -> str:
         """As one line."""
         return f"{self.kind}: {self.message}" if self.message else self.kind
+
+
+class Standing(NamedTuple):
+    """Where a Job that has not ended stands, by its pods."""
+
+    running: bool
+    trouble: Trouble | None
 
 
 class Ending(BaseModel):
@@ -88,13 +95,13 @@ def end_of(job: Job) -> Condition | None:
     return job.condition("Complete") or job.condition("Failed")
 
 
-def status_of(job: Job, ending: Ending | None, trouble: Trouble | None) -> RunStatus:
+def status_of(job: Job, ending: Ending | None, standing: Standing | None) -> RunStatus:
     """Where a run stands.
 
     Args:
         job: its Job.
         ending: how it ended, if it has.
-        trouble: what keeps it from running, if something does.
+        standing: how its pods are, if it has not.
     """
     started = job.status.start_time or job.metadata.creation_timestamp
     common = {
@@ -104,8 +111,13 @@ def status_of(job: Job, ending: Ending | None, trouble: Trouble | None) -> RunSt
         "template": job.metadata.labels.get(manifest.TEMPLATE_LABEL, ""),
     }
     if ending is None:
-        state = RunState.RUNNING if _runs(job) and trouble is None else RunState.PENDING
-        return RunStatus(**common, state=state, reason=str(trouble) if trouble else None)
+        running = standing is not None and standing.running
+        trouble = standing.trouble if standing else None
+        return RunStatus(
+            **common,
+            state=RunState.RUNNING if running else RunState.PENDING,
+            reason=str(trouble) if trouble else None,
+        )
     succeeded = job.condition("Complete") is not None
     return RunStatus(
         **common,
@@ -137,14 +149,21 @@ def kept_trouble(job: Job) -> Trouble | None:
     return _kept(job, manifest.TROUBLE_ANNOTATION, Trouble)
 
 
-def trouble_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Trouble | None:
-    """What keeps a Job's pod from running, or None if nothing does.
+def standing_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Standing:
+    """How a Job's pods are.
+
+    Their phase counts, not the Job's ``ready``, which servers before 1.24 don't know.
 
     Args:
         job: a Job that has not ended.
         pods: its pods.
         events: events about it.
     """
+    running = any(pod.status.phase == "Running" for pod in pods)
+    return Standing(running, None if running else _trouble_of(job, pods, events))
+
+
+def _trouble_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Trouble | None:
     if job.spec.suspend:
         queue = job.metadata.labels.get(manifest.QUEUE_LABEL)
         return Trouble(
@@ -243,12 +262,6 @@ def _last(pods: Sequence[Pod]) -> Pod:
         return (terminated is not None, moment.timestamp() if moment else 0.0)
 
     return max(pods, key=age)
-
-
-def _runs(job: Job) -> bool:
-    # `ready` came with Kubernetes 1.24; before, a pod that is active may as well be starting.
-    ready = job.status.ready if job.status.ready is not None else job.status.active
-    return bool(ready)
 
 
 def _code_in(end: Condition) -> int | None:

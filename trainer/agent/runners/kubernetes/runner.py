@@ -17,7 +17,7 @@ from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes import manifest, reading
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.manifest import job_manifest
-from trainer.agent.runners.kubernetes.reading import Ending, Trouble
+from trainer.agent.runners.kubernetes.reading import Ending, Standing, Trouble
 from trainer.agent.runners.kubernetes.shapes import Event, Job, JsonObject, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
 
@@ -70,9 +70,9 @@ class KubernetesRunner:
         """
         jobs = [*self._jobs()]
         active = [job for job in jobs if reading.end_of(job) is None]
-        troubles = self._troubles(active)
+        standing = self._standing(active)
         return tuple(
-            reading.status_of(job, self._ending(job), troubles.get(job.metadata.uid))
+            reading.status_of(job, self._ending(job), standing.get(job.metadata.uid))
             for job in jobs
         )
 
@@ -140,21 +140,20 @@ class KubernetesRunner:
                 fields=lost,
             )
 
-    def _troubles(self, active: Sequence[Job]) -> dict[str, Trouble]:
-        """What keeps Jobs from running, by the Job's uid; kept, for its traces fade."""
+    def _standing(self, active: Sequence[Job]) -> dict[str, Standing]:
+        """How Jobs' pods are, by the Job's uid; trouble is kept, for its traces fade."""
         if not active:
             return {}
         pods = self._pods_by_run(_OURS)
         podless = [job for job in active if not pods.get(job.metadata.name)]
         events = self._events() if any(not job.spec.suspend for job in podless) else ()
-        troubles: dict[str, Trouble] = {}
+        standing: dict[str, Standing] = {}
         for job in active:
             about = [event for event in events if event.involved_object.uid == job.metadata.uid]
-            trouble = reading.trouble_of(job, pods.get(job.metadata.name, ()), about)
-            if trouble:
-                troubles[job.metadata.uid] = trouble
-            self._keep_trouble(job, trouble)
-        return troubles
+            seen = reading.standing_of(job, pods.get(job.metadata.name, ()), about)
+            standing[job.metadata.uid] = seen
+            self._keep_trouble(job, seen.trouble)
+        return standing
 
     def _keep_trouble(self, job: Job, trouble: Trouble | None) -> None:
         kept = reading.kept_trouble(job)

@@ -55,8 +55,6 @@ class JobSpec(Shape):
 class JobStatus(Shape):
     """Where a Job stands."""
 
-    active: int | None = None
-    ready: int | None = None
     conditions: tuple[Condition, ...] | None = None
     start_time: AwareDatetime | None = None
     completion_time: AwareDatetime | None = None
