@@ -1,0 +1,29 @@
+# The image of the SageMaker endpoint: it answers, and knows neither AWS nor MXNet.
+#
+#   docker build -f trainer/images/serving.Dockerfile -t rssi-serving .
+#
+# SageMaker starts it as `docker run IMAGE serve`, with the unpacked release at /opt/ml/model.
+ARG BASE=docker.io/library/python:3.11.13-slim-bookworm
+
+FROM ${BASE} AS packages
+COPY requirements/serving.txt /tmp/serving.txt
+RUN python -m venv /opt/venv \
+ && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r /tmp/serving.txt
+
+FROM ${BASE}
+COPY --from=packages /opt/venv /opt/venv
+COPY events/ /app/events/
+COPY trainer/__init__.py /app/trainer/
+COPY trainer/localization/ /app/trainer/localization/
+COPY trainer/serving/ /app/trainer/serving/
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+RUN python -m compileall -q /app
+WORKDIR /tmp
+EXPOSE 8080
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "trainer.serving"]
+CMD ["serve"]

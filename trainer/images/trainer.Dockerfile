@@ -1,0 +1,37 @@
+# The image of the agent and of the trainer: one image, two commands.
+#
+#   docker build -f trainer/images/trainer.Dockerfile -t rssi-trainer .
+#
+# Programs that lie in trainer/images/bin/ come along, such as AWS's signing helper for IAM Roles
+# Anywhere (see the README there). BASE may be a mirror's image, best by digest; it needs Python 3.11
+# and Debian's apt.
+ARG BASE=docker.io/library/python:3.11.13-slim-bookworm
+
+FROM ${BASE} AS packages
+COPY requirements/trainer.txt /tmp/trainer.txt
+RUN python -m venv /opt/venv \
+ && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r /tmp/trainer.txt
+
+FROM ${BASE}
+# MXNet's library is linked against these two; it brings the rest along.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libgomp1 libquadmath0 \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=packages /opt/venv /opt/venv
+COPY trainer/images/bin/ /usr/local/bin/
+COPY events/ /app/events/
+COPY trainer/__init__.py trainer/clients.py trainer/logs.py trainer/s3.py /app/trainer/
+COPY trainer/agent/ /app/trainer/agent/
+COPY trainer/training/ /app/trainer/training/
+COPY trainer/localization/ /app/trainer/localization/
+COPY trainer/serving/ /app/trainer/serving/
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONPATH=/app \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp
+# Compiled now: the root file system is read-only later.
+RUN python -m compileall -q /app
+WORKDIR /tmp
+USER 65532:65532
+CMD ["python", "-m", "trainer.agent"]
