@@ -16,11 +16,11 @@ from trainer.localization.readings import FloatMatrix
 Positions = npt.NDArray[np.float64]
 CellIndices = npt.NDArray[np.intp]
 
-MEDIAN_STEPS = 6
+MEDIAN_STEPS = 4
 OVER_RELAXATION = np.float32(1.5)
-"""Weiszfeld's steps, each half as long again, do in 6 what they do in 10. On the UCI set the
-expected distance is then 0.001 m above its least on average, and 0.08 m at most; 500 steps find
-the least."""
+"""Weiszfeld's steps, each half as long again. On the UCI set the expected distance is then 0.008 m
+above its least on average, and 0.28 m at most; 6 steps: 0.003 and 0.18; the mean alone: 0.29 and
+3.5; 500 plain steps find the least. Newton's steps run away from it between two far clusters."""
 
 _SOFTENING_M = np.float32(0.1)
 
@@ -91,9 +91,12 @@ def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positi
 def _medians(masses: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
     """(2, width) medians of (cells, width) masses at (2, cells) places."""
     moments = np.concatenate([local, np.ones((1, local.shape[1]), dtype=np.float32)])
+    squares = np.square(local).sum(axis=0, keepdims=True)
+    corners = np.ascontiguousarray(np.concatenate([moments, squares]).T)
     points = times(moments, masses)[:2]
-    for _ in range(MEDIAN_STEPS):
-        weights = _distances(points, local)
+    for step in range(MEDIAN_STEPS):
+        last = step == MEDIAN_STEPS - 1
+        weights = _distances(points, local) if last else _rough_distances(points, corners)
         np.divide(masses, weights, out=weights)
         sums = times(moments, weights)
         # A margin's columns have no mass at all.
@@ -102,6 +105,26 @@ def _medians(masses: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
         steps *= OVER_RELAXATION
         points += steps
     return points
+
+
+def _rough_distances(points: FloatMatrix, corners: FloatMatrix) -> FloatMatrix:
+    """As :func:`_distances` in a third of the time, but some centimetres off near a cell.
+
+    The squares are multiplied out, which loses digits: good enough on the way to the median, as
+    each step starts from wherever the one before it led.
+
+    Args:
+        points: (2, width).
+        corners: (cells, 4) of x, y, 1 and x² + y².
+    """
+    terms = np.empty((4, points.shape[1]), dtype=np.float32)
+    np.multiply(points, np.float32(-2.0), out=terms[:2])
+    np.square(points).sum(axis=0, out=terms[2])
+    terms[2] += _SOFTENING_M * _SOFTENING_M
+    terms[3] = 1.0
+    square = times(corners, terms)
+    np.maximum(square, _SOFTENING_M * _SOFTENING_M, out=square)
+    return np.sqrt(square, out=square)
 
 
 def _distances(points: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
