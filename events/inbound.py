@@ -76,3 +76,7 @@ class ModelPackageChanged(Inbound):
     model_package_group_name: Annotated[str, Field(alias="ModelPackageGroupName")]
     model_package_status: Annotated[str, Field(alias="ModelPackageStatus")]
     model_approval_status: Annotated[str | None, Field(alias="ModelApprovalStatus")] = None
+
+
+class Tick(Inbound):
+    """Detail of a schedule's ``Scheduled Event``: empty."""

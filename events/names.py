@@ -59,14 +59,19 @@ def check_site(site: str) -> str:
     return site
 
 
+def is_run_id(run_id: str) -> bool:
+    """Whether this can be the id of a run, hence of a release."""
+    match = re.fullmatch(rf"({_SITE})-{_HEX12}", run_id)
+    return match is not None and len(match[1]) <= MAX_SITE_LENGTH
+
+
 def check_run_id(run_id: str) -> str:
     """Return ``run_id`` unchanged.
 
     Raises:
         InvalidNameError: it can't be the id of a run, hence of a release.
     """
-    match = re.fullmatch(rf"({_SITE})-{_HEX12}", run_id)
-    if match is None or len(match[1]) > MAX_SITE_LENGTH:
+    if not is_run_id(run_id):
         raise InvalidNameError(
             f"{run_id!r} is no release id: it is the site's name, a hyphen and 12 hex digits, "
             "such as library-1f-0123456789ab"

@@ -84,6 +84,12 @@ class ModelCreated(Event):
     reason: str = ""
 
 
+class ReleaseFound(Event):
+    """A release lies in the bucket and nobody has registered it: its arrival was not heard of."""
+
+    release: RunId
+
+
 class ReleaseRejected(Event):
     """A release did not pass the gate; nothing was changed."""
 
@@ -135,6 +141,13 @@ class DeploymentSuperseded(DeploymentEvent):
     superseded_by: Annotated[int, Field(ge=1)]
 
 
+class DeploymentStalled(DeploymentEvent):
+    """The deployment has not moved for too long; whoever's turn it is should look again."""
+
+    state: Text
+    seconds: float
+
+
 class RollbackRequested(Contract):
     """Someone wants an earlier release back; without ``to``, the one that was live before.
 
@@ -169,6 +182,7 @@ OUTBOUND: tuple[type[Contract], ...] = (
     TrainingStarted,
     TrainingSucceeded,
     TrainingFailed,
+    ReleaseFound,
     ModelCreated,
     ReleaseRejected,
     RolloutStarted,
@@ -176,6 +190,7 @@ OUTBOUND: tuple[type[Contract], ...] = (
     SmokeTestFailed,
     DeploymentFailed,
     DeploymentSuperseded,
+    DeploymentStalled,
     RollbackRequested,
     RollbackRefused,
     RolledBack,

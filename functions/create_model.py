@@ -9,33 +9,39 @@ from pydantic import ValidationError
 from events.inbound import Envelope, ObjectCreated
 from events.manifests import Release
 from events.names import InvalidNameError, ReleaseKey, parse_release_key
-from events.outbound import Cause, ModelCreated, ReleaseRejected
+from events.outbound import Cause, ModelCreated, ReleaseFound, ReleaseRejected
 from functions.core.gate import check_release
 from functions.core.registry import ReleaseRecord, Standing
 from functions.desk import Desk
 from functions.entry import follow, handles
 
 
-@handles({"Object Created": ObjectCreated})
-def handler(event: Envelope[ObjectCreated], desk: Desk) -> str:
+@handles({"Object Created": ObjectCreated, "ReleaseFound": ReleaseFound})
+def handler(event: Envelope[ObjectCreated | ReleaseFound], desk: Desk) -> str:
     """Register the release that the event points at and announce its model."""
-    created = event.detail
-    if created.bucket.name != desk.settings.artifact_bucket:
-        return "not our bucket"
-    try:
-        key = parse_release_key(created.object.key)
-    except InvalidNameError:
-        return "not a release"
+    match event.detail:
+        case ReleaseFound() as found:
+            return _look_at(ReleaseKey(found.site, found.release), event.id, desk)
+        case created:
+            if created.bucket.name != desk.settings.artifact_bucket:
+                return "not our bucket"
+            try:
+                key = parse_release_key(created.object.key)
+            except InvalidNameError:
+                return "not a release"
+            return _look_at(key, event.id, desk)
+
+
+def _look_at(key: ReleaseKey, event_id: str, desk: Desk) -> str:
     manifest = desk.artifacts.manifest(key.run_id)
     if manifest is None:
         return "gone"
     try:
-        release = Release.model_validate_json(manifest)
+        release = Release.model_validate_json(manifest.body)
     except ValidationError as error:
-        return _reject(key, f"its manifest can't be read: {_in_short(error)}", event.id, desk)
+        return _reject(key, f"its manifest can't be read: {_in_short(error)}", event_id, desk)
     follow(release.correlation_id, site=release.site, release=release.run_id)
-    version = created.object.version_id or created.object.sequencer or event.id
-    return _register(release, key, version, desk)
+    return _register(release, key, manifest.version, desk)
 
 
 def _register(release: Release, key: ReleaseKey, version: str, desk: Desk) -> str:

@@ -10,22 +10,38 @@ from events.inbound import Envelope
 from events.names import endpoint_name
 from events.outbound import (
     Cause,
+    DeploymentEvent,
+    DeploymentStalled,
     ModelCreated,
     RollbackRefused,
     RollbackRequested,
     SmokeTestFailed,
 )
-from functions.core.deployments import failed, frozen, return_trigger, way_back
+from functions.core.deployments import (
+    DeploymentState,
+    failed,
+    frozen,
+    return_trigger,
+    way_back,
+)
 from functions.core.rollback import Refusal, rollback_target
 from functions.desk import Desk
 from functions.entry import follow, handles
 
+UNFIT = DeploymentState.UNFIT
 
-@handles({"SmokeTestFailed": SmokeTestFailed, "RollbackRequested": RollbackRequested})
-def handler(event: Envelope[SmokeTestFailed | RollbackRequested], desk: Desk) -> str:
+
+@handles(
+    {
+        "SmokeTestFailed": SmokeTestFailed,
+        "DeploymentStalled": DeploymentStalled,
+        "RollbackRequested": RollbackRequested,
+    }
+)
+def handler(event: Envelope[DeploymentEvent | RollbackRequested], desk: Desk) -> str:
     """Ask for the way back from a failure, or for the rollback that someone wants."""
     match event.detail:
-        case SmokeTestFailed() as failure:
+        case DeploymentEvent() as failure:
             follow(failure.correlation_id, site=failure.site, deployment=failure.deployment)
             return _return(failure, desk)
         case request:
@@ -34,24 +50,23 @@ def handler(event: Envelope[SmokeTestFailed | RollbackRequested], desk: Desk) ->
             return _go_back(request, correlation_id, trigger=f"request:{event.id}", desk=desk)
 
 
-def _return(failure: SmokeTestFailed, desk: Desk) -> str:
-    state = desk.ledger.state(failure.site)
-    if state.in_flight is None or state.in_flight.number != failure.deployment:
-        return "over already"
-    target = way_back(state, failure.deployment)
+def _return(event: DeploymentEvent, desk: Desk) -> str:
+    state = desk.ledger.state(event.site)
+    unfit = state.in_flight
+    if unfit is None or unfit.number != event.deployment or unfit.state is not UNFIT:
+        return "no way back is due"
+    target = way_back(state, unfit.number)
     if target is not None:
-        trigger = return_trigger(failure.deployment)
-        _ask_for(
-            target.release, failure.site, failure.correlation_id, trigger, failure.reason, desk
-        )
+        trigger = return_trigger(unfit.number)
+        _ask_for(target.release, unfit.site, unfit.correlation_id, trigger, unfit.reason, desk)
         return "going back"
     if state.champion is None:
-        desk.sagemaker.delete_endpoint(endpoint_name(desk.settings.endpoint_prefix, failure.site))
-        reason = f"{failure.reason}; nothing was live before, so the endpoint was deleted"
-        desk.commit(failure.site, partial(failed, number=failure.deployment, reason=reason))
+        desk.sagemaker.delete_endpoint(endpoint_name(desk.settings.endpoint_prefix, unfit.site))
+        reason = f"{unfit.reason}; nothing was live before, so the endpoint was deleted"
+        desk.commit(unfit.site, partial(failed, number=unfit.number, reason=reason))
         return "deleted"
-    reason = f"{failure.reason}; it is the release that was live before, so there is no way back"
-    desk.commit(failure.site, partial(frozen, number=failure.deployment, reason=reason))
+    reason = f"{unfit.reason}; it is the release that was live before, so there is no way back"
+    desk.commit(unfit.site, partial(frozen, number=unfit.number, reason=reason))
     return "frozen"
 
 

@@ -11,6 +11,7 @@ from events.names import endpoint_name
 from events.outbound import (
     DeploymentEvent,
     DeploymentFailed,
+    DeploymentStalled,
     DeploymentSucceeded,
     ModelCreated,
     RolledBack,
@@ -35,6 +36,7 @@ from functions.entry import follow, handles
         "DeploymentSucceeded": DeploymentSucceeded,
         "DeploymentFailed": DeploymentFailed,
         "RolledBack": RolledBack,
+        "DeploymentStalled": DeploymentStalled,
         "SageMaker Endpoint State Change": EndpointChanged,
     }
 )

@@ -11,7 +11,7 @@ from functools import partial
 from events.inbound import EndpointChanged, Envelope
 from events.manifests import Release
 from events.names import endpoint_name
-from events.outbound import RolloutStarted
+from events.outbound import DeploymentEvent, DeploymentStalled, RolloutStarted
 from functions.adapters.sagemaker import NoAnswerError
 from functions.core.deployments import (
     Deployment,
@@ -30,14 +30,20 @@ from functions.entry import follow, handles
 SINGLE_REQUESTS = 5
 
 
-@handles({"SageMaker Endpoint State Change": EndpointChanged, "RolloutStarted": RolloutStarted})
-def handler(event: Envelope[EndpointChanged | RolloutStarted], desk: Desk) -> str:
+@handles(
+    {
+        "SageMaker Endpoint State Change": EndpointChanged,
+        "RolloutStarted": RolloutStarted,
+        "DeploymentStalled": DeploymentStalled,
+    }
+)
+def handler(event: Envelope[EndpointChanged | DeploymentEvent], desk: Desk) -> str:
     """Judge the rollout in flight at the endpoint's site, if there is one."""
     match event.detail:
         case EndpointChanged() as changed:
             site = desk.site_of(changed.endpoint_name)
-        case started:
-            site = started.site
+        case moved:
+            site = moved.site
     if site is None:
         return "not our endpoint"
     deployment = desk.ledger.state(site).in_flight

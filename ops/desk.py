@@ -331,7 +331,7 @@ class OperatorDesk:
             raise OpsError(
                 f"No release {what} is in the bucket; `rssi releases --site {site}` lists them."
             )
-        release = Release.model_validate_json(manifest)
+        release = Release.model_validate_json(manifest.body)
         return Trace(
             survey=None,
             quarantine=None,
@@ -367,7 +367,7 @@ class OperatorDesk:
 
     def _manifests(self, site: str) -> list[Release]:
         found = [self.artifacts.manifest(record.run_id) for record in self.ledger.releases(site)]
-        return [Release.model_validate_json(manifest) for manifest in found if manifest]
+        return [Release.model_validate_json(manifest.body) for manifest in found if manifest]
 
     def _deployments_of(self, site: str, releases: Iterable[str]) -> tuple[Deployment, ...]:
         wanted = set(releases)

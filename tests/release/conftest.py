@@ -19,7 +19,7 @@ from events.manifests import (
     Snapshot,
     SurveyRef,
 )
-from functions import create_model, roll_back, roll_endpoint, smoke_test
+from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_test
 from functions.adapters.bus import Bus
 from functions.desk import Desk
 from functions.entry import Handler
@@ -45,6 +45,7 @@ SETTINGS = Settings.model_validate(
 
 RULES: dict[str, tuple[Handler, ...]] = {
     "Object Created": (create_model.handler,),
+    "ReleaseFound": (create_model.handler,),
     "ModelCreated": (roll_endpoint.handler,),
     "DeploymentSucceeded": (roll_endpoint.handler,),
     "DeploymentFailed": (roll_endpoint.handler,),
@@ -53,6 +54,8 @@ RULES: dict[str, tuple[Handler, ...]] = {
     "SageMaker Endpoint State Change": (smoke_test.handler, roll_endpoint.handler),
     "SmokeTestFailed": (roll_back.handler,),
     "RollbackRequested": (roll_back.handler,),
+    "DeploymentStalled": (roll_endpoint.handler, smoke_test.handler, roll_back.handler),
+    "Scheduled Event": (reconcile.handler,),
 }
 
 
@@ -90,8 +93,8 @@ class World:
 
     def arrive(self, release: Release) -> dict[str, object]:
         """Put the manifest of a release and return the event that S3 raises."""
-        self.artifacts.releases[release.run_id] = release
-        return object_created(names.release_key(release.run_id), f"v-{release.run_id}")
+        version = self.artifacts.put(release)
+        return object_created(names.release_key(release.run_id), version)
 
     def deliver(self, event: dict[str, object]) -> list[str]:
         """Give an event to every function whose rule matches."""
@@ -111,6 +114,11 @@ class World:
                 self.deliver(event)
                 self.now += timedelta(seconds=1)
         raise AssertionError(f"it never settles: {seen[-20:]}")
+
+    def tick(self) -> dict[str, object]:
+        """The schedule's event, five minutes later."""
+        self.now += timedelta(minutes=5)
+        return envelope("Scheduled Event", {}, event_id="tick")
 
     def ask(self, to: str | None = None, event_id: str = "request-1") -> dict[str, object]:
         """The event of someone who wants a rollback."""

@@ -10,7 +10,8 @@ from datetime import datetime
 from botocore.exceptions import ClientError
 
 from events.manifests import Release
-from functions.core.deployments import SiteState, Transition
+from functions.adapters.artifacts import Manifest
+from functions.core.deployments import Deployment, SiteState, Transition
 from functions.core.gate import StoredObject
 from functions.core.registry import ReleaseRecord
 
@@ -177,7 +178,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._states: dict[str, SiteState] = {}
-        self._triggers: set[tuple[str, str]] = set()
+        self._triggers: dict[tuple[str, str], Deployment] = {}
         self._releases: dict[tuple[str, str], ReleaseRecord] = {}
 
     def state(self, site: str) -> SiteState:
@@ -189,7 +190,7 @@ class MemoryLedger:
         if change.state == before or (site, change.trigger) in self._triggers:
             return before
         if change.trigger is not None:
-            self._triggers.add((site, change.trigger))
+            self._triggers[site, change.trigger] = change.deployments[0]
         version = before.version + 1
         self._states[site] = change.state.model_copy(update={"version": version})
         return self._states[site]
@@ -200,16 +201,34 @@ class MemoryLedger:
     def remember(self, record: ReleaseRecord) -> None:
         self._releases[record.site, record.run_id] = record
 
+    def releases(self, site: str) -> list[ReleaseRecord]:
+        records = [record for record in self._releases.values() if record.site == site]
+        return sorted(records, key=lambda record: record.arrived_at)
+
+    def sites(self) -> list[str]:
+        return sorted(self._states)
+
+    def opened_by(self, site: str, trigger: str) -> Deployment | None:
+        return self._triggers.get((site, trigger))
+
 
 class MemoryArtifacts:
     """The artifact bucket's twin in memory: manifests, and models that are what they should be."""
 
     def __init__(self) -> None:
         self.releases: dict[str, Release] = {}
+        self._versions: dict[str, int] = {}
 
-    def manifest(self, run_id: str) -> bytes | None:
+    def put(self, release: Release) -> str:
+        """Put a manifest, or another version of it; returns the version."""
+        self.releases[release.run_id] = release
+        self._versions[release.run_id] = self._versions.get(release.run_id, 0) + 1
+        return self._version(release.run_id)
+
+    def manifest(self, run_id: str) -> Manifest | None:
         found = self.releases.get(run_id)
-        return found.model_dump_json().encode() if found else None
+        body = found.model_dump_json().encode() if found else b""
+        return Manifest(body, self._version(run_id)) if found else None
 
     def release(self, run_id: str) -> Release:
         return self.releases[run_id]
@@ -217,3 +236,12 @@ class MemoryArtifacts:
     def stored(self, key: str) -> StoredObject | None:
         models = {release.model.key: release.model for release in self.releases.values()}
         return StoredObject(models[key].size, models[key].sha256) if key in models else None
+
+    def sites(self) -> list[str]:
+        return sorted({release.site for release in self.releases.values()})
+
+    def runs(self, site: str) -> list[str]:
+        return [run for run, release in self.releases.items() if release.site == site]
+
+    def _version(self, run_id: str) -> str:
+        return f"v{self._versions[run_id]}-{run_id}"

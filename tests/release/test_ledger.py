@@ -64,6 +64,8 @@ def test_the_same_trigger_opens_one_deployment(ledger):
 
     assert ledger.change("lab", opening(), NOW).next_number == 2
     assert ledger.change("lab", opening("artifact:v2"), NOW).next_number == 3
+    assert ledger.opened_by("lab", "artifact:v2").number == 2
+    assert ledger.opened_by("lab", "artifact:v3") is None
 
 
 def test_a_transition_that_changes_nothing_writes_nothing(ledger):
@@ -76,6 +78,7 @@ def test_sites_do_not_see_each_other(ledger):
     ledger.change("lab", opening(), NOW)
 
     assert ledger.state("hall").version == 0
+    assert ledger.sites() == ["lab"]
 
 
 def test_a_release_is_remembered(ledger):
@@ -84,6 +87,7 @@ def test_a_release_is_remembered(ledger):
     ledger.remember(record)
 
     assert ledger.release("lab", RUN) == record
+    assert ledger.releases("lab") == [record]
     assert ledger.release("lab", "lab-ffffffffffff") is None
 
 

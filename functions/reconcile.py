@@ -1,0 +1,73 @@
+"""Lambda, every five minutes: find what events did not bring about, and say so.
+
+Events may be lost and steps may die at each of their attempts; what is there tells. A release in
+the bucket that nobody registered and a deployment that does not move are announced, which wakes
+the step whose turn it is. Nothing is changed here.
+"""
+
+from datetime import timedelta
+
+from events.inbound import Envelope, Tick
+from events.names import is_run_id
+from events.outbound import DeploymentStalled, ReleaseFound
+from functions.core.deployments import Change
+from functions.core.registry import ReleaseRecord, Standing
+from functions.desk import Desk
+from functions.entry import handles
+
+STALLED = timedelta(minutes=3)
+"""How long a deployment may stand still before it is looked at again. An endpoint that is still
+changing after that is only asked once more, which does no harm."""
+
+
+@handles({"Scheduled Event": Tick})
+def handler(event: Envelope[Tick], desk: Desk) -> str:
+    """Look at every site once."""
+    found = [_find_releases(site, event.id, desk) for site in desk.artifacts.sites()]
+    stalled = [_wake(site, desk) for site in desk.ledger.sites()]
+    return f"{sum(found)} releases found, {sum(stalled)} deployments stalled"
+
+
+def _find_releases(site: str, correlation_id: str, desk: Desk) -> int:
+    known = desk.ledger.releases(site)
+    found = [*_unheard(site, known, desk), *_unasked(site, known, desk)]
+    for run in found:
+        desk.announce(ReleaseFound(site=site, correlation_id=correlation_id, release=run))
+    return len(found)
+
+
+def _unheard(site: str, known: list[ReleaseRecord], desk: Desk) -> list[str]:
+    """Releases in the bucket that nobody registered."""
+    registered = {record.run_id for record in known}
+    runs = [run for run in desk.artifacts.runs(site) if run not in registered and is_run_id(run)]
+    return [run for run in runs if desk.artifacts.manifest(run)]
+
+
+def _unasked(site: str, known: list[ReleaseRecord], desk: Desk) -> list[str]:
+    """The newest registered release, if no deployment was ever opened for it."""
+    registered = [record for record in known if record.standing is Standing.REGISTERED]
+    if not registered:
+        return []
+    newest = registered[-1]
+    asked_for = newest.trigger and desk.ledger.opened_by(site, newest.trigger)
+    return [] if asked_for else [newest.run_id]
+
+
+def _wake(site: str, desk: Desk) -> bool:
+    # A change of nothing publishes what a step that died left in the outbox.
+    deployment = desk.commit(site, lambda state, _: Change(state)).in_flight
+    if deployment is None or desk.now() - deployment.changed_at < STALLED:
+        return False
+    desk.announce(
+        DeploymentStalled(
+            site=site,
+            correlation_id=deployment.correlation_id,
+            release=deployment.candidate.release,
+            digest=deployment.candidate.digest,
+            deployment=deployment.number,
+            cause=deployment.cause,
+            state=deployment.state.value,
+            seconds=(desk.now() - deployment.changed_at).total_seconds(),
+        )
+    )
+    return True
