@@ -1,8 +1,11 @@
 """A fake AWS on loopback for the tests that need a wire, and buckets in it."""
 
+import io
 import itertools
+import json
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from botocore.session import Session
@@ -19,6 +22,8 @@ class Aws:
     url: str
     session: Session
     """Shared, since a new one reads all descriptions of the services again."""
+    heard: list[tuple[str, str, dict[str, Any]]]
+    """Every event that was put: its bus, its kind and its detail."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,11 +65,22 @@ def aws():
         def log(self, *args: object) -> None:
             pass
 
-    application = DomainDispatcherApplication(create_backend_app)
+    heard: list[tuple[str, str, dict[str, Any]]] = []
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def application(environ, start_response):
+        if environ.get("HTTP_X_AMZ_TARGET") == "AWSEvents.PutEvents":
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"] = io.BytesIO(body)
+            for entry in json.loads(body)["Entries"]:
+                detail = json.loads(entry["Detail"])
+                heard.append((entry["EventBusName"], entry["DetailType"], detail))
+        return moto(environ, start_response)
+
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield Aws(f"http://127.0.0.1:{server.server_port}", Session())
+    yield Aws(f"http://127.0.0.1:{server.server_port}", Session(), heard)
     server.shutdown()
     thread.join()
     server.server_close()

@@ -66,6 +66,8 @@ class AgentSettings(BaseSettings):
     """How long an ended Job is kept: longer than the agent may ever be away."""
     lease: Text | None = None
     """Name of the Lease that replicas share; without one, this agent acts alone."""
+    lease_duration_s: Annotated[float, Field(ge=1)] = 15.0
+    """How long after its last renewal a leader that died is waited for."""
     identity: Text = Field(default_factory=socket.gethostname)
     """Unique among replicas; a pod's host name is its own."""
     health_address: str = "127.0.0.1"

@@ -10,7 +10,7 @@ from structlog.typing import FilteringBoundLogger
 
 from trainer.agent.runners.kubernetes.access import Access, find_access
 from trainer.agent.runners.kubernetes.api import Api
-from trainer.agent.runners.kubernetes.lease import LeaderLease
+from trainer.agent.runners.kubernetes.lease import LeaderLease, LeaseTimes
 from trainer.agent.runners.kubernetes.runner import KubernetesRunner
 from trainer.agent.runners.kubernetes.template import PodTemplate, read_pod_template
 from trainer.agent.runners.kubernetes.watch import JobWatch
@@ -88,4 +88,5 @@ def _lease(
         clock=lambda: datetime.now(UTC),
         monotonic=time.monotonic,
         log=log,
+        times=LeaseTimes.of(settings.lease_duration_s),
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from structlog.typing import FilteringBoundLogger
 
@@ -35,6 +35,11 @@ class LeaseTimes:
     """A holder that could not renew for so long takes itself for deposed."""
     retry_s: float = 2.0
     """Between two tries to take or to renew it."""
+
+    @classmethod
+    def of(cls, duration_s: float) -> Self:
+        """The same proportions for another duration."""
+        return cls(duration_s, duration_s * 2 / 3, duration_s * 2 / 15)
 
 
 @dataclass(frozen=True, slots=True)
