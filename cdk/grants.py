@@ -80,6 +80,13 @@ def keep_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
     )
 
 
+def list_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
+    """To list what the ledger holds of a site, and the sites."""
+    return (
+        Permission(sid="ListLedger", actions=("dynamodb:Query",), resources=(table.table_arn,)),
+    )
+
+
 def speak(bus: events.IEventBus, source: Source) -> tuple[Permission, ...]:
     """To put events on the bus, under one name only."""
     return (

@@ -35,8 +35,10 @@ from cdk.wire import (
 )
 from events.outbound import (
     DeploymentFailed,
+    DeploymentStalled,
     DeploymentSucceeded,
     ModelCreated,
+    ReleaseFound,
     RollbackRequested,
     RolledBack,
     RolloutStarted,
@@ -47,6 +49,7 @@ from events.outbound import (
 _MEMORY_MB = 512
 _TIMEOUT_S = 60
 _RETRIES = 2
+_RECONCILE_EVERY = Duration.minutes(5)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Step:
 
 
 class ReleaseFunctions(Construct):
-    """create_model, roll_endpoint, smoke_test and roll_back, with the rules that start them."""
+    """The steps of a release, and reconcile, with the rules that start them."""
 
     def __init__(
         self,
@@ -94,16 +97,19 @@ class ReleaseFunctions(Construct):
         self._roll_endpoint()
         self._smoke_test()
         self._roll_back()
+        self._reconcile()
 
     def _create_model(self) -> None:
-        self._function(
+        function = self._function(
             name="create_model",
             description="Makes a SageMaker model of a release that passes the gate",
             environment=self._model_environment,
             permissions=self._model_permissions,
-        ).start_on(
+        )
+        function.start_on(
             "ReleaseUploaded", object_created(self._storage.artifacts, RELEASE_MANIFEST_KEYS)
         )
+        function.start_on("ReleaseFound", of_kind(ReleaseFound), self._wire.bus)
 
     def _roll_endpoint(self) -> None:
         function = self._function(
@@ -118,7 +124,9 @@ class ReleaseFunctions(Construct):
         )
         function.start_on(
             "ModelCreatedOrSlotFree",
-            of_kind(ModelCreated, DeploymentSucceeded, DeploymentFailed, RolledBack),
+            of_kind(
+                ModelCreated, DeploymentSucceeded, DeploymentFailed, RolledBack, DeploymentStalled
+            ),
             self._wire.bus,
         )
         function.start_on("EndpointFree", endpoint_changed(self._settings.endpoint_prefix))
@@ -135,7 +143,9 @@ class ReleaseFunctions(Construct):
         )
         function.start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
         # A rollout that had nothing to change causes no event of SageMaker's.
-        function.start_on("RolloutStarted", of_kind(RolloutStarted), self._wire.bus)
+        function.start_on(
+            "RolloutStarted", of_kind(RolloutStarted, DeploymentStalled), self._wire.bus
+        )
 
     def _roll_back(self) -> None:
         self._function(
@@ -146,7 +156,22 @@ class ReleaseFunctions(Construct):
                 *self._model_permissions,
                 *self._use_endpoints("DeleteEndpoint"),
             ),
-        ).start_on("RollbackNeeded", of_kind(SmokeTestFailed, RollbackRequested), self._wire.bus)
+        ).start_on(
+            "RollbackNeeded",
+            of_kind(SmokeTestFailed, RollbackRequested, DeploymentStalled),
+            self._wire.bus,
+        )
+
+    def _reconcile(self) -> None:
+        self._function(
+            name="reconcile",
+            description="Finds what lost events did not bring about",
+            environment={},
+            permissions=(
+                *grants.read_releases(self._storage.artifacts),
+                *grants.list_ledger(self._ledger.table),
+            ),
+        ).start_every(_RECONCILE_EVERY)
 
     @property
     def _model_environment(self) -> Mapping[str, str]:
@@ -271,18 +296,20 @@ class ReleaseFunction(Construct):
     ) -> None:
         """Have a rule start the function: on `bus`, or on the account's default one."""
         events.Rule(
-            self,
-            rule_id,
-            event_bus=bus,
-            event_pattern=pattern,
-            targets=[
-                targets.LambdaFunction(
-                    self._function,
-                    dead_letter_queue=self._dead_letters,
-                    retry_attempts=DELIVERY_ATTEMPTS,
-                    max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
-                )
-            ],
+            self, rule_id, event_bus=bus, event_pattern=pattern, targets=[self._as_target()]
+        )
+
+    def start_every(self, period: Duration) -> None:
+        """Have a schedule start the function."""
+        schedule = events.Schedule.rate(period)
+        events.Rule(self, "Schedule", schedule=schedule, targets=[self._as_target()])
+
+    def _as_target(self) -> targets.LambdaFunction:
+        return targets.LambdaFunction(
+            self._function,
+            dead_letter_queue=self._dead_letters,
+            retry_attempts=DELIVERY_ATTEMPTS,
+            max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
         )
 
     def _role(self, step: Step, log: logs.ILogGroup) -> iam.Role:

@@ -35,6 +35,7 @@ PLAIN_TYPES = {
     "AWS::SSM::Parameter",
 }
 STEPS = ("create_model", "roll_endpoint", "smoke_test", "roll_back")
+FUNCTIONS = (*STEPS, "reconcile")
 
 
 class Template:
@@ -185,13 +186,19 @@ def test_the_agent_has_five_tries_of_five_minutes_within_two_weeks(dev: Template
 @pytest.mark.parametrize(
     ("step", "kinds"),
     [
-        ("create_model", []),
+        ("create_model", ["ReleaseFound"]),
         (
             "roll_endpoint",
-            ["ModelCreated", "DeploymentSucceeded", "DeploymentFailed", "RolledBack"],
+            [
+                "ModelCreated",
+                "DeploymentSucceeded",
+                "DeploymentFailed",
+                "RolledBack",
+                "DeploymentStalled",
+            ],
         ),
-        ("smoke_test", ["RolloutStarted"]),
-        ("roll_back", ["SmokeTestFailed", "RollbackRequested"]),
+        ("smoke_test", ["RolloutStarted", "DeploymentStalled"]),
+        ("roll_back", ["SmokeTestFailed", "RollbackRequested", "DeploymentStalled"]),
     ],
 )
 def test_our_own_events_start_a_step_whoever_says_them(
@@ -203,7 +210,13 @@ def test_our_own_events_start_a_step_whoever_says_them(
         for rule in dev.rules_to({"Fn::GetAtt": [dev.function(step), "Arn"]})
         if rule.get("EventBusName") == bus
     ]
-    assert patterns == ([{"detail-type": kinds}] if kinds else [])
+    assert patterns == [{"detail-type": kinds}]
+
+
+def test_reconcile_runs_every_five_minutes(dev: Template) -> None:
+    (rule,) = dev.rules_to({"Fn::GetAtt": [dev.function("reconcile"), "Arn"]})
+    assert rule["ScheduleExpression"] == "rate(5 minutes)"
+    assert rule["State"] == "ENABLED"
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -217,8 +230,11 @@ def test_a_step_is_sent_exactly_the_events_that_it_handles(dev: Template, step: 
 
 
 def test_only_a_release_s_manifest_starts_create_model(dev: Template) -> None:
-    (rule,) = dev.rules_to({"Fn::GetAtt": [dev.function("create_model"), "Arn"]})
-    assert "EventBusName" not in rule
+    (rule,) = (
+        rule
+        for rule in dev.rules_to({"Fn::GetAtt": [dev.function("create_model"), "Arn"]})
+        if "EventBusName" not in rule
+    )
     assert rule["EventPattern"] == {
         "source": ["aws.s3"],
         "detail-type": ["Object Created"],
@@ -253,7 +269,7 @@ def test_event_bridge_may_invoke_each_function_by_its_rule_only(dev: Template) -
     assert all(one["SourceArn"]["Fn::GetAtt"][0] in dev.resources for one in permissions)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", FUNCTIONS)
 def test_what_a_step_can_not_handle_ends_in_its_own_dead_letter_queue(
     dev: Template, step: str
 ) -> None:
@@ -280,7 +296,7 @@ def test_no_two_functions_share_a_dead_letter_queue(dev: Template) -> None:
         str(config["DestinationConfig"])
         for config in dev.all_of("AWS::Lambda::EventInvokeConfig").values()
     }
-    assert len(queues) == len(STEPS)
+    assert len(queues) == len(FUNCTIONS)
 
 
 def test_all_that_we_say_is_logged(dev: Template) -> None:
@@ -359,7 +375,7 @@ def test_a_step_is_told_where_things_are_and_what_it_alone_needs(
     assert own < set(environment)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", FUNCTIONS)
 def test_the_functions_read_every_variable_that_is_theirs(dev: Template, step: str) -> None:
     environment = dev.properties(dev.function(step))["Environment"]["Variables"]
     read = {field.alias: field for field in FunctionSettings.model_fields.values()}
@@ -381,7 +397,7 @@ def test_each_function_writes_to_a_log_of_its_own_that_ends(dev: Template) -> No
         function["LoggingConfig"]["LogGroup"]["Ref"]
         for function in dev.all_of("AWS::Lambda::Function").values()
     }
-    assert len(logs) == len(STEPS)
+    assert len(logs) == len(FUNCTIONS)
     assert {dev.properties(log)["RetentionInDays"] for log in logs} == {14}
 
 
@@ -466,7 +482,7 @@ def test_a_stage_can_not_touch_another_stage_s_endpoints(prod: Template) -> None
 
 def test_everyone_speaks_on_the_bus_under_their_own_name(dev: Template) -> None:
     bus = {"Fn::GetAtt": [dev.one_of("AWS::Events::EventBus"), "Arn"]}
-    for step in STEPS:
+    for step in FUNCTIONS:
         assert dev.role_of(step)["Speak"]["Resource"] == bus
         assert spoken_name(dev.role_of(step)["Speak"]) == "rssi-mlops.release"
     assert spoken_name(agent_policy(dev)["Speak"]) == "rssi-mlops.agent"
