@@ -69,7 +69,7 @@ _PREDICTION = {
         "x": {"type": ["number", "null"], "description": "metres"},
         "y": {"type": ["number", "null"], "description": "metres"},
         "confidence": {"type": "number", "minimum": 0, "maximum": 1},
-        "error_radius_m": {"type": ["number", "null"], "minimum": 0},
+        "radius_m": {"type": ["number", "null"], "minimum": 0, "description": "of the error"},
         "top": {"type": "array", "items": _CELL},
     },
 }
