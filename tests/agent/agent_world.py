@@ -3,7 +3,7 @@ listens. The agent's own borders work on it, so only the wire is missing."""
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -134,6 +134,8 @@ class MemoryBucket(Bucket):
         self.down = False
         self.calls: list[str] = []
         """What was asked of it."""
+        self.on_touch: Callable[[], None] = lambda: None
+        """Called before every step that the real store takes as one."""
         self._clock = clock
         self._objects: dict[str, tuple[Listed, bytes]] = {}
         self._versions = itertools.count(1)
@@ -153,16 +155,20 @@ class MemoryBucket(Bucket):
 
     def put(self, key: str, body: bytes, content_type: str = "text/csv") -> str:  # noqa: ARG002 - keeps no types
         self._reach()
+        return self._put(key, body)
+
+    def _put(self, key: str, body: bytes) -> str:
         version = f"v{next(self._versions)}"
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
         modified = self._clock().replace(microsecond=0)
         self._objects[key] = (Listed(key, version, etag, len(body), modified), body)
         return hashlib.sha256(body).hexdigest()
 
-    def put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:
-        if self.exists(key):
+    def put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:  # noqa: ARG002 - keeps no types
+        self._reach()
+        if key in self._objects:
             return False
-        self.put(key, body, content_type)
+        self._put(key, body)
         return True
 
     def folders(self, prefix: str) -> tuple[str, ...]:
@@ -175,14 +181,14 @@ class MemoryBucket(Bucket):
 
     def objects(self, prefix: str) -> Iterator[Listed]:
         self._reach(f"list {prefix}")
-        for key in sorted(self._objects):
-            if key.startswith(prefix):
-                yield self._objects[key][0]
+        found = [self._objects[key][0] for key in sorted(self._objects) if key.startswith(prefix)]
+        yield from found
 
     def delete(self, key: str) -> None:
         del self._objects[key]
 
     def _reach(self, what: str = "") -> None:
+        self.on_touch()
         self.calls += [what] if what else []
         if self.down:
             raise StoreUnavailableError(f"{self.name} is down")
@@ -234,9 +240,13 @@ class World:
 
     def restart_agent(self) -> None:
         """Another agent takes over: only what lies in buckets and with the runner stays."""
+        self.agent = self.make_agent()
+        self.mailbox = self.agent.mailbox
+
+    def make_agent(self) -> Agent:
+        """One more agent on this world."""
         log = structlog.wrap_logger(SimpleNamespace(), processors=[_drop])
-        self.mailbox = Mailbox()
-        self.agent = Agent(
+        return Agent(
             surveys=Surveys(self.data, log),
             artifacts=Artifacts(self.artifacts),
             bus=self.bus,
@@ -246,7 +256,7 @@ class World:
             pace=self.pace,
             resync=timedelta(seconds=300),
             only_sites=(),
-            mailbox=self.mailbox,
+            mailbox=Mailbox(),
             clock=self.clock,
             log=log,
             metrics=AgentMetrics(),

@@ -1,11 +1,22 @@
 """Whatever the queue does to its messages, and whoever restarts, the end is the same."""
 
+import random
+from collections import Counter
+from datetime import timedelta
+
 from agent_world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interleaving import Baton
 
 from events import names
 from events.outbound import TrainingSucceeded
+from trainer.agent.borders.queue import Message
+from trainer.agent.mailbox import Letter
+from trainer.agent.reconcile import Pace
+from trainer.agent.runners import TrainingRun
+from trainer.agent.runners.memory import MemoryRunner
+from trainer.agent.settings import AgentSettings
 
 UPLOADS = st.lists(
     st.tuples(
@@ -74,3 +85,107 @@ def test_lost_repeated_late_and_reordered_messages_lead_to_the_same_end(uploads,
     assert len(world.releases()) == len(world.runner.started)
     told = [event.run_id for event in world.bus.heard if isinstance(event, TrainingSucceeded)]
     assert sorted(told) == sorted(world.runner.started), "each end is told once"
+
+
+AT_ONCE = Pace(timedelta(0), timedelta(60), timedelta(300), max_parallel_runs=2)
+DELIVERIES = 100
+WORKERS = 3
+
+
+class SharedRunner(MemoryRunner):
+    """A runner that others touch between two of its steps."""
+
+    def __init__(self, world: World, baton: Baton) -> None:
+        super().__init__(world.clock)
+        self._baton = baton
+
+    def start(self, run: TrainingRun) -> None:
+        self._baton.pass_on()
+        super().start(run)
+
+    def runs(self):
+        self._baton.pass_on()
+        return super().runs()
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=1000, deadline=None)
+def test_an_upload_that_is_delivered_a_hundred_times_to_several_workers_is_trained_once(seed):
+    draw, baton, world = random.Random(seed), Baton(seed), World(AT_ONCE)
+    world.upload()
+    world.runner = SharedRunner(world, baton)
+    world.data.on_touch = world.artifacts.on_touch = baton.pass_on
+    receipts = [f"r{n}" for n in range(DELIVERIES)]
+    draw.shuffle(receipts)
+
+    def work(mine: list[str]) -> None:
+        agent = world.make_agent()
+        while mine:
+            taken = [mine.pop() for _ in range(min(len(mine), draw.randint(1, 20)))]
+            for receipt in taken:
+                message = Message(body="", receipt=receipt, first_time=True)
+                agent.mailbox.put(Letter("lab", message))
+            agent.step(0.0)
+
+    def train() -> None:
+        for _ in range(5):
+            baton.pass_on()
+            for status in [status for status in world.runner.runs() if status.active]:
+                world.succeed(status.run)
+
+    shares = [receipts[n::WORKERS] for n in range(WORKERS)]
+    baton.run([*(lambda share=share: work(share) for share in shares), train])
+    world.runner._baton = Baton(0)
+    world.restart_agent()
+    world.settle()
+
+    assert len(world.runner.started) == 1
+    assert len(world.releases()) == 1
+    snapshots = [found.key for found in world.artifacts.objects("sites/lab/snapshots/")]
+    assert len(snapshots) == 1
+
+
+def test_a_thousand_surveys_within_a_minute_make_at_most_two_runs_a_site():
+    world = World(AgentSettings(max_parallel_runs=4).pace)
+    draw = random.Random(1)
+    sites = [f"site-{n}" for n in range(20)]
+    drops = sorted((draw.uniform(0, 60), draw.choice(sites), n) for n in range(1000))
+    now = 0.0
+    for moment, site, number in drops:
+        world.clock.forward(moment - now)
+        now = moment
+        world.upload(f"{number}.csv", site=site)
+        world.message(site)
+        world.agent.step(0.0)
+        if number % 50 == 0:
+            for status in world.runner.runs():
+                if status.active:
+                    world.succeed(status.run)
+
+    world.settle()
+
+    per_site = Counter(names.site_of_run(run) for run in world.runner.started)
+    assert max(per_site.values()) <= 2
+    for site in sites:
+        current = world.agent.surveys.look(site).surveys
+        wanted = world.agent._candidate(site, world.agent.surveys.look(site))
+        release = world.agent.artifacts.release(wanted.run.id)
+        assert release.snapshot.surveys == current, "none is lost"
+
+
+def test_with_no_events_at_all_the_resync_finds_everything():
+    world = World()
+    for site in ("one", "two", "three"):
+        world.upload(site=site)
+    world.settle()
+    for site in ("two", "four"):
+        world.upload("later.csv", site=site)
+
+    world.step(world.agent.idle_s())
+    world.settle()
+
+    assert len(world.runner.started) == 5
+    assert world.queue.deleted == []
+    for site in ("one", "two", "three", "four"):
+        wanted = world.agent._candidate(site, world.agent.surveys.look(site))
+        assert world.agent.artifacts.is_released(wanted.run.id)

@@ -51,7 +51,9 @@ class AgentSettings(BaseSettings):
     queue_url: Text | None = None
     sites: frozenset[Site] = frozenset()
     """The only sites to look after, as a JSON list; empty for every site in the data bucket."""
-    quiet_period_s: Seconds = 5.0
+    quiet_period_s: Seconds = 20.0
+    """How long nothing must have been uploaded before a site is trained. A thousand uploads in a
+    minute, over twenty sites, leave no gap of so long, and so make one run a site, or two."""
     longest_wait_s: Seconds = 300.0
     resync_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     retry_after_s: Seconds = 300.0
