@@ -43,6 +43,12 @@ def test_every_sample_belongs_to_an_event():
     assert {path.stem for path in SAMPLES.glob("*.json")} == kinds
 
 
+def test_on_call_engineers_can_look_every_event_up():
+    page = (Path(__file__).parents[2] / "docs" / "on-call.md").read_text()
+
+    assert [model.__name__ for model in outbound.OUTBOUND if model.__name__ not in page] == []
+
+
 def test_the_committed_schemas_are_those_of_the_models():
     committed = {path.name: path.read_text() for path in FOLDER.glob("*.json")}
 
