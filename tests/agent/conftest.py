@@ -24,6 +24,8 @@ class Aws:
     """Shared, since a new one reads all descriptions of the services again."""
     heard: list[tuple[str, str, dict[str, Any]]]
     """Every event that was put: its bus, its kind and its detail."""
+    bodies: list[bytes]
+    """What came with every request."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -66,12 +68,14 @@ def aws():
             pass
 
     heard: list[tuple[str, str, dict[str, Any]]] = []
+    bodies: list[bytes] = []
     moto = DomainDispatcherApplication(create_backend_app)
 
     def application(environ, start_response):
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        bodies.append(body)
         if environ.get("HTTP_X_AMZ_TARGET") == "AWSEvents.PutEvents":
-            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-            environ["wsgi.input"] = io.BytesIO(body)
             for entry in json.loads(body)["Entries"]:
                 detail = json.loads(entry["Detail"])
                 heard.append((entry["EventBusName"], entry["DetailType"], detail))
@@ -80,7 +84,7 @@ def aws():
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield Aws(f"http://127.0.0.1:{server.server_port}", Session(), heard)
+    yield Aws(f"http://127.0.0.1:{server.server_port}", Session(), heard, bodies)
     server.shutdown()
     thread.join()
     server.server_close()
