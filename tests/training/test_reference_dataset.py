@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainer.training.audit import Weight, audit
+from trainer.training.copies import Order, find_copies
+from trainer.training.dataset import TrainingSet, combine
 from trainer.training.errors import BadSurvey
 from trainer.training.evaluate import Evaluation, evaluate_bundle
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.site import Site
-from trainer.training.split import Protocol
+from trainer.training.split import Protocol, hold_out
 from trainer.training.surveys import read_survey
 from trainer.training.train import train_files
 
@@ -40,19 +43,28 @@ def on_split(ble_rssi: Path, name: str, folder: Path) -> list[Evaluation]:
     return found
 
 
-# Measured over these five seeds: 31.7 % and 3.96 m, 23.5 % and 4.23 m. The margins are two standard
+# Measured over these five seeds: 32.7 % and 3.96 m, 26.1 % and 4.23 m. The margins are two standard
 # errors of a mean over seeds (0.6 points, 0.02 m), for processors that round otherwise.
 @pytest.mark.parametrize(
-    ("name", "exact", "metres"), [("reference", 0.30, 4.0), ("reference_twin_free", 0.22, 4.28)]
+    ("name", "exact", "metres", "near", "worst"),
+    [("reference", 0.31, 4.0, 0.67, 0.27), ("reference_twin_free", 0.24, 4.27, 0.64, 0.22)],
 )
 def test_the_quoted_figures_are_reached(
-    ble_rssi: Path, tmp_path: Path, name: str, exact: float, metres: float
+    ble_rssi: Path,
+    tmp_path: Path,
+    name: str,
+    exact: float,
+    metres: float,
+    near: float,
+    worst: float,
 ) -> None:
     evaluations = on_split(ble_rssi, name, tmp_path)
 
     assert {evaluation.rows for evaluation in evaluations} == {284}
     assert np.mean([evaluation.exact_accuracy for evaluation in evaluations]) >= exact
     assert np.mean([evaluation.mean_error_m or np.inf for evaluation in evaluations]) <= metres
+    assert np.mean([evaluation.within_one_cell or 0.0 for evaluation in evaluations]) >= near
+    assert min(evaluation.exact_accuracy for evaluation in evaluations) >= worst
 
 
 def test_the_whole_set_is_read_with_every_way_it_says_not_heard(ble_rssi: Path) -> None:
@@ -71,8 +83,63 @@ def test_what_a_release_says_of_itself_is_measured_on_whole_visits(
     result = train_files([labelled], tmp_path, 0, LIBRARY)
 
     assert result.protocol is Protocol.WHOLE_VISITS
-    assert result.metrics.held_out_rows > 0.15 * result.metrics.rows
+    assert result.metrics.held_out_rows > 0.1 * result.metrics.rows
     assert result.metrics.exact_accuracy < evaluate_bundle(result.bundle, labelled).exact_accuracy
+
+
+@pytest.fixture(scope="module")
+def whole_set(ble_rssi: Path) -> TrainingSet:
+    """All labelled rows."""
+    return combine([read_survey(ble_rssi / "iBeacon_RSSI_Labeled.csv", LIBRARY)], LIBRARY)
+
+
+@pytest.fixture(scope="module")
+def listed_twins(ble_rssi: Path) -> set[tuple[int, int]]:
+    """The pairs of rows that are known to be copies of each other."""
+    lines = (ble_rssi / "twins.csv").read_text().splitlines()[1:]
+    return {(int(row), int(twin)) for row, twin in (line.split(",") for line in lines)}
+
+
+def test_the_copied_block_is_found_on_its_own(
+    whole_set: TrainingSet, listed_twins: set[tuple[int, int]]
+) -> None:
+    found = find_copies(whole_set)
+    pairs = {(row, twin) for row, twin in found.pairs.tolist()}
+    rows = {row for row, _ in pairs}
+    listed = {row for row, _ in listed_twins}
+
+    assert len(pairs & listed_twins) >= 0.97 * len(listed_twins)
+    assert len(rows & listed) >= 0.97 * len(listed)
+    assert len(rows - listed) <= 0.02 * len(rows)
+    assert {block.order for block in found.blocks} == {Order.BACKWARD}
+
+
+def test_rows_that_hold_no_copies_are_not_accused(whole_set: TrainingSet) -> None:
+    for honest in (np.arange(600), np.arange(600, len(whole_set))):
+        assert len(find_copies(whole_set.only(honest)).pairs) == 0
+
+
+def test_a_row_and_its_copy_are_held_out_together(
+    whole_set: TrainingSet, listed_twins: set[tuple[int, int]]
+) -> None:
+    for seed in range(3):
+        sides = hold_out(whole_set, 0.2, seed, find_copies(whole_set).pairs)
+        held = set(sides.held_out.tolist())
+        split = sum((row in held) != (twin in held) for row, twin in listed_twins)
+        assert split <= 0.02 * len(listed_twins)
+
+
+def test_the_audit_says_what_is_wrong_with_the_set(ble_rssi: Path, whole_set: TrainingSet) -> None:
+    survey = read_survey(ble_rssi / "iBeacon_RSSI_Labeled.csv", LIBRARY)
+
+    warnings = {
+        finding.topic: finding
+        for finding in audit(whole_set, [survey], LIBRARY).findings
+        if finding.weight is Weight.WARNING
+    }
+
+    assert set(warnings) == {"copies", "off-by-one sentinels"}
+    assert "-199" in warnings["off-by-one sentinels"].seen
 
 
 def test_a_day_of_unlabelled_rows_is_no_survey_to_learn_from(ble_rssi: Path) -> None:

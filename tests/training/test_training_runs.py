@@ -64,6 +64,7 @@ def test_each_step_is_told_before_it_begins(survey_file: Path, tmp_path: Path) -
 
     assert [step.split()[0] for step in told] == [
         "reading",
+        "auditing",
         "holding",
         "fitting",
         "packing",

@@ -32,7 +32,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import Answer, Positions, Predictions, decode
+from trainer.localization.decoding import (
+    Answer,
+    Positions,
+    Predictions,
+    decode,
+    expected_errors,
+)
 from trainer.localization.errors import BadBundle
 from trainer.localization.features import FeatureParameters, featurize
 from trainer.localization.network import Dense, Network, probabilities
@@ -58,6 +64,17 @@ _Manifest = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorRadius:
+    """A radius is so many times the error that the model expects of an answer.
+
+    ``scale`` was chosen on held-out rows so that ``share`` of the true places lie within it.
+    """
+
+    share: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelDescription:
     """Everything about a model that is not weights."""
 
@@ -68,6 +85,8 @@ class ModelDescription:
     positions: tuple[tuple[float, float], ...] | None
     """Metres, one for each cell; None where cells are plain labels."""
     features: FeatureParameters
+    radius: ErrorRadius | None = None
+    """How expected errors become a radius; None without positions or rows to measure it on."""
 
     @property
     def position_array(self) -> Positions | None:
@@ -164,12 +183,21 @@ class LoadedModel:
         """
         nowhere = np.full((len(predictions.cells), 2), np.nan)
         points = nowhere if predictions.points is None else predictions.points.round(3)
-        return {
+        columns: dict[str, AnswerColumn] = {
             "location": np.array(self.cells, dtype=object)[predictions.cells],
             "x": points[:, 0],
             "y": points[:, 1],
             "confidence": predictions.confidences.astype(np.float64).round(6),
         }
+        if self.description.radius is not None:
+            columns["radius_m"] = self._radii(predictions, self.description.radius).round(3)
+        return columns
+
+    def _radii(self, predictions: Predictions, radius: ErrorRadius) -> AnswerColumn:
+        if predictions.points is None or self.positions is None:
+            return np.full(len(predictions.cells), np.nan)
+        expected = expected_errors(predictions.probabilities, predictions.points, self.positions)
+        return expected * radius.scale
 
     def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
         """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are left out.
@@ -286,7 +314,12 @@ def _description(document: _Manifest) -> ModelDescription:
             bump_centres_dbm=tuple(features["bump_centres_dbm"]),
             bump_sigma_db=features["bump_sigma_db"],
         ),
+        radius=_radius(document.get("radius")),
     )
+
+
+def _radius(told: _Manifest | None) -> ErrorRadius | None:
+    return None if told is None else ErrorRadius(share=told["share"], scale=float(told["scale"]))
 
 
 def _manifest(description: ModelDescription, files: Mapping[str, bytes]) -> bytes:
@@ -315,6 +348,7 @@ def _smoke_rows(content: bytes) -> list[SmokeRow]:
                 x=row["answer"]["x"],
                 y=row["answer"]["y"],
                 confidence=row["answer"]["confidence"],
+                radius_m=row["answer"].get("radius_m"),
             ),
         )
         for row in json.loads(content)

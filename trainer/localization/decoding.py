@@ -29,13 +29,16 @@ _SOFTENING_M = np.float32(0.1)
 class Answer:
     """One answer as it leaves the container; x and y in metres, None without positions.
 
-    ``confidence`` is the model's probability that ``location`` is the very cell.
+    ``confidence`` is the model's probability that ``location`` is the very cell; ``radius_m`` is
+    how far from (x, y) the truth is at most in most cases (the bundle says in how many), None if
+    that was not measured.
     """
 
     location: str
     x: float | None
     y: float | None
     confidence: float
+    radius_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +156,37 @@ def least_expected_distance(probabilities: FloatMatrix, positions: Positions) ->
     expected = by_panels(probabilities, lambda masses: times(between, masses))
     cells: CellIndices = expected.argmin(axis=1)
     return cells
+
+
+def most_mass_within(
+    probabilities: FloatMatrix, positions: Positions, reach_m: float
+) -> CellIndices:
+    """The cell that has the most probability around it: the best answer to "within one cell".
+
+    Args:
+        probabilities: (rows, cells).
+        positions: (cells, 2) in metres.
+        reach_m: how far around a cell counts.
+
+    Returns:
+        (rows,) indices of cells.
+    """
+    between = np.linalg.norm(positions[:, np.newaxis] - positions, axis=2)
+    mass = probabilities @ (between <= reach_m).astype(np.float32)
+    cells: CellIndices = mass.argmax(axis=1)
+    return cells
+
+
+def expected_errors(
+    probabilities: FloatMatrix, points: Positions, positions: Positions
+) -> npt.NDArray[np.float64]:
+    """(rows,) metres: how far from its point the model itself expects the truth to be.
+
+    Element by element and one sum a row, so a row's bits do not depend on the rows beside it.
+    """
+    across = points[:, :1] - positions[:, 0]
+    along = points[:, 1:] - positions[:, 1]
+    distances = np.sqrt(across * across + along * along)
+    distances *= probabilities
+    expected: npt.NDArray[np.float64] = distances.sum(axis=1)
+    return expected

@@ -13,9 +13,19 @@ from pathlib import Path
 import numpy as np
 
 from events.manifests import Metrics
-from trainer.training.evaluate import CellError
+from trainer.training.audit import Audit
+from trainer.training.card_sections import (
+    SECTION_STYLE,
+    audit_section,
+    comparison,
+    confusion_table,
+    curve,
+    trust,
+)
+from trainer.training.evaluate import CellError, Confusion, Evaluation
 from trainer.training.floor_map import floor_map_svg
 from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.reliability import RadiusReport
 from trainer.training.site import Site
 from trainer.training.split import Protocol
 
@@ -60,6 +70,12 @@ class CardContent:
     digest: str
     site: Site
     metrics: Metrics
+    evaluation: Evaluation
+    radius: RadiusReport | None
+    audit: Audit
+    confusions: tuple[Confusion, ...]
+    curve: tuple[float, ...]
+    """The mean loss of each epoch of the packaged model's fit, in nats."""
     protocol: Protocol
     cells: tuple[CellError, ...]
     errors_m: tuple[float, ...]
@@ -79,11 +95,23 @@ def write_card(path: Path, content: CardContent) -> None:
 def card_html(content: CardContent) -> str:
     """The card as one HTML page that loads nothing."""
     title = f"Model card of {escape(content.release_id)}"
-    sections = "".join((_map(content), _cdf(content), _metrics(content), _lineage(content)))
+    sections = "".join(
+        (
+            _map(content),
+            _section("Beside simple methods", comparison(content.evaluation)),
+            _cdf(content),
+            _section("How sure it is", trust(content.evaluation, content.radius)),
+            _section("What it takes for what", confusion_table(content.confusions)),
+            _metrics(content),
+            _section("The data, looked over", audit_section(content.audit)),
+            _section("How it learnt", curve(content.curve)),
+            _lineage(content),
+        )
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><main>"
+        f"<title>{title}</title><style>{_STYLE}{SECTION_STYLE}</style></head><body><main>"
         f"<h1>{escape(content.release_id)}</h1>"
         f'<p class="mute">Indoor localization from radio signal strength at '
         f"<b>{escape(content.site.name)}</b>: {content.beacons} beacons, {len(content.cells)} "
@@ -110,7 +138,7 @@ def _map(content: CardContent) -> str:
     asked = sum(cell.rows > 0 for cell in content.cells)
     return _section(
         "Where it is right",
-        f"{floor_map_svg(content.cells)}"
+        f"{floor_map_svg(content.cells, content.site.beacons)}"
         f'<p class="mute">Measured at {asked} of {len(content.cells)} locations: '
         f"{escape(content.protocol.value)}. Point at a location for its figures.</p>",
     )
@@ -234,6 +262,8 @@ def _limits(content: CardContent) -> str:
 
 
 def _section(title: str, body: str) -> str:
+    if not body:
+        return ""
     return f"<section><h2>{title}</h2>{body}</section>"
 
 

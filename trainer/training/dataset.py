@@ -19,6 +19,8 @@ from trainer.training.surveys import Survey, check_same_place, positions_by_labe
 
 MIN_ROWS = 10
 MIN_CELLS = 2
+LONGEST_PAUSE_S = 600.0
+"""Loggers write a row every few seconds; after ten minutes somebody came back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +37,11 @@ class TrainingSet:
     cells: CellIndices
     """(rows,) the index of each row's cell."""
     visits: npt.NDArray[np.intp]
-    """(rows,) the number of the visit: an unbroken run of one label in one survey."""
+    """(rows,) the number of the visit: an unbroken run of one label in one survey, without a
+    pause longer than :data:`LONGEST_PAUSE_S`."""
+    stays: npt.NDArray[np.intp]
+    """(rows,) the number of the stay: all rows of one label in one survey that are as close in
+    time, in whatever order they stand; without times, all rows of one label in one survey."""
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -43,7 +49,13 @@ class TrainingSet:
 
     def only(self, rows: npt.NDArray[np.intp]) -> "TrainingSet":
         """The same site with some of its rows; all cells and beacons stay."""
-        return replace(self, rssi=self.rssi[rows], cells=self.cells[rows], visits=self.visits[rows])
+        return replace(
+            self,
+            rssi=self.rssi[rows],
+            cells=self.cells[rows],
+            visits=self.visits[rows],
+            stays=self.stays[rows],
+        )
 
 
 def combine(surveys: Sequence[Survey], site: Site) -> TrainingSet:
@@ -67,13 +79,20 @@ def combine_any(surveys: Sequence[Survey], site: Site) -> TrainingSet:
     beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
     labels = _sorted({label for survey in surveys for label in survey.labels})
     numbers = {label: number for number, label in enumerate(labels)}
+    cells = np.array([numbers[label] for survey in surveys for label in survey.labels], np.intp)
+    times = _times(surveys)
+    of_survey = np.repeat(np.arange(len(surveys)), [len(survey.labels) for survey in surveys])
+    in_time = np.lexsort((times, cells, of_survey))
+    stays = np.empty(len(cells), dtype=np.intp)
+    stays[in_time] = _runs(of_survey[in_time], cells[in_time], times[in_time])
     return TrainingSet(
         beacons=beacons,
         labels=labels,
         positions=_positions(labels, surveys, site),
         rssi=_joined_rssi(surveys, beacons),
-        cells=np.array([numbers[label] for survey in surveys for label in survey.labels], np.intp),
-        visits=_visits(surveys),
+        cells=cells,
+        visits=_runs(of_survey, cells, times),
+        stays=stays,
     )
 
 
@@ -113,14 +132,27 @@ def _joined_rssi(surveys: Sequence[Survey], beacons: Sequence[str]) -> FloatMatr
     return joined
 
 
-def _visits(surveys: Sequence[Survey]) -> npt.NDArray[np.intp]:
-    begins = [
-        place == 0 or label != survey.labels[place - 1]
+def _times(surveys: Sequence[Survey]) -> npt.NDArray[np.float64]:
+    """(rows,) seconds, 0 where nobody told."""
+    if not surveys:
+        return np.empty(0)
+    told = [
+        np.zeros(len(survey.labels)) if survey.times is None else np.nan_to_num(survey.times)
         for survey in surveys
-        for place, label in enumerate(survey.labels)
     ]
-    visits: npt.NDArray[np.intp] = np.cumsum(begins) - 1
-    return visits
+    return np.concatenate(told)
+
+
+def _runs(
+    surveys: npt.NDArray[np.intp], cells: CellIndices, times: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """The number of each row's run of one survey and one cell without a long pause."""
+    begins = np.zeros(len(cells), dtype=np.intp)
+    begins[1:] = (
+        (np.diff(surveys) != 0) | (np.diff(cells) != 0) | (np.abs(np.diff(times)) > LONGEST_PAUSE_S)
+    )
+    runs: npt.NDArray[np.intp] = np.cumsum(begins)
+    return runs
 
 
 def _positions(labels: Sequence[str], surveys: Sequence[Survey], site: Site) -> Positions | None:

@@ -6,7 +6,7 @@ does not know counts as wrong, not as missing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +18,20 @@ from trainer.localization.decoding import (
     CellIndices,
     Positions,
     Predictions,
-    least_expected_distance,
+    most_mass_within,
 )
 from trainer.localization.readings import FloatMatrix
+from trainer.training.baselines import Baseline
 from trainer.training.dataset import TrainingSet, combine_any
+from trainer.training.reliability import Bootstrap, Calibration, Interval, calibration
 from trainer.training.site import Site
+from trainer.training.split import Rows
 from trainer.training.surveys import read_survey
 
 _DIAGONAL = 2**0.5
 """Within one cell means the cell itself or one of the eight around it."""
 _SLACK = 1.001
+MOST_CONFUSIONS = 15
 
 Errors = npt.NDArray[np.float64]
 
@@ -46,6 +50,18 @@ class CellError:
     mean_error_m: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How often one location is answered where another is right."""
+
+    truth: str
+    answered: str
+    rows: int
+    share: float
+    """Of the truth's rows."""
+    apart_m: float | None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
     """Answers beside the truth."""
@@ -56,6 +72,21 @@ class Judgement:
     """(rows,) within one cell; None without positions."""
     errors_m: Errors | None
     """(rows,) metres; NaN where the truth has no position, None without positions."""
+    confidences: npt.NDArray[np.float32]
+    """(rows,) the probability of the cell that was answered."""
+    answered: CellIndices
+    """(rows,) the likeliest cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """Where each figure lies with 95 % confidence; visits are resampled."""
+
+    exact_accuracy: Interval
+    within_one_cell: Interval | None
+    mean_error_m: Interval | None
+    median_error_m: Interval | None
+    p90_error_m: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +99,9 @@ class Evaluation:
     mean_error_m: float | None
     median_error_m: float | None
     p90_error_m: float | None
+    intervals: Intervals | None = None
+    calibration: Calibration | None = None
+    baselines: tuple[Baseline, ...] = ()
 
 
 def judge(
@@ -88,14 +122,16 @@ def judge(
     """
     exact = predictions.cells == truth
     if answerable is None or places is None or predictions.points is None:
-        return Judgement(exact=exact, near=None, errors_m=None)
-    decided = answerable[least_expected_distance(predictions.probabilities, answerable)]
-    distances = np.linalg.norm(decided - places, axis=1)
+        return Judgement(exact, None, None, predictions.confidences, predictions.cells)
+    reach = cell_size_m * _DIAGONAL * _SLACK
+    decided = answerable[most_mass_within(predictions.probabilities, answerable, reach)]
     return Judgement(
         exact=exact,
         # A row without a position can't be near: NaN compares as false.
-        near=distances <= cell_size_m * _DIAGONAL * _SLACK,
+        near=np.linalg.norm(decided - places, axis=1) <= reach,
         errors_m=np.linalg.norm(predictions.points - places, axis=1),
+        confidences=predictions.confidences,
+        answered=predictions.cells,
     )
 
 
@@ -112,6 +148,32 @@ def summarize(judgement: Judgement) -> Evaluation:
         mean_error_m=None if measured is None else float(measured.mean()),
         median_error_m=None if measured is None else float(np.median(measured)),
         p90_error_m=None if measured is None else float(np.quantile(measured, 0.9)),
+    )
+
+
+def with_intervals(evaluation: Evaluation, judgement: Judgement, visits: Rows) -> Evaluation:
+    """The same evaluation with how far it can be trusted.
+
+    Args:
+        evaluation: of the judgement.
+        judgement: answers beside the truth.
+        visits: (rows,) which rows were taken together.
+    """
+    bootstrap = Bootstrap(visits)
+    errors, near = judgement.errors_m, judgement.near
+    placed = errors is not None and not np.isnan(errors).all()
+    return replace(
+        evaluation,
+        intervals=Intervals(
+            exact_accuracy=bootstrap.mean(judgement.exact.astype(float)),
+            within_one_cell=bootstrap.mean(near.astype(float)) if near is not None else None,
+            mean_error_m=bootstrap.mean(errors) if errors is not None and placed else None,
+            median_error_m=bootstrap.quantile(errors, 0.5)
+            if errors is not None and placed
+            else None,
+            p90_error_m=bootstrap.quantile(errors, 0.9) if errors is not None and placed else None,
+        ),
+        calibration=calibration(judgement.confidences, judgement.exact),
     )
 
 
@@ -150,6 +212,27 @@ def cell_errors(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> 
     return found
 
 
+def confusions(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> list[Confusion]:
+    """The most frequent wrong answers; ``cells`` are the true ones of the judged rows."""
+    wrong = np.column_stack([cells, judgement.answered])[~judgement.exact]
+    pairs, times = np.unique(wrong, axis=0, return_counts=True)
+    asked = np.bincount(cells, minlength=len(data.labels))
+    order = np.argsort(-times, kind="stable")[:MOST_CONFUSIONS]
+    return [
+        Confusion(
+            truth=data.labels[truth],
+            answered=data.labels[answered],
+            rows=int(times[place]),
+            share=float(times[place] / asked[truth]),
+            apart_m=None
+            if data.positions is None
+            else float(np.linalg.norm(data.positions[truth] - data.positions[answered])),
+        )
+        for place in order.tolist()
+        for truth, answered in [pairs[place].tolist()]
+    ]
+
+
 def evaluate_bundle(
     bundle: Path, data: Path | Sequence[Path], site: Site | None = None
 ) -> Evaluation:
@@ -168,7 +251,8 @@ def evaluate_bundle(
     place = site or Site(name=model.description.site)
     paths = [data] if isinstance(data, Path) else list(data)
     rows = combine_any([read_survey(path, place) for path in paths], place)
-    return summarize(_judge_model(model, rows, place))
+    judgement = _judge_model(model, rows, place)
+    return with_intervals(summarize(judgement), judgement, rows.visits)
 
 
 def _judge_model(model: LoadedModel, rows: TrainingSet, site: Site) -> Judgement:

@@ -7,7 +7,7 @@ bundle's loader; and thread pools, see :mod:`trainer.localization.mxnet_loader`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,11 @@ from trainer.localization.network_mxnet import LayerSymbols, logits
 from trainer.localization.readings import FloatMatrix
 from trainer.training.dataset import TrainingSet
 from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.weights import Weights, row_weights
 
 _ADAM_BETA1, _ADAM_BETA2 = 0.9, 0.999
+_PART_ROWS = 4096
+"""Rows whose features are in memory at once: 104 features of a million rows would take 0.5 GB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +54,34 @@ class _Shape:
         return found
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """What is learnt from, as small as it is: features and targets are made part by part."""
+
+    rssi: FloatMatrix
+    cells: CellIndices
+    weights: Weights
+    targets: FloatMatrix
+    """(cells, cells): what the network should answer for each true cell."""
+    parameters: FeatureParameters
+
+    def in_parts(
+        self, order: npt.NDArray[np.intp], batch: int
+    ) -> Iterator[tuple[FloatMatrix, FloatMatrix]]:
+        """Features and weighted targets of the rows in this order, some whole batches at a time."""
+        size = max(1, _PART_ROWS // batch) * batch
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            # A row's loss is linear in its target, so its weight goes there.
+            wanted = self.targets[self.cells[rows]] * self.weights[rows, np.newaxis]
+            yield featurize(self.rssi[rows], self.parameters), wanted
+
+
 def fit(
-    data: TrainingSet, parameters: FeatureParameters, hyperparameters: Hyperparameters
+    data: TrainingSet,
+    parameters: FeatureParameters,
+    hyperparameters: Hyperparameters,
+    told: Callable[[float], object] = lambda _: None,
 ) -> Network:
     """Train the network; deterministic for a seed, whatever the order of the rows.
 
@@ -60,19 +89,26 @@ def fit(
         data: the rows to train on; a cell without rows is never answered but stays in place.
         parameters: of the features.
         hyperparameters: of the recipe.
+        told: the mean loss of each epoch, in nats, as it ends.
 
     Returns:
         The weights, as numpy arrays: one output for each of the data's cells.
     """
     order = _canonical_order(data.rssi, data.cells)
     rssi, cells, cell_count = data.rssi[order], data.cells[order], len(data.labels)
-    features = featurize(rssi, parameters)
-    targets = _targets(data.positions, cell_count, hyperparameters.target_sigma_m)
-    shape = _Shape((features.shape[1], *hyperparameters.hidden, cell_count))
+    rows = _Rows(
+        rssi=rssi,
+        cells=cells,
+        weights=row_weights(data.stays[order], hyperparameters.visit_damping),
+        targets=_targets(data.positions, cell_count, hyperparameters.target_sigma_m),
+        parameters=parameters,
+    )
+    inputs = parameters.per_beacon * len(data.beacons)
+    shape = _Shape((inputs, *hyperparameters.hidden, cell_count))
     random = np.random.default_rng(hyperparameters.seed)
     heard = ~np.isnan(rssi).all(axis=0)
     theta = _initial(shape, heard, parameters.per_beacon, random)
-    trained = _Descent(shape, theta, hyperparameters).run(features, cells, targets, random)
+    trained = _Descent(shape, theta, hyperparameters).run(rows, random, told)
     return _network(shape, trained)
 
 
@@ -130,6 +166,7 @@ class _Descent:
         self._gradient = self._mx.nd.zeros(shape.size)
         self._mean = self._mx.nd.zeros(shape.size)
         self._variance = self._mx.nd.zeros(shape.size)
+        self._losses = self._mx.nd.zeros(batch)
         self._executor = self._bind()
 
     def _bind(self) -> Any:  # an MXNet executor, which has no type
@@ -146,31 +183,30 @@ class _Descent:
         )
 
     def run(
-        self,
-        features: FloatMatrix,
-        cells: CellIndices,
-        targets: FloatMatrix,
-        random: np.random.Generator,
+        self, rows: _Rows, random: np.random.Generator, told: Callable[[float], object]
     ) -> FloatVector:
         """All epochs; the last batch of each is filled up with rows from its start."""
-        mx, batch = self._mx, self._settings.batch_size
-        whole, wanted = mx.nd.array(features), mx.nd.array(targets[cells])
-        batches = -(-len(features) // batch)
+        batch = self._settings.batch_size
+        batches = -(-len(rows.cells) // batch)
         rates = learning_rates(self._settings, self._settings.epochs * batches)
-        for epoch in range(self._settings.epochs):
-            order = mx.nd.array(np.resize(random.permutation(len(features)), batches * batch))
-            shuffled, labels = mx.nd.take(whole, order), mx.nd.take(wanted, order)
-            for place in range(batches):
-                rows = slice(place * batch, (place + 1) * batch)
-                self._features[:] = shuffled[rows]
-                self._wanted[:] = labels[rows]
-                self._step(rates[epoch * batches + place], epoch * batches + place + 1)
+        step = 0
+        for _ in range(self._settings.epochs):
+            self._losses[:] = 0.0
+            order = np.resize(random.permutation(len(rows.cells)), batches * batch)
+            for features, targets in rows.in_parts(order, batch):
+                shuffled, wanted = self._mx.nd.array(features), self._mx.nd.array(targets)
+                for start in range(0, len(features), batch):
+                    self._features[:] = shuffled[start : start + batch]
+                    self._wanted[:] = wanted[start : start + batch]
+                    self._step(rates[step], step + 1)
+                    step += 1
+            told(float(self._losses.asnumpy().sum()) / (batches * batch))
         trained: FloatVector = self._theta.asnumpy()
         return trained
 
     def _step(self, rate: float, number: int) -> None:
         """One fused update; MXNet's operator leaves Adam's bias correction to the caller."""
-        self._executor.forward(is_train=True)
+        self._losses += self._executor.forward(is_train=True)[0]
         self._executor.backward()
         correction = math.sqrt(1.0 - _ADAM_BETA2**number) / (1.0 - _ADAM_BETA1**number)
         self._mx.nd.adam_update(

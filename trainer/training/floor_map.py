@@ -5,12 +5,13 @@ drawn in reading order and coloured by wrong answers, and labels that hold marku
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
 from trainer.training.evaluate import CellError
+from trainer.training.site import Position
 
 # ColorBrewer's RdYlBu in 5 classes: told apart by colour-blind readers too.
 _COLOURS = ("#2c7bb6", "#abd9e9", "#ffffbf", "#fdae61", "#d7191c")
@@ -33,6 +34,7 @@ _STYLE = """<style>
 .fm .pale{fill:#fff}
 .fm .mute{fill:var(--mute)}
 .fm .key{fill:var(--ink)}
+.fm .beacon{fill:var(--ink);stroke:var(--none);stroke-width:1.5}
 </style>"""
 
 
@@ -45,22 +47,26 @@ class _Spot:
     y: float
 
 
-def floor_map_svg(cells: Sequence[CellError]) -> str:
+def floor_map_svg(cells: Sequence[CellError], beacons: Mapping[str, Position] | None = None) -> str:
     """Draw the cells.
 
     Args:
         cells: with positions, or none of them with one; north (larger y) is up.
+        beacons: where they hang, in metres, if the site's description says so.
 
     Returns:
         One ``<svg>`` element with its own style; it needs nothing around it.
     """
     placed = bool(cells) and all(cell.x is not None and cell.y is not None for cell in cells)
-    spots = _on_floor(cells) if placed else _in_reading_order(cells)
+    floor = _floor(cells) if placed else None
+    spots = [floor.spot(cell) for cell in cells] if floor else _in_reading_order(cells)
     width = max([spot.x for spot in spots], default=0.0) + _PITCH / 2 + _MARGIN
     width = max(width, 420.0)
     height = max([spot.y for spot in spots], default=0.0) + _PITCH / 2 + _MARGIN + _LEGEND
     named = len(spots) <= _LABELS_UP_TO
     drawn = "".join(_square(spot, placed=placed, named=named) for spot in spots)
+    if floor and beacons:
+        drawn += "".join(floor.beacon(name, place) for name, place in beacons.items())
     what = "Mean error in metres" if placed else "Share of wrong answers"
     return (
         f'<svg class="fm" xmlns="http://www.w3.org/2000/svg" role="img" '
@@ -70,16 +76,35 @@ def floor_map_svg(cells: Sequence[CellError]) -> str:
     )
 
 
-def _on_floor(cells: Sequence[CellError]) -> list[_Spot]:
+@dataclass(frozen=True, slots=True)
+class _Floor:
+    """Where metres lie on the drawing."""
+
+    west: float
+    north: float
+    scale: float
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """A place in drawing units."""
+        edge = _MARGIN + _PITCH / 2
+        return edge + (x - self.west) * self.scale, edge + (self.north - y) * self.scale
+
+    def spot(self, cell: CellError) -> _Spot:
+        return _Spot(cell, *self.at(cell.x or 0.0, cell.y or 0.0))
+
+    def beacon(self, name: str, place: Position) -> str:
+        x, y = self.at(*place)
+        return (
+            f'<circle class="beacon" cx="{x:.1f}" cy="{y:.1f}" r="5"><title>beacon '
+            f"{escape(name)}</title></circle>"
+        )
+
+
+def _floor(cells: Sequence[CellError]) -> _Floor:
     points = [(cell.x or 0.0, cell.y or 0.0) for cell in cells]
     west, north = min(x for x, _ in points), max(y for _, y in points)
     span = max(max(x for x, _ in points) - west, 1e-9)
-    scale = min(_PITCH / _pitch_m(points), _MAX_WIDTH / span)
-    edge = _MARGIN + _PITCH / 2
-    return [
-        _Spot(cell, edge + (x - west) * scale, edge + (north - y) * scale)
-        for cell, (x, y) in zip(cells, points, strict=True)
-    ]
+    return _Floor(west, north, min(_PITCH / _pitch_m(points), _MAX_WIDTH / span))
 
 
 def _pitch_m(points: Sequence[tuple[float, float]]) -> float:

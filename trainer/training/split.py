@@ -44,20 +44,25 @@ class HoldOut:
     protocol: Protocol
 
 
-def hold_out(data: TrainingSet, share: float, seed: int) -> HoldOut:
+def hold_out(
+    data: TrainingSet, share: float, seed: int, pairs: npt.NDArray[np.intp] | None = None
+) -> HoldOut:
     """Split rows; deterministic for a seed, whatever the order of visits.
 
     Args:
         data: the labelled rows.
         share: of the rows that should be held out; visits and cells may allow fewer.
         seed: chooses among visits.
+        pairs: (n, 2) rows that are copies of each other though not to the bit; each in one pair.
 
     Returns:
-        Two sides that share no exact copy. Every cell keeps rows to train on, unless the protocol
-        says otherwise.
+        Two sides that share no exact copy and no pair. Every cell keeps rows to train on, unless
+        the protocol says otherwise.
     """
     keys = row_keys(data)
     copies = np.unique(keys, return_inverse=True)[1]
+    if pairs is not None and len(pairs):
+        copies = _connected(copies, _paired(pairs, len(data)))
     protocol = Protocol.WHOLE_VISITS
     held = _choose(data, _connected(data.visits, copies), keys, share, seed)
     if held.sum() < ENOUGH_SHARE * share * len(data):
@@ -102,6 +107,12 @@ def _cut(visits: Rows, share: float) -> Rows:
     tail = place >= np.repeat(lengths - np.ceil(lengths * share), lengths)
     parts: Rows = visits * 2 + tail
     return parts
+
+
+def _paired(pairs: npt.NDArray[np.intp], rows: int) -> Rows:
+    groups = np.arange(rows)
+    groups[pairs[:, 1]] = pairs[:, 0]
+    return groups
 
 
 def _connected(one: Rows, other: Rows) -> Rows:

@@ -11,8 +11,9 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,20 +25,36 @@ from trainer.localization.bundle import (
     SmokeRow,
     write_bundle,
 )
-from trainer.localization.decoding import decode
+from trainer.localization.decoding import Predictions, decode, expected_errors
 from trainer.localization.features import FeatureParameters, featurize
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Network, probabilities
 from trainer.localization.network_mxnet import export
+from trainer.training.audit import Audit, audit
+from trainer.training.baselines import baselines
 from trainer.training.card import CardContent, write_card
+from trainer.training.copies import Copies, find_copies
 from trainer.training.dataset import TrainingSet, combine
-from trainer.training.evaluate import CellError, Judgement, cell_errors, judge, metrics, summarize
+from trainer.training.evaluate import (
+    CellError,
+    Confusion,
+    Evaluation,
+    Intervals,
+    Judgement,
+    cell_errors,
+    confusions,
+    judge,
+    metrics,
+    summarize,
+    with_intervals,
+)
 from trainer.training.fit import fit
 from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.reliability import Calibration, RadiusReport, fit_radius
 from trainer.training.serve_once import check_bundle
 from trainer.training.site import Site
 from trainer.training.smoke import choose_smoke
-from trainer.training.split import HoldOut, Protocol, hold_out
+from trainer.training.split import HoldOut, Protocol, Rows, hold_out
 from trainer.training.surveys import Survey, read_survey
 
 MODEL_FILE = "model.tar.gz"
@@ -73,8 +90,11 @@ class _Rehearsal:
 
     split: HoldOut
     judgement: Judgement
+    evaluation: Evaluation
     metrics: Metrics
     cells: tuple[CellError, ...]
+    confusions: tuple[Confusion, ...]
+    radius: RadiusReport | None
 
 
 def train(
@@ -101,16 +121,21 @@ def train(
         BundleDisagrees: the packaged model does not answer as the trained one.
     """
     data = combine(surveys, site)
+    progress("auditing the rows")
+    copies = find_copies(data)
+    report = audit(data, surveys, site, copies)
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
     # Its import takes longer than the fits, and is not their time.
     load_mxnet()
     started = time.monotonic()
-    rehearsal = _rehearse(data, site, hyperparameters)
+    rehearsal = _rehearse(data, copies, site, hyperparameters)
     progress("fitting on all rows")
-    network = _fit(data, hyperparameters)
+    curve: list[float] = []
+    network = fit(data, FeatureParameters(), hyperparameters, curve.append)
     fit_seconds = time.monotonic() - started
     progress("packing the model and serving it once")
-    info, smoke = _package(data, site, network, release_id, out_dir / MODEL_FILE)
+    description = _describe(data, site, release_id, rehearsal.radius)
+    info, smoke = _package(data, description, network, out_dir / MODEL_FILE)
     progress("writing the model card")
     result = TrainingResult(
         bundle=info.path,
@@ -127,7 +152,9 @@ def train(
         beacons=len(data.beacons),
         cells=len(data.labels),
     )
-    _write_reports(result, rehearsal, surveys, site, hyperparameters, out_dir)
+    _write_reports(
+        _Reported(result, rehearsal, report, tuple(curve), surveys, site, hyperparameters), out_dir
+    )
     return result
 
 
@@ -179,39 +206,59 @@ def _off_cloud_id(contents: Sequence[bytes], site: Site, settings: Hyperparamete
     return f"{site.name}-{digest.hexdigest()[:12]}"
 
 
-def _rehearse(data: TrainingSet, site: Site, hyperparameters: Hyperparameters) -> _Rehearsal:
+def _rehearse(
+    data: TrainingSet, copies: Copies, site: Site, hyperparameters: Hyperparameters
+) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
-    split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed)
-    network = _fit(data.only(split.trained), hyperparameters)
-    truth = data.cells[split.held_out]
+    split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
+    network = fit(data.only(split.trained), FeatureParameters(), hyperparameters)
+    truth, visits = data.cells[split.held_out], data.visits[split.held_out]
     features = featurize(data.rssi[split.held_out], FeatureParameters())
     predictions = decode(probabilities(network, features), data.positions)
     places = None if data.positions is None else data.positions[truth]
     judgement = judge(predictions, data.positions, truth, places, site.cell_size_m)
+    evaluation = replace(
+        with_intervals(summarize(judgement), judgement, visits),
+        baselines=baselines(data, split.trained, split.held_out),
+    )
     return _Rehearsal(
         split=split,
         judgement=judgement,
-        metrics=metrics(summarize(judgement), rows=len(data), trained_rows=len(split.trained)),
+        evaluation=evaluation,
+        metrics=metrics(evaluation, rows=len(data), trained_rows=len(split.trained)),
         cells=tuple(cell_errors(data, truth, judgement)),
+        confusions=tuple(confusions(data, truth, judgement)),
+        radius=_radius(predictions, data, judgement, visits),
     )
 
 
-def _fit(data: TrainingSet, hyperparameters: Hyperparameters) -> Network:
-    return fit(data, FeatureParameters(), hyperparameters)
+def _radius(
+    predictions: Predictions, data: TrainingSet, judgement: Judgement, visits: Rows
+) -> RadiusReport | None:
+    if predictions.points is None or data.positions is None or judgement.errors_m is None:
+        return None
+    expected = expected_errors(predictions.probabilities, predictions.points, data.positions)
+    return fit_radius(expected, judgement.errors_m, visits)
 
 
-def _package(
-    data: TrainingSet, site: Site, network: Network, release_id: str, path: Path
-) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
-    """Write the bundle and let its own server prove it."""
-    description = ModelDescription(
+def _describe(
+    data: TrainingSet, site: Site, release_id: str, radius: RadiusReport | None
+) -> ModelDescription:
+    return ModelDescription(
         release=release_id,
         site=site.name,
         beacons=data.beacons,
         cells=data.labels,
         positions=_pairs(data),
         features=FeatureParameters(),
+        radius=None if radius is None else radius.radius,
     )
+
+
+def _package(
+    data: TrainingSet, description: ModelDescription, network: Network, path: Path
+) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
+    """Write the bundle and let its own server prove it."""
     smoke = choose_smoke(LoadedModel(description, network, smoke=(), digest=""), data.rssi)
     exported = export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
@@ -235,29 +282,58 @@ def _smoke_case(row: SmokeRow) -> SmokeCase:
     )
 
 
-def _write_reports(
-    result: TrainingResult,
-    rehearsal: _Rehearsal,
-    surveys: Sequence[Survey],
-    site: Site,
-    hyperparameters: Hyperparameters,
-    out_dir: Path,
-) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reported:
+    """All that the reports tell."""
+
+    result: TrainingResult
+    rehearsal: _Rehearsal
+    audit: Audit
+    curve: tuple[float, ...]
+    surveys: Sequence[Survey]
+    site: Site
+    hyperparameters: Hyperparameters
+
+
+def _write_reports(told: _Reported, out_dir: Path) -> None:
+    """``metrics.json`` and the card, from the same figures."""
+    result, rehearsal = told.result, told.rehearsal
+    evaluation = rehearsal.evaluation
     figures = result.metrics.model_dump(mode="json")
-    figures["cells"] = [asdict(cell) for cell in result.cell_errors]
+    figures |= {
+        "protocol": result.protocol.value,
+        "intervals": _plain(evaluation.intervals),
+        "calibration": _plain(evaluation.calibration),
+        "baselines": [asdict(baseline) for baseline in evaluation.baselines],
+        "radius": _plain(rehearsal.radius),
+        "cells": [asdict(cell) for cell in result.cell_errors],
+        "confusions": [asdict(confusion) for confusion in rehearsal.confusions],
+        "training_curve": told.curve,
+        "audit": asdict(told.audit),
+    }
     (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     errors = rehearsal.judgement.errors_m
     content = CardContent(
         release_id=result.release_id,
         digest=result.digest,
-        site=site,
+        site=told.site,
         metrics=result.metrics,
+        evaluation=evaluation,
+        radius=rehearsal.radius,
+        audit=told.audit,
+        confusions=rehearsal.confusions,
+        curve=told.curve,
         protocol=result.protocol,
         cells=result.cell_errors,
         errors_m=() if errors is None else tuple(np.sort(errors).tolist()),
-        surveys=tuple((survey.name, len(survey.labels)) for survey in surveys),
+        surveys=tuple((survey.name, len(survey.labels)) for survey in told.surveys),
         ignored_rows=result.ignored_rows,
         beacons=result.beacons,
-        hyperparameters=hyperparameters,
+        hyperparameters=told.hyperparameters,
     )
     write_card(out_dir / CARD_FILE, content)
+
+
+def _plain(figures: Intervals | Calibration | RadiusReport | None) -> dict[str, Any] | None:
+    """Plain JSON, for the file alone."""
+    return None if figures is None else asdict(figures)

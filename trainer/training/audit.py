@@ -1,0 +1,366 @@
+"""Looks a training set over: copies, visits, sentinels, beacons, labels, drift, cells without data.
+
+Each finding says what was seen, what it means and what was done about it. What may go wrong:
+warnings nobody can act on. A finding is a warning only if a person should look; the rest are notes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from trainer.localization.readings import FloatMatrix
+from trainer.training.copies import CopiedBlock, Copies, find_copies
+from trainer.training.dataset import TrainingSet
+from trainer.training.faults import FaultKind, count_by_kind
+from trainer.training.site import Site
+from trainer.training.surveys import Survey
+
+DEAD_SHARE = 0.001
+"""A beacon heard in a smaller share of rows than this is as good as off."""
+STUCK_ROWS = 30
+"""Fewer equal readings may be chance; each of the UCI set's beacons takes 13 values or more."""
+FEW_ROWS = 5
+"""A cell with fewer rows can't be both learnt and measured."""
+DRIFT_WARNING = 0.25
+"""Kolmogorov-Smirnov distance of a beacon's readings between two sets that deserves a look."""
+DRIFT_ROWS = 30
+NEAR_SENTINEL = 3.0
+
+
+class Weight(StrEnum):
+    """Whether somebody should look."""
+
+    NOTE = "note"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found."""
+
+    topic: str
+    weight: Weight
+    seen: str
+    means: str
+    done: str
+
+
+@dataclass(frozen=True, slots=True)
+class BeaconAudit:
+    """What one beacon looks like over all rows; dBm."""
+
+    name: str
+    heard_share: float
+    median_dbm: float | None
+    lowest_dbm: float | None
+    highest_dbm: float | None
+    distinct: int
+    """How many different readings it gave."""
+    drift: float | None = None
+    """Kolmogorov-Smirnov distance to the earlier set's readings, 0 to 1; None if not compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """A training set, looked over."""
+
+    rows: int
+    cells: int
+    unlabelled_rows: int
+    dropped: tuple[tuple[str, int], ...]
+    """Why rows were dropped, and how many."""
+    visits: int
+    median_visit_rows: float
+    copied_pairs: int
+    copied_blocks: tuple[CopiedBlock, ...]
+    exact_copies: int
+    label_shares: tuple[float, float, float]
+    """The smallest, median and largest share of the rows that one cell has."""
+    empty_cells: tuple[str, ...]
+    """Cells that the site describes and no row is from."""
+    beacons: tuple[BeaconAudit, ...]
+    findings: tuple[Finding, ...]
+
+
+def audit(
+    data: TrainingSet,
+    surveys: Sequence[Survey],
+    site: Site,
+    copies: Copies | None = None,
+) -> Audit:
+    """Look a training set over.
+
+    Args:
+        data: the surveys combined.
+        surveys: the same, one by one, with what reading them found; the last is the newest, and
+            its beacons are compared with what the others say, which the champion learnt from.
+        site: where they were taken.
+        copies: of :func:`find_copies`, if it was called already.
+    """
+    found = copies or find_copies(data)
+    beacons = tuple(_beacons(data, surveys))
+    sizes = np.bincount(data.cells, minlength=len(data.labels)) / max(len(data), 1)
+    lengths = np.bincount(data.visits - data.visits.min()) if len(data) else np.zeros(1)
+    described = set(site.positions) - set(data.labels)
+    report = Audit(
+        rows=len(data),
+        cells=len(data.labels),
+        unlabelled_rows=sum(survey.ignored_rows for survey in surveys),
+        dropped=tuple((kind.value, rows) for kind, rows in _dropped(surveys).items()),
+        visits=int((lengths > 0).sum()),
+        median_visit_rows=float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0,
+        copied_pairs=len(found.pairs),
+        copied_blocks=found.blocks,
+        exact_copies=found.exact_rows,
+        label_shares=(float(sizes.min()), float(np.median(sizes)), float(sizes.max())),
+        empty_cells=tuple(sorted(described)),
+        beacons=beacons,
+        findings=(),
+    )
+    findings = (
+        *_on_copies(report, found),
+        *_on_visits(report),
+        *_on_sentinels(surveys),
+        *_on_beacons(beacons, len(data)),
+        *_on_labels(data, report),
+        *_on_dropped(report),
+    )
+    return _with(report, tuple(findings))
+
+
+def _with(report: Audit, findings: tuple[Finding, ...]) -> Audit:
+    values = {name: getattr(report, name) for name in Audit.__slots__ if name != "findings"}
+    return Audit(**values, findings=findings)
+
+
+def _dropped(surveys: Sequence[Survey]) -> Mapping[FaultKind, int]:
+    return count_by_kind([fault for survey in surveys for fault in survey.faults])
+
+
+def _beacons(data: TrainingSet, surveys: Sequence[Survey]) -> list[BeaconAudit]:
+    earlier, newest = surveys[:-1], surveys[-1:]
+    return [
+        _beacon(name, column, _drift(_heard(name, newest), _heard(name, earlier)))
+        for name, column in zip(data.beacons, data.rssi.T, strict=True)
+    ]
+
+
+def _heard(beacon: str, surveys: Sequence[Survey]) -> FloatMatrix:
+    """(n,) what surveys that know a beacon heard of it."""
+    columns = [
+        survey.rssi[:, survey.beacons.index(beacon)]
+        for survey in surveys
+        if beacon in survey.beacons
+    ]
+    readings = np.concatenate(columns) if columns else np.empty(0, dtype=np.float32)
+    heard: FloatMatrix = readings[~np.isnan(readings)]
+    return heard
+
+
+def _beacon(name: str, column: FloatMatrix, drift: float | None) -> BeaconAudit:
+    heard = column[~np.isnan(column)]
+    return BeaconAudit(
+        name=name,
+        heard_share=len(heard) / max(len(column), 1),
+        median_dbm=float(np.median(heard)) if len(heard) else None,
+        lowest_dbm=float(heard.min()) if len(heard) else None,
+        highest_dbm=float(heard.max()) if len(heard) else None,
+        distinct=len(np.unique(heard)),
+        drift=drift,
+    )
+
+
+def _drift(now: FloatMatrix, then: FloatMatrix) -> float | None:
+    """Kolmogorov-Smirnov distance between two samples of readings; None if one is too small."""
+    if min(len(now), len(then)) < DRIFT_ROWS:
+        # A beacon that fell silent has no readings to compare, which is the largest drift.
+        return 1.0 if len(then) >= DRIFT_ROWS and not len(now) else None
+    steps = np.union1d(now, then)
+    below_now = np.searchsorted(np.sort(now), steps, side="right") / len(now)
+    below_then = np.searchsorted(np.sort(then), steps, side="right") / len(then)
+    return float(np.abs(below_now - below_then).max())
+
+
+def _on_copies(report: Audit, copies: Copies) -> list[Finding]:
+    if not copies.looked_near:
+        return [
+            Finding(
+                "copies",
+                Weight.NOTE,
+                f"{report.exact_copies} rows repeat a row of another visit exactly.",
+                "Near copies were not looked for: that costs the square of a location's rows.",
+                "Exact copies are kept on one side of the hold-out.",
+            )
+        ]
+    if not report.copied_pairs:
+        return [
+            Finding(
+                "copies",
+                Weight.NOTE,
+                f"No block of copied rows; {report.exact_copies} single rows repeat another "
+                "visit's exactly.",
+                "Single repeats are chance where a location hears one steady beacon.",
+                "Exact repeats are kept on one side of the hold-out.",
+            )
+        ]
+    orders = ", ".join(
+        f"{sum(block.rows for block in report.copied_blocks if block.order is order)} rows {order}"
+        for order in sorted({block.order for block in report.copied_blocks})
+    )
+    return [
+        Finding(
+            "copies",
+            Weight.WARNING,
+            f"{report.copied_pairs} rows are copies of other rows within 2 dB, in "
+            f"{len(report.copied_blocks)} blocks ({orders}).",
+            "A part of the data was pasted in again, perhaps altered a little. It tells nothing "
+            "new, and a random split would put a row in training and its copy in the test.",
+            "A row and its copy stay on one side of the hold-out. To be rid of them, remove the "
+            "copied rows from the survey and upload it anew.",
+        )
+    ]
+
+
+def _on_visits(report: Audit) -> list[Finding]:
+    return [
+        Finding(
+            "visits",
+            Weight.NOTE,
+            f"{report.visits} visits, half of them of {report.median_visit_rows:g} rows or fewer.",
+            "Rows of one visit are alike; a model that has seen one of them knows the others.",
+            "A visit stays whole on one side of the hold-out.",
+        )
+    ]
+
+
+def _on_sentinels(surveys: Sequence[Survey]) -> list[Finding]:
+    written: Counter[str] = Counter()
+    for survey in surveys:
+        written.update(dict(survey.found.not_heard))
+    odd = {
+        word: times
+        for word, times in written.items()
+        if word != "blank" and 0 < float(word) + 200.0 <= NEAR_SENTINEL
+    }
+    ways = ", ".join(f"{word} ({times} times)" for word, times in written.most_common())
+    findings = []
+    if written:
+        findings.append(
+            Finding(
+                "not heard",
+                Weight.NOTE,
+                f"Written as {ways}.",
+                "A beacon that was not heard is no weak signal.",
+                "All of these count as not heard.",
+            )
+        )
+    if odd:
+        listed = ", ".join(f"{word} ({times} times)" for word, times in odd.items())
+        findings.append(
+            Finding(
+                "off-by-one sentinels",
+                Weight.WARNING,
+                f"{listed} where -200 is meant.",
+                "Something added to the readings after they were logged; signals may be shifted by "
+                "the same amount.",
+                "They count as not heard. Look at how the file was made.",
+            )
+        )
+    return findings
+
+
+def _on_beacons(beacons: Sequence[BeaconAudit], rows: int) -> list[Finding]:
+    dead = [beacon.name for beacon in beacons if beacon.heard_share < DEAD_SHARE]
+    stuck = [
+        beacon.name
+        for beacon in beacons
+        if beacon.distinct == 1 and beacon.heard_share * rows >= STUCK_ROWS
+    ]
+    drifted = [
+        f"{beacon.name} ({beacon.drift:.2f})"
+        for beacon in beacons
+        if beacon.drift is not None and beacon.drift >= DRIFT_WARNING
+    ]
+    findings = []
+    if dead:
+        findings.append(
+            Finding(
+                "dead beacons",
+                Weight.WARNING,
+                f"{', '.join(dead)}: heard in less than {DEAD_SHARE:.1%} of the rows.",
+                "It is off, gone, or called otherwise.",
+                "Such a column teaches nothing and changes nothing in the model.",
+            )
+        )
+    if stuck:
+        findings.append(
+            Finding(
+                "stuck beacons",
+                Weight.WARNING,
+                f"{', '.join(stuck)}: always the same reading.",
+                "No radio is that steady: the value is made up on the way.",
+                "It is used as it stands. Check the logger.",
+            )
+        )
+    if drifted:
+        findings.append(
+            Finding(
+                "drift",
+                Weight.WARNING,
+                f"{', '.join(drifted)}: distributed otherwise in the newest survey than in the "
+                "earlier ones (Kolmogorov-Smirnov distance).",
+                "The beacon was moved, turned, changed its power or its battery is low; or the "
+                "surveys cover other places.",
+                "All surveys are used. If a beacon was moved, survey its neighbourhood again and "
+                "take the old surveys away.",
+            )
+        )
+    return findings
+
+
+def _on_labels(data: TrainingSet, report: Audit) -> list[Finding]:
+    sizes = np.bincount(data.cells, minlength=len(data.labels))
+    few = [label for label, size in zip(data.labels, sizes, strict=True) if size < FEW_ROWS]
+    findings = []
+    if few:
+        named = ", ".join(few[:10]) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
+        findings.append(
+            Finding(
+                "thin locations",
+                Weight.NOTE,
+                f"{len(few)} of {len(data.labels)} locations have fewer than {FEW_ROWS} rows: "
+                f"{named}.",
+                "They are hardly learnt and hardly measured.",
+                "They are used. Visit them again, another day.",
+            )
+        )
+    if report.empty_cells:
+        findings.append(
+            Finding(
+                "locations without data",
+                Weight.WARNING,
+                f"{len(report.empty_cells)} described locations have no row: "
+                f"{', '.join(report.empty_cells[:10])}.",
+                "The model can't answer them.",
+                "Survey them.",
+            )
+        )
+    return findings
+
+
+def _on_dropped(report: Audit) -> list[Finding]:
+    if not report.dropped:
+        return []
+    kinds = ", ".join(f"{rows} with {kind}" for kind, rows in report.dropped)
+    return [
+        Finding(
+            "dropped rows",
+            Weight.WARNING,
+            f"{sum(rows for _, rows in report.dropped)} rows are not used: {kinds}.",
+            "They are no measurement that could be learnt from.",
+            "They were left out and are listed by `rssi audit`; the rest of their surveys is used.",
+        )
+    ]
