@@ -12,11 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from events import names
-from events.manifests import Quarantine, Release, SmokeAnswer, SurveyRef
+from events.manifests import Quarantine, Release, SurveyRef
 from events.outbound import RollbackRequested, Source
 from events.stack import Stack
 from functions.adapters.artifacts import Artifacts
@@ -26,6 +25,14 @@ from functions.core.deployments import Candidate, Deployment, DeploymentState
 from functions.core.registry import ReleaseRecord
 from functions.core.rollback import Refusal, rollback_target
 from ops.aws import Aws
+from ops.client import (
+    ATTEMPTS,
+    Prediction,
+    PredictionClient,
+    PredictionError,
+    RefusedError,
+    SageMakerTransport,
+)
 from ops.errors import OpsError, UsageError
 from ops.event_log import EventLog, LoggedEvent
 
@@ -73,14 +80,6 @@ class ReleaseRow(View):
     record: ReleaseRecord
     is_live: bool
     deployments: tuple[int, ...]
-
-
-class Prediction(View):
-    """The endpoint's answer to some fingerprints."""
-
-    release: str
-    digest: str
-    predictions: tuple[SmokeAnswer, ...]
 
 
 class Trace(View):
@@ -298,20 +297,24 @@ class OperatorDesk:
             f"`rssi status --site {site}` shows how it stands."
         )
 
-    def predict(self, site: str, body: bytes, content_type: str) -> Prediction:
-        """Ask a site's endpoint.
+    def predict(
+        self, site: str, body: bytes, content_type: str, attempts: int = ATTEMPTS
+    ) -> Prediction:
+        """Ask a site's endpoint, ``attempts`` times at most.
 
         Raises:
             OpsError: there is no endpoint, or it refused the request; the reason is the endpoint's.
         """
         endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
+        transport = SageMakerTransport(self.client("sagemaker-runtime"), endpoint)
         try:
-            answer = self.client("sagemaker-runtime").invoke_endpoint(
-                EndpointName=endpoint, ContentType=content_type, Body=body
-            )
-        except ClientError as error:
-            raise OpsError(_explain_refusal(site, endpoint, error)) from error
-        return Prediction.model_validate_json(answer["Body"].read())
+            return PredictionClient(transport, attempts=attempts).send(body, content_type)
+        except RefusedError:
+            raise
+        except PredictionError as error:
+            raise OpsError(
+                f"{error} `rssi status --site {site}` shows whether anything is live there."
+            ) from error
 
     def trace(self, what: str) -> Trace:
         """Follow a release back to its surveys, or a survey forward to its releases.
@@ -429,21 +432,3 @@ def _read(file: Path) -> bytes:
 
 def _is_called(survey: SurveyRef, what: str) -> bool:
     return what in (survey.id, survey.key, survey.version_id, survey.key.rsplit("/", 1)[-1])
-
-
-def _explain_refusal(site: str, endpoint: str, error: ClientError) -> str:
-    details: dict[str, Any] = error.response
-    if details["Error"]["Code"] == "ModelError":
-        said = details.get("OriginalMessage") or details["Error"]["Message"]
-        return f"The endpoint refused the request: {_container_message(said)}"
-    return (
-        f"The endpoint {endpoint} gave no answer: {details['Error']['Message']} "
-        f"`rssi status --site {site}` shows whether anything is live there."
-    )
-
-
-def _container_message(said: str) -> str:
-    try:
-        return str(json.loads(said)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return said

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from events.manifests import Metrics, Release, SmokeAnswer
 from functions.core.deployments import Candidate, Deployment
-from ops.desk import Prediction, ReleaseRow, SiteStatus, Trace
+from ops.client import Located, Prediction
+from ops.desk import ReleaseRow, SiteStatus, Trace
 from ops.event_log import LoggedEvent
 
 if TYPE_CHECKING:
@@ -137,7 +138,9 @@ def quality_table(figures: "Metrics | Evaluation", rows: int, title: str) -> Tab
 
 def prediction_table(prediction: Prediction) -> Table:
     """Where the endpoint thinks each fingerprint was taken."""
-    table = _table("row", "location", "x", "y", "confidence", title=f"by {prediction.release}")
+    table = _table(
+        "row", "location", "x", "y", "confidence", "radius", title=f"by {prediction.release}"
+    )
     for number, answer in enumerate(prediction.predictions):
         table.add_row(
             str(number),
@@ -145,11 +148,12 @@ def prediction_table(prediction: Prediction) -> Table:
             _metres(answer.x),
             _metres(answer.y),
             _percent(answer.confidence),
+            _metres(answer.radius_m),
         )
     return table
 
 
-def where(answer: SmokeAnswer) -> str:
+def where(answer: SmokeAnswer | Located) -> str:
     """One prediction in words."""
     at = "" if answer.x is None or answer.y is None else f" ({answer.x:.1f} m, {answer.y:.1f} m)"
     return f"{answer.location}{at}, confidence {answer.confidence:.0%}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from ops.desk import Prediction
+from ops.client import Prediction
 from ops.errors import OpsError
 
 PAUSE_S = 0.01

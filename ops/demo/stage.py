@@ -12,8 +12,9 @@ from rich.text import Text
 
 from events.manifests import Release, SurveyRef
 from ops.aws import Aws, find_stack
+from ops.client import Prediction
 from ops.demo.survey import Survey, first_fingerprint
-from ops.desk import OperatorDesk, Prediction, instances_body
+from ops.desk import OperatorDesk, instances_body
 from ops.errors import ExpectationError
 from ops.event_log import LoggedEvent
 from ops.local_stack import STAGE, LocalStack
@@ -51,9 +52,9 @@ class Stage:
         return OperatorDesk(aws, find_stack(aws, STAGE))
 
     def ask(self, desk: OperatorDesk | None = None) -> Prediction:
-        """Ask the endpoint about the survey's first fingerprint."""
+        """Ask the endpoint about the survey's first fingerprint, once: a lost request must show."""
         body = instances_body([self._fingerprint])
-        return (desk or self.desk).predict(SITE, body, "application/json")
+        return (desk or self.desk).predict(SITE, body, "application/json", attempts=1)
 
     def drop(self, name: str, content: bytes) -> SurveyRef:
         """Drop a survey into the bucket."""

@@ -33,6 +33,7 @@ class RunningServer:
         environment: dict[str, str] | None = None,
         *,
         multi_model: bool = False,
+        port: int = 0,
     ):
         self.process = subprocess.Popen(
             [
@@ -41,7 +42,7 @@ class RunningServer:
                 "trainer.serving",
                 "serve",
                 "--port",
-                "0",
+                str(port),
                 "--workers",
                 str(workers),
             ],

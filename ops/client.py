@@ -1,0 +1,269 @@
+"""A typed client of a site's endpoint, over SageMaker's runtime or plain HTTP.
+
+What may go wrong::
+
+    OpsError
+    └── PredictionError         there is no answer
+        ├── RefusedError        the request is wrong; carries the rows and columns; never repeated
+        └── UnreachableError    nobody answered, also after repeating; try again later
+
+Predicting changes nothing, so whatever looks as if it will pass is repeated.
+"""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ops.errors import OpsError
+
+JSON = "application/json"
+PART_ROWS = 5_000
+"""Rows a request: a few hundred kilobytes, far from SageMaker's 6 MB."""
+ATTEMPTS = 4
+FIRST_PAUSE_S = 0.2
+
+_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PASSING_CODES = frozenset(
+    {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException", "InternalFailure"}
+)
+
+
+class PredictionError(OpsError):
+    """The endpoint gave no answer."""
+
+
+class RefusedError(PredictionError):
+    """The request is wrong, and would be wrong again."""
+
+    def __init__(self, message: str, problems: "Sequence[Problem]" = ()) -> None:
+        """Say what the endpoint said, with the places of the first few problems."""
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class UnreachableError(PredictionError):
+    """Nobody answered, or only to say that they can't at the moment."""
+
+
+class _View(BaseModel):
+    # The server may say more than this client knows.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Problem(_View):
+    """One reading that can't be used: row from 0, beacon or column, and why."""
+
+    row: int | None = None
+    column: str | None = None
+    problem: str
+
+
+class Cell(_View):
+    """One of the likeliest cells; confidence from 0 to 1."""
+
+    location: str
+    confidence: float
+
+
+class Located(_View):
+    """One row's answer: metres, None where the site has no positions."""
+
+    location: str
+    x: float | None
+    y: float | None
+    confidence: float
+    radius_m: float | None = None
+    top: tuple[Cell, ...] = ()
+
+
+class Prediction(_View):
+    """The answers to all rows, in order, and which release gave them."""
+
+    release: str
+    digest: str
+    predictions: tuple[Located, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What came back."""
+
+    status: int
+    body: bytes
+
+
+class Transport(Protocol):
+    """The way to an endpoint."""
+
+    def send(self, body: bytes, content_type: str) -> Response:
+        """Ask for predictions once.
+
+        Raises:
+            UnreachableError: there was no answer at all; asking again may help.
+        """
+
+
+class HttpTransport:
+    """Plain HTTP, to a container on this machine or in a cluster; keeps its connection."""
+
+    def __init__(self, url: str, timeout_s: float = 60.0) -> None:
+        """Send to ``url``, such as ``http://127.0.0.1:8080/invocations``."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or parts.hostname is None:
+            raise PredictionError(f"{url} is no address: give one like http://HOST:PORT.")
+        connect = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        self._path = parts.path or "/invocations"
+        self._url = url
+        self._connection = connect(parts.hostname, parts.port, timeout=timeout_s)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+    def send(self, body: bytes, content_type: str) -> Response:
+        """Ask once; a connection that broke is made anew by the next call."""
+        headers = {"content-type": content_type, "accept": JSON}
+        try:
+            self._connection.request("POST", self._path, body, headers)
+            answer = self._connection.getresponse()
+            return Response(answer.status, answer.read())
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise UnreachableError(f"{self._url} gave no answer: {error!r}.") from error
+
+
+class SageMakerTransport:
+    """SageMaker's ``InvokeEndpoint``."""
+
+    def __init__(self, runtime: Any, endpoint: str) -> None:
+        """Ask ``endpoint`` by a boto3 ``sagemaker-runtime`` client."""
+        self._runtime = runtime
+        self._endpoint = endpoint
+
+    def send(self, body: bytes, content_type: str) -> Response:
+        """Ask once; a container's error comes back as the response that it was."""
+        try:
+            answer = self._runtime.invoke_endpoint(
+                EndpointName=self._endpoint, ContentType=content_type, Accept=JSON, Body=body
+            )
+            return Response(200, answer["Body"].read())
+        except ClientError as error:
+            return self._explained(error)
+        except (HTTPClientError, NoConnectionError) as error:
+            raise UnreachableError(f"Endpoint {self._endpoint} gave no answer: {error}") from error
+
+    def _explained(self, error: ClientError) -> Response:
+        details: Mapping[str, Any] = error.response
+        code, said = details["Error"]["Code"], details["Error"]["Message"]
+        if code == "ModelError":
+            original = str(details.get("OriginalMessage") or said)
+            return Response(int(details.get("OriginalStatusCode") or 500), original.encode())
+        message = f"The endpoint {self._endpoint} gave no answer: {said}"
+        if code in _PASSING_CODES:
+            raise UnreachableError(message) from error
+        raise PredictionError(message) from error
+
+
+class PredictionClient:
+    """Asks one endpoint, repeats what will pass, and reads the answers."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        attempts: int = ATTEMPTS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Ask by ``transport``, ``attempts`` times at most; ``sleep`` waits between, in seconds."""
+        self._transport = transport
+        self._attempts = attempts
+        self._sleep = sleep
+
+    def predict(
+        self, fingerprints: Sequence[Mapping[str, float | None]], top_k: int | None = None
+    ) -> Prediction:
+        """Where fingerprints were taken.
+
+        Args:
+            fingerprints: dBm by beacon; None or nothing where a beacon was not heard.
+            top_k: how many of the likeliest cells each answer is to name.
+
+        Raises:
+            RefusedError: the fingerprints are not what the model takes; says where.
+            UnreachableError: nobody answered.
+            PredictionError: the release changed between two parts of a long request.
+        """
+        starts = range(0, max(len(fingerprints), 1), PART_ROWS)
+        parts = [fingerprints[start : start + PART_ROWS] for start in starts]
+        found = [self.send(_body(part, top_k), JSON) for part in parts]
+        if len({part.digest for part in found}) > 1:
+            raise PredictionError(
+                "The endpoint changed its release between two parts of the request: ask again."
+            )
+        answers = tuple(answer for part in found for answer in part.predictions)
+        return found[0].model_copy(update={"predictions": answers})
+
+    def send(self, body: bytes, content_type: str) -> Prediction:
+        """Send a body as it is, such as a CSV.
+
+        Raises:
+            RefusedError: the body is not what the model takes; says where.
+            UnreachableError: nobody answered.
+        """
+        for attempt in range(1, self._attempts + 1):
+            try:
+                response = self._transport.send(body, content_type)
+            except UnreachableError:
+                if attempt == self._attempts:
+                    raise
+            else:
+                if response.status not in _PASSING_STATUSES:
+                    return _read(response)
+                if attempt == self._attempts:
+                    raise UnreachableError(
+                        f"The endpoint can't answer at the moment: {_said(response).message}"
+                    )
+            self._sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _body(fingerprints: Sequence[Mapping[str, float | None]], top_k: int | None) -> bytes:
+    document: dict[str, object] = {"instances": [dict(row) for row in fingerprints]}
+    if top_k is not None:
+        document["parameters"] = {"top_k": top_k}
+    return json.dumps(document, allow_nan=False).encode()
+
+
+class _Said(_View):
+    message: str
+    problems: tuple[Problem, ...] = ()
+
+
+class _ErrorBody(_View):
+    error: _Said
+
+
+def _said(response: Response) -> _Said:
+    try:
+        return _ErrorBody.model_validate_json(response.body).error
+    except ValidationError:
+        return _Said(message=response.body.decode("utf-8", "replace")[:500])
+
+
+def _read(response: Response) -> Prediction:
+    if response.status != 200:
+        said = _said(response)
+        raise RefusedError(f"The endpoint refused the request: {said.message}", said.problems)
+    try:
+        return Prediction.model_validate_json(response.body)
+    except ValidationError as error:
+        raise PredictionError(f"The endpoint's answer can't be read: {error}") from error
