@@ -47,8 +47,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")
 Wait = Annotated[bool, typer.Option(help="Wait for the end, and fail if it is not a good one.")]
 Timeout = Annotated[float, typer.Option(help="Longest wait, in seconds.", min=1)]
 CellSize = Annotated[
-    float, typer.Option(help="Metres between cells that are named like O02.", min=0.01)
+    float | None, typer.Option(help="Metres between cells that are named like O02.", min=0.01)
 ]
+SiteFile = Annotated[Path | None, typer.Option(help="site.json: grid, positions, thresholds.")]
+SettingsFile = Annotated[Path | None, typer.Option(help="JSON of the recipe's hyperparameters.")]
 Port = Annotated[
     int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)
 ]
@@ -311,28 +313,74 @@ def train(
     output: Annotated[Path, typer.Option("--out", help="Folder for model.tar.gz and the card.")],
     more: Annotated[list[Path] | None, typer.Argument(metavar="CSV", hidden=True)] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 0,
-    cell_size: CellSize = 3.048,
+    cell_size: CellSize = None,
+    site_file: SiteFile = None,
+    settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a model from surveys, here, without any cloud."""
-    from ops.offline import train_here
+    from ops.offline import site_of, train_here
 
-    train_here(out, [*data, *(more or [])], output, seed, cell_size, as_json=as_json)
+    site = site_of(site_file, cell_size)
+    train_here(out, [*data, *(more or [])], output, seed, site, settings, as_json=as_json)
 
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Option(help="A bundle: model.tar.gz or its unpacked folder.")],
     data: Annotated[
         list[Path], typer.Option(help="CSV of labelled fingerprints; may be repeated.")
     ],
-    cell_size: CellSize = 3.048,
+    model: Annotated[
+        Path | None, typer.Option(help="A bundle: model.tar.gz or its unpacked folder.")
+    ] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="JSON of row numbers; measures the recipe, not a bundle.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(help="Measure the recipe on so many folds.", min=2, max=100)
+    ] = None,
+    cell_size: CellSize = None,
+    site_file: SiteFile = None,
+    settings: SettingsFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a bundle on labelled fingerprints, without any cloud."""
-    from ops.offline import evaluate_here
+    """Measure a bundle, or the recipe on a split or on folds, without any cloud."""
+    from ops.offline import evaluate_here, evaluate_recipe_here, site_of
 
-    evaluate_here(out, model, data, cell_size, as_json=as_json)
+    site = site_of(site_file, cell_size)
+    if sum(way is not None for way in (model, split, folds)) != 1:
+        raise UsageError("Give one of --model FILE, --split FILE and --folds NUMBER.")
+    if model is not None:
+        evaluate_here(out, model, data, site, as_json=as_json)
+    else:
+        evaluate_recipe_here(out, data, site, settings, split, folds, as_json=as_json)
+
+
+@app.command()
+def audit(
+    files: Annotated[list[Path], typer.Argument(help="Surveys; the last is the newest.")],
+    site_file: SiteFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what training would make of surveys: bad rows, copies, beacons, drift."""
+    from ops.audit import audit_here
+
+    audit_here(out, files, site_file, as_json=as_json)
+
+
+@app.command()
+def replay(
+    site: Site,
+    survey: Annotated[str, typer.Argument(help="A quarantined survey: key, file name or id.")],
+    mended: Annotated[
+        Path | None, typer.Option("--with", help="The corrected file; else it is tried again.")
+    ] = None,
+) -> None:
+    """Bring a survey back that was set aside, as it is or mended."""
+    from ops.replay import replay as bring_back
+
+    again = bring_back(_desk(site), site, survey, mended)
+    out.print(f"dropped {again.key} again  correlation id {again.id}", highlight=False)
 
 
 @app.command()
@@ -345,6 +393,37 @@ def serve(
     from ops.offline import serve_here
 
     serve_here(model, port, workers)
+
+
+@app.command()
+def agent(
+    runner: Annotated[
+        str | None, typer.Option(help="Where training runs: process or kubernetes.")
+    ] = None,
+    pod_template: Annotated[
+        Path | None, typer.Option(help="YAML that describes the training pods, for kubernetes.")
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="Namespace of the Jobs.")] = None,
+) -> None:
+    """Run the on-prem agent here, until Ctrl-C: in a cluster, or with a kubeconfig.
+
+    Reads the variables that its pod has (RSSI_DATA_BUCKET, RSSI_QUEUE_URL, ...); without any, the
+    stack of RSSI_STAGE tells where everything is.
+    """
+    from ops.agent import run_agent
+
+    run_agent(runner, pod_template, namespace)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look whether the on-prem agent has all that it needs, and say how to mend what it lacks."""
+    from ops.doctor import complain, run_doctor
+
+    findings = run_doctor(err if as_json else out)
+    if as_json:
+        _print_json(findings)
+    complain(findings)
 
 
 def _say(sentence: str) -> None:

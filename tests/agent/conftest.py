@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,8 +78,9 @@ def aws():
         bodies.append(body)
         if environ.get("HTTP_X_AMZ_TARGET") == "AWSEvents.PutEvents":
             for entry in json.loads(body)["Entries"]:
-                detail = json.loads(entry["Detail"])
-                heard.append((entry["EventBusName"], entry["DetailType"], detail))
+                with suppress(ValueError):  # what is no JSON is refused, and heard by nobody
+                    detail = json.loads(entry["Detail"])
+                    heard.append((entry["EventBusName"], entry["DetailType"], detail))
         return moto(environ, start_response)
 
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
