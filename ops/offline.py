@@ -7,19 +7,31 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from ops.errors import OpsError, UsageError
 from trainer.localization.errors import LocalizationError
 from trainer.training.errors import TrainingError
+from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.site import Site
 
 LOOPBACK = "127.0.0.1"
+SEEDS = range(5)
+"""Fixed, so that no seed is chosen by its result."""
 
 
 def train_here(
-    console: Console, data: Sequence[Path], out: Path, seed: int, cell_size: float, *, as_json: bool
+    console: Console,
+    data: Sequence[Path],
+    out: Path,
+    seed: int,
+    site: Site,
+    settings_file: Path | None = None,
+    *,
+    as_json: bool,
 ) -> None:
     """Train from files and say where the bundle is and how good the recipe is.
 
@@ -32,12 +44,13 @@ def train_here(
     from trainer.training.train import train_files
 
     progress = Console(stderr=True)
-    with _as_sentences(), progress.status("reading") as status:
+    with as_sentences(), progress.status("reading") as status:
         result = train_files(
             data,
             out,
             seed=seed,
-            site=Site(cell_size_m=cell_size),
+            site=site,
+            hyperparameters=settings_of(settings_file),
             progress=status.update,
         )
     if as_json:
@@ -63,7 +76,7 @@ def train_here(
 
 
 def evaluate_here(
-    console: Console, model: Path, data: Sequence[Path], cell_size: float, *, as_json: bool
+    console: Console, model: Path, data: Sequence[Path], site: Site, *, as_json: bool
 ) -> None:
     """Measure a bundle on labelled fingerprints.
 
@@ -73,13 +86,91 @@ def evaluate_here(
     from ops.show import quality_table
     from trainer.training.evaluate import evaluate_bundle
 
-    with _as_sentences():
+    with as_sentences():
         _check_there(model)
-        evaluation = evaluate_bundle(model, data, Site(cell_size_m=cell_size))
+        evaluation = evaluate_bundle(model, data, site)
     if as_json:
         _print_json(asdict(evaluation))
-    else:
-        console.print(quality_table(evaluation, evaluation.rows, ""))
+        return
+    console.print(quality_table(evaluation, evaluation.rows, ""))
+    found = evaluation.calibration
+    if found is not None:
+        console.print(f"\nexpected calibration error {found.expected_error:.1%}", highlight=False)
+
+
+def evaluate_recipe_here(
+    console: Console,
+    data: Sequence[Path],
+    site: Site,
+    settings_file: Path | None,
+    split: Path | None,
+    folds: int | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Measure a recipe on a file of splits or on folds, over :data:`SEEDS`.
+
+    Raises:
+        OpsError: the data or the splits can't be used.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from ops.show import quality_table
+    from trainer.training.protocols import measure_folds, measure_splits
+
+    if len(data) != 1:
+        raise UsageError("Splits and folds count the rows of one file: give one --data.")
+    settings = settings_of(settings_file) or Hyperparameters()
+    with as_sentences():
+        if split is not None:
+            measured = measure_splits(data[0], split, site, settings, SEEDS)
+        else:
+            measured = [measure_folds(data[0], folds or 5, site, settings, SEEDS)]
+    if as_json:
+        _print_json([asdict(found) for found in measured])
+        return
+    for found in measured:
+        title = f"{found.division}: mean of {len(SEEDS)} seeds, worst exact {found.worst_exact:.1%}"
+        console.print(quality_table(found.mean, found.mean.rows, title))
+        for baseline in found.baselines:
+            console.print(
+                f"  {baseline.name}: {baseline.exact_accuracy:.1%} exact"
+                + ("" if baseline.mean_error_m is None else f", {baseline.mean_error_m:.2f} m"),
+                style="dim",
+                highlight=False,
+            )
+
+
+def site_of(file: Path | None, cell_size: float | None = None) -> Site:
+    """A site as its ``site.json`` describes it, or a plain one.
+
+    Raises:
+        UsageError: the file does not describe a site.
+    """
+    if file is None:
+        return Site() if cell_size is None else Site(cell_size_m=cell_size)
+    site = _described(file, Site)
+    return site if cell_size is None else site.model_copy(update={"cell_size_m": cell_size})
+
+
+def settings_of(file: Path | None) -> Hyperparameters | None:
+    """Hyperparameters from a file, None without one.
+
+    Raises:
+        UsageError: the file holds something else.
+    """
+    return None if file is None else _described(file, Hyperparameters)
+
+
+Described = TypeVar("Described", bound=BaseModel)
+
+
+def _described(file: Path, kind: type[Described]) -> Described:
+    try:
+        return kind.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}.") from error
+    except ValidationError as error:
+        raise UsageError(f"{file} can't be used: {error}") from error
 
 
 def serve_here(model: Path, port: int, workers: int) -> None:
@@ -92,7 +183,7 @@ def serve_here(model: Path, port: int, workers: int) -> None:
     from trainer.serving.server import run
     from trainer.serving.settings import ServingSettings
 
-    with _as_sentences():
+    with as_sentences():
         _check_there(model)
         # The container keeps answering 503 with the reason; a person wants it at once.
         load_bundle(model)
@@ -111,7 +202,7 @@ def _check_there(model: Path) -> None:
 
 
 @contextmanager
-def _as_sentences() -> Iterator[None]:
+def as_sentences() -> Iterator[None]:
     try:
         yield
     except (TrainingError, LocalizationError) as error:

@@ -5,6 +5,7 @@
     TrainingError
     ├── BadSurvey         one survey is not usable: quarantine it, with this text as the reason
     ├── NotEnoughData     the surveys are fine, but too few to learn from: wait for more
+    ├── BadSplit          a file of splits that does not fit its survey: correct it
     └── BundleDisagrees   the packaged model does not answer as the trained one: page, no release
 """
 
@@ -28,6 +29,10 @@ class BadSurvey(TrainingError):  # noqa: N818 - named for what was found
 
 class NotEnoughData(TrainingError):  # noqa: N818 - named for what was found
     """Too few labelled rows or cells for a model that means anything."""
+
+
+class BadSplit(TrainingError):  # noqa: N818 - named for what was found
+    """Splits or folds that the rows at hand can't be divided into."""
 
 
 class BundleDisagrees(TrainingError):  # noqa: N818 - named for what was found

@@ -74,6 +74,35 @@ def hold_out(
     return HoldOut(np.flatnonzero(~held), np.flatnonzero(held), protocol)
 
 
+def folds(
+    data: TrainingSet, count: int, seed: int, pairs: npt.NDArray[np.intp] | None = None
+) -> list[Rows]:
+    """Deal all rows to folds of about the same size; copies and visits stay in one.
+
+    Args:
+        data: the labelled rows.
+        count: of folds.
+        seed: shuffles groups of rows before they are dealt.
+        pairs: (n, 2) rows that are copies of each other; each in one pair.
+
+    Returns:
+        The test rows of each fold, ascending; a fold may be empty if there are too few visits.
+    """
+    keys = row_keys(data)
+    groups = _connected(data.visits, np.unique(keys, return_inverse=True)[1])
+    if pairs is not None and len(pairs):
+        groups = _connected(groups, _paired(pairs, len(data)))
+    _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(order, members, _mix(keys + np.uint64(_name_key(str(seed)))))
+    dealt = np.zeros(len(sizes), dtype=np.intp)
+    filled = [0] * count
+    for group in _by_key(order):
+        dealt[group] = filled.index(min(filled))
+        filled[dealt[group]] += int(sizes[group])
+    return [np.flatnonzero(dealt[members] == fold) for fold in range(count)]
+
+
 def row_keys(data: TrainingSet) -> Keys:
     """One number per row that only its exact copies share (64 bits, so chance is out).
 

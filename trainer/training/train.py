@@ -25,10 +25,10 @@ from trainer.localization.bundle import (
     SmokeRow,
     write_bundle,
 )
-from trainer.localization.decoding import Predictions, decode, expected_errors
-from trainer.localization.features import FeatureParameters, featurize
+from trainer.localization.decoding import Predictions, expected_errors
+from trainer.localization.features import FeatureParameters
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Network, probabilities
+from trainer.localization.network import Network
 from trainer.localization.network_mxnet import export
 from trainer.training.audit import Audit, audit
 from trainer.training.baselines import baselines
@@ -43,13 +43,13 @@ from trainer.training.evaluate import (
     Judgement,
     cell_errors,
     confusions,
-    judge,
     metrics,
     summarize,
     with_intervals,
 )
 from trainer.training.fit import fit
 from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.protocols import rehearse
 from trainer.training.reliability import Calibration, RadiusReport, fit_radius
 from trainer.training.serve_once import check_bundle
 from trainer.training.site import Site
@@ -211,12 +211,8 @@ def _rehearse(
 ) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
     split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
-    network = fit(data.only(split.trained), FeatureParameters(), hyperparameters)
+    predictions, judgement = rehearse(data, split.trained, split.held_out, site, hyperparameters)
     truth, visits = data.cells[split.held_out], data.visits[split.held_out]
-    features = featurize(data.rssi[split.held_out], FeatureParameters())
-    predictions = decode(probabilities(network, features), data.positions)
-    places = None if data.positions is None else data.positions[truth]
-    judgement = judge(predictions, data.positions, truth, places, site.cell_size_m)
     evaluation = replace(
         with_intervals(summarize(judgement), judgement, visits),
         baselines=baselines(data, split.trained, split.held_out),

@@ -1,0 +1,189 @@
+"""Measures a recipe, not a model: on any split of the rows, or on folds, over several seeds.
+
+What may go wrong: a split that names rows which were dropped or unlabelled, or that puts one row on
+both sides; both are refused. A split whose sides share copies is measured as asked, as that is how
+figures from elsewhere can be compared.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainer.localization.decoding import Predictions, decode
+from trainer.localization.features import FeatureParameters, featurize
+from trainer.localization.network import probabilities
+from trainer.training.baselines import Baseline, baselines
+from trainer.training.copies import find_copies
+from trainer.training.dataset import TrainingSet, combine
+from trainer.training.errors import BadSplit
+from trainer.training.evaluate import Evaluation, Judgement, judge, summarize
+from trainer.training.fit import fit
+from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.site import Site
+from trainer.training.split import Rows, folds
+from trainer.training.surveys import Survey, read_survey
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Division:
+    """A named way to divide rows; one part for a split, several for folds."""
+
+    name: str
+    parts: tuple[tuple[Rows, Rows], ...]
+    """(trained, asked) indices into a training set, for each part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a recipe does on one division."""
+
+    division: str
+    evaluations: tuple[Evaluation, ...]
+    """One for each seed; over the rows of all parts."""
+    baselines: tuple[Baseline, ...]
+    """On the first part's rows."""
+
+    @property
+    def mean(self) -> Evaluation:
+        """Each figure's mean over the seeds."""
+        return Evaluation(
+            rows=self.evaluations[0].rows,
+            exact_accuracy=float(np.mean([found.exact_accuracy for found in self.evaluations])),
+            within_one_cell=_mean([found.within_one_cell for found in self.evaluations]),
+            mean_error_m=_mean([found.mean_error_m for found in self.evaluations]),
+            median_error_m=_mean([found.median_error_m for found in self.evaluations]),
+            p90_error_m=_mean([found.p90_error_m for found in self.evaluations]),
+            baselines=self.baselines,
+        )
+
+    @property
+    def worst_exact(self) -> float:
+        """The exact accuracy of the worst seed."""
+        return min(found.exact_accuracy for found in self.evaluations)
+
+
+def _mean(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return float(np.mean(known)) if known else None
+
+
+def rehearse(
+    data: TrainingSet, trained: Rows, asked: Rows, site: Site, settings: Hyperparameters
+) -> tuple[Predictions, Judgement]:
+    """Fit on some rows and judge the answers to others."""
+    parameters = FeatureParameters()
+    network = fit(data.only(trained), parameters, settings)
+    features = featurize(data.rssi[asked], parameters)
+    predictions = decode(probabilities(network, features), data.positions)
+    truth = data.cells[asked]
+    places = None if data.positions is None else data.positions[truth]
+    return predictions, judge(predictions, data.positions, truth, places, site.cell_size_m)
+
+
+def measure(
+    data: TrainingSet,
+    division: Division,
+    site: Site,
+    settings: Hyperparameters,
+    seeds: Sequence[int],
+) -> Measured:
+    """Measure a recipe on a division, once for each seed."""
+    evaluations = []
+    for seed in seeds:
+        seeded = settings.model_copy(update={"seed": seed})
+        judged = [rehearse(data, *part, site, seeded)[1] for part in division.parts]
+        evaluations.append(summarize(_together(judged)))
+    trained, asked = division.parts[0]
+    return Measured(division.name, tuple(evaluations), baselines(data, trained, asked))
+
+
+def _together(judged: Sequence[Judgement]) -> Judgement:
+    near = [part.near for part in judged if part.near is not None]
+    errors = [part.errors_m for part in judged if part.errors_m is not None]
+    return Judgement(
+        exact=np.concatenate([part.exact for part in judged]),
+        near=np.concatenate(near) if near else None,
+        errors_m=np.concatenate(errors) if errors else None,
+        confidences=np.concatenate([part.confidences for part in judged]),
+        answered=np.concatenate([part.answered for part in judged]),
+    )
+
+
+def measure_folds(
+    path: Path, count: int, site: Site, settings: Hyperparameters, seeds: Sequence[int]
+) -> Measured:
+    """Measure a recipe on folds that keep copies and visits whole.
+
+    Raises:
+        BadSurvey: the file can't be used.
+        BadSplit: there are too few visits for so many folds.
+    """
+    data = combine([read_survey(path, site)], site)
+    tests = folds(data, count, settings.seed, find_copies(data).pairs)
+    if not all(len(test) for test in tests):
+        raise BadSplit(f"There are too few visits for {count} folds: ask for fewer.")
+    every = np.arange(len(data))
+    parts = tuple((np.setdiff1d(every, test), test) for test in tests)
+    return measure(data, Division(f"{count} folds", parts), site, settings, seeds)
+
+
+def measure_splits(
+    path: Path, splits: Path, site: Site, settings: Hyperparameters, seeds: Sequence[int]
+) -> list[Measured]:
+    """Measure a recipe on every division that a file names.
+
+    Args:
+        path: one survey.
+        splits: JSON; each entry that is an object with ``train`` and ``test``, or a list of folds'
+            test rows, holds row numbers of the survey from 0, in file order.
+        site: where it was taken.
+        settings: the recipe's.
+        seeds: each is measured.
+
+    Raises:
+        BadSurvey: the survey can't be used.
+        BadSplit: the file is no such JSON, or names rows that there are not.
+    """
+    survey = read_survey(path, site)
+    data = combine([survey], site)
+    return [
+        measure(data, division, site, settings, seeds) for division in _divisions(survey, splits)
+    ]
+
+
+def _divisions(survey: Survey, path: Path) -> list[Division]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        entries = dict(document).items()
+    except (ValueError, TypeError) as error:
+        raise BadSplit(f"{path} is no JSON object of splits: {error}.") from error
+    places = {int(line) - 2: place for place, line in enumerate(survey.lines)}
+    every = np.arange(len(survey.labels))
+    found = []
+    for name, entry in entries:
+        if isinstance(entry, dict):
+            part = (_rows(entry.get("train"), places, name), _rows(entry.get("test"), places, name))
+            if set(part[0].tolist()) & set(part[1].tolist()):
+                raise BadSplit(f"The split {name!r} has rows that are in train and in test.")
+            found.append(Division(name, (part,)))
+        elif isinstance(entry, list):
+            tests = [_rows(rows, places, name) for rows in entry]
+            found.append(Division(name, tuple((np.setdiff1d(every, test), test) for test in tests)))
+    if not found:
+        raise BadSplit(f"{path} names no split: give an object with train and test, or folds.")
+    return found
+
+
+def _rows(listed: object, places: dict[int, int], name: str) -> Rows:
+    if not isinstance(listed, list) or not listed:
+        raise BadSplit(f"The split {name!r} has a side without rows.")
+    unknown = [row for row in listed if not isinstance(row, int) or row not in places]
+    if unknown:
+        raise BadSplit(
+            f"The split {name!r} names row {unknown[0]!r}, and the survey has no labelled row of "
+            "that number (they count from 0, below the header)."
+        )
+    return np.array(sorted(places[row] for row in listed), dtype=np.intp)
