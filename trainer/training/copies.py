@@ -23,12 +23,13 @@ from trainer.training.dataset import TrainingSet
 
 NEAR_DB = 2.0
 """Copies differ by at most this, for each beacon; the same beacons are heard."""
-ENOUGH_BITS = 12.0
-"""What a chain has to be worth. By chance the best is worth 5 among the rows of the UCI set that
-hold no copies, and 8 on a made-up floor that is walked six times; its long blocks are worth 14 to
-436."""
+ENOUGH_BITS = 24.0
+"""What a chain has to be worth. By chance the best is worth 6 among the rows of the UCI set that
+hold no copies, and up to 15 on a made-up floor that is walked six times along one route."""
 BESIDE_BITS = 5.0
-"""What one has to be worth where others in the same order are certain: copies come in blocks."""
+"""What one has to be worth next to a certain one in the same order: copies come in blocks."""
+BESIDE_ROWS = 8
+"""How near to a certain chain a weaker one has to begin or end."""
 MOST_ROWS = 20_000
 """Above it only exact copies are looked for: near ones cost the square of a location's rows."""
 MOST_LINKS = 60_000
@@ -144,17 +145,31 @@ def _chains(data: TrainingSet) -> tuple[_Chain, ...]:
     candidates.sort(key=lambda candidate: -candidate[0])
     used: set[int] = set()
     found: list[_Chain] = []
-    for score, end, before in candidates:
-        # The strongest come first, so what is certain is known before what stands beside it.
-        certain = end.order in {chain.order for chain in found}
-        enough = BESIDE_BITS if certain else ENOUGH_BITS
-        if score < enough:
-            continue
-        chain = _Chain(tuple(_walk(end.links[0], before, used)), end.order)
-        if sum(worth[link] for link in chain.links) >= enough:
-            found.append(chain)
-            used.update(row for link in chain.links for row in link)
+    for enough in (ENOUGH_BITS, BESIDE_BITS):
+        added = True
+        while added:
+            added = False
+            for score, end, before in candidates:
+                if score < enough:
+                    break
+                chain = _Chain(tuple(_walk(end.links[0], before, used)), end.order)
+                believed = sum(worth[link] for link in chain.links) >= enough
+                if believed and (enough == ENOUGH_BITS or _is_beside(chain, found)):
+                    found.append(chain)
+                    used.update(row for link in chain.links for row in link)
+                    added = True
     return tuple(found)
+
+
+def _is_beside(chain: _Chain, found: Sequence[_Chain]) -> bool:
+    """Whether a chain continues a block that was found."""
+    block = chain.block
+    return any(
+        other.order is chain.order
+        and block.first <= other.block.last + BESIDE_ROWS
+        and other.block.first <= block.last + BESIDE_ROWS
+        for other in found
+    )
 
 
 def _walk(end: Link, before: dict[Link, Link | None], used: set[int]) -> Iterator[Link]:

@@ -1,0 +1,201 @@
+"""Intervals, calibration, radius and baselines, against answers that are known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
+
+from trainer.localization.bundle import load_bundle
+from trainer.localization.decoding import expected_errors, most_mass_within
+from trainer.training.baselines import baselines
+from trainer.training.dataset import TrainingSet, combine
+from trainer.training.errors import BadSplit
+from trainer.training.protocols import measure_folds, measure_splits
+from trainer.training.reliability import RADIUS_SHARE, Bootstrap, calibration, fit_radius
+from trainer.training.split import folds
+from trainer.training.surveys import read_survey
+from trainer.training.train import TrainingResult
+from trainer.training.weights import row_weights
+
+
+@pytest.fixture(scope="module")
+def floor() -> TrainingSet:
+    """Four visits of the made-up floor."""
+    text = survey_text(survey_lines(seed=3, visits=4))
+    return combine([read_survey(text.encode(), HALL)], HALL)
+
+
+def test_an_interval_holds_the_mean_and_narrows_with_more_visits() -> None:
+    random = np.random.default_rng(0)
+    few, many = random.exponential(3.0, 60), random.exponential(3.0, 6000)
+
+    wide = Bootstrap(np.arange(60) // 3).mean(few)
+    narrow = Bootstrap(np.arange(6000) // 3).mean(many)
+
+    assert wide.low < few.mean() < wide.high
+    assert (narrow.high - narrow.low) < 0.25 * (wide.high - wide.low)
+
+
+def test_rows_of_one_visit_count_as_one_look() -> None:
+    looks = np.repeat(np.random.default_rng(1).normal(size=30), 20)
+
+    alone = Bootstrap(np.arange(600)).mean(looks)
+    together = Bootstrap(np.repeat(np.arange(30), 20)).mean(looks)
+
+    assert (together.high - together.low) > 2 * (alone.high - alone.low)
+
+
+def test_the_interval_of_a_quantile_holds_it() -> None:
+    values = np.random.default_rng(2).exponential(3.0, 900)
+
+    found = Bootstrap(np.arange(900) // 3).quantile(values, 0.9)
+
+    assert found.low < np.quantile(values, 0.9) < found.high
+    assert found.high - found.low < 3.0
+
+
+def test_honest_confidence_is_calibrated_and_boasting_is_not() -> None:
+    random = np.random.default_rng(3)
+    confidence = random.random(20_000).astype("f4")
+    exact = random.random(20_000) < confidence
+
+    assert calibration(confidence, exact).expected_error < 0.02
+    assert calibration(np.minimum(confidence + 0.3, 1.0).astype("f4"), exact).expected_error > 0.2
+
+
+def test_the_radius_holds_its_share_of_rows_that_it_was_not_fitted_to() -> None:
+    random = np.random.default_rng(4)
+    expected = random.uniform(1.0, 6.0, 2000)
+    errors = expected * random.exponential(1.0, 2000)
+
+    found = fit_radius(expected, errors, np.arange(2000) // 4)
+
+    assert found is not None
+    assert found.coverage == pytest.approx(RADIUS_SHARE, abs=0.03)
+    assert found.radius.scale == pytest.approx(-np.log(1 - RADIUS_SHARE), rel=0.1)
+
+
+def test_too_few_rows_give_no_radius() -> None:
+    assert fit_radius(np.ones(19), np.ones(19), np.arange(19)) is None
+
+
+def test_each_answer_carries_its_radius(trained: TrainingResult) -> None:
+    model = load_bundle(trained.bundle)
+    rssi = model.matrix([{"b1": -60.0}, {}])
+    alone, together = model.answers(rssi[:1]), model.answers(rssi)
+
+    assert model.description.radius is not None
+    assert alone[0] == together[0]
+    assert (together[1].radius_m or 0.0) > (together[0].radius_m or 0.0) > 0.0
+
+
+def test_the_expected_error_is_the_mean_distance_under_the_posterior() -> None:
+    places = np.array([[0.0, 0.0], [4.0, 0.0]])
+    posterior = np.array([[0.75, 0.25]], dtype="f4")
+
+    assert expected_errors(posterior, np.array([[0.0, 0.0]]), places).tolist() == [1.0]
+
+
+def test_the_best_answer_to_within_one_cell_has_the_most_around_it() -> None:
+    line = np.array([[0.0, 0.0], [10.0, 0.0], [11.0, 0.0], [12.0, 0.0]])
+    posterior = np.array([[0.4, 0.2, 0.1, 0.3]], dtype="f4")
+
+    assert most_mass_within(posterior, line, 1.5).tolist() == [2]
+
+
+def test_the_model_beats_the_most_frequent_location_and_neighbours_are_judged_beside_it(
+    floor: TrainingSet, trained: TrainingResult
+) -> None:
+    told = json.loads((trained.bundle.parent / "metrics.json").read_text())
+    named = {baseline["name"]: baseline for baseline in told["baselines"]}
+
+    assert set(named) == {"nearest neighbour", "7 weighted neighbours", "most frequent location"}
+    assert told["exact_accuracy"] > named["most frequent location"]["exact_accuracy"]
+    assert told["intervals"]["mean_error_m"]["low"] < told["mean_error_m"]
+    assert 0.0 <= told["calibration"]["expected_error"] <= 1.0
+    assert told["training_curve"][-1] < told["training_curve"][0]
+
+
+def test_a_nearest_neighbour_that_knows_the_row_is_right(floor: TrainingSet) -> None:
+    every = np.arange(len(floor))
+
+    nearest, _, most = baselines(floor, every, every)
+
+    assert nearest.exact_accuracy > 0.99
+    assert nearest.mean_error_m == pytest.approx(0.0, abs=0.1)
+    assert most.exact_accuracy == pytest.approx(1 / len(CELLS))
+
+
+def test_rows_of_a_stay_share_the_weight_of_fewer() -> None:
+    stays = np.array([0, 0, 0, 0, 1])
+
+    assert row_weights(stays, 0.0).tolist() == [1.0] * 5
+    once = row_weights(stays, 1.0)
+    assert once[:4].sum() == pytest.approx(once[4])
+    assert row_weights(stays, 0.5).mean() == pytest.approx(1.0)
+
+
+def test_folds_are_whole_even_and_together_everything(floor: TrainingSet) -> None:
+    dealt = folds(floor, 4, seed=0)
+
+    assert sorted(np.concatenate(dealt).tolist()) == list(range(len(floor)))
+    assert max(map(len, dealt)) - min(map(len, dealt)) <= 12
+    visits = [set(floor.visits[rows].tolist()) for rows in dealt]
+    assert sum(map(len, visits)) == len(set.union(*visits))
+
+
+def test_a_recipe_is_measured_on_folds_over_seeds(survey_file: Path) -> None:
+    found = measure_folds(survey_file, 3, HALL, QUICK, seeds=range(2))
+
+    assert [evaluation.rows for evaluation in found.evaluations] == [len(CELLS) * 18] * 2
+    assert found.worst_exact <= found.mean.exact_accuracy
+    assert found.worst_exact > 2 / len(CELLS)
+
+
+def test_a_recipe_is_measured_on_any_split_that_a_file_names(
+    survey_file: Path, tmp_path: Path
+) -> None:
+    rows = list(range(len(CELLS) * 18))
+    splits = tmp_path / "splits.json"
+    splits.write_text(
+        json.dumps(
+            {
+                "about": "row numbers",
+                "half": {"train": rows[::2], "test": rows[1::2]},
+                "thirds": [rows[0::3], rows[1::3], rows[2::3]],
+            }
+        )
+    )
+
+    half, thirds = measure_splits(survey_file, splits, HALL, QUICK, seeds=[0])
+
+    assert (half.division, half.mean.rows) == ("half", len(rows) / 2)
+    assert (thirds.division, thirds.mean.rows) == ("thirds", len(rows))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("no json", "no JSON"),
+        ("[1, 2]", "no JSON object"),
+        ('{"about": "nothing"}', "names no split"),
+        ('{"a": {"train": [0, 1], "test": [1, 2]}}', "in train and in test"),
+        ('{"a": {"train": [0], "test": [99999]}}', "99999"),
+        ('{"a": {"train": [0]}}', "without rows"),
+    ],
+)
+def test_a_split_that_does_not_fit_is_refused(
+    survey_file: Path, tmp_path: Path, content: str, reason: str
+) -> None:
+    splits = tmp_path / "splits.json"
+    splits.write_text(content)
+
+    with pytest.raises(BadSplit, match=reason):
+        measure_splits(survey_file, splits, HALL, QUICK, seeds=[0])
+
+
+def test_more_folds_than_visits_are_refused(survey_file: Path) -> None:
+    with pytest.raises(BadSplit, match="fewer"):
+        measure_folds(survey_file, 99, HALL, QUICK, seeds=[0])
