@@ -4,10 +4,10 @@ BIN := .venv/bin
 DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock schemas synth layer clean
+.PHONY: help setup demo test test-cluster check format bench lock schemas synth layer clean
 
 help: ## list what can be made
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## .venv with everything, from the locked requirements
 
@@ -25,6 +25,9 @@ demo: setup ## the whole way on this machine: make demo [DATA=path.csv]
 
 test: setup ## the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-cluster: setup ## the agent against a real cluster: make test-cluster KUBECONFIG=/path
+	@KUBECONFIG="$(KUBECONFIG)" $(BIN)/python -m pytest -p no:xdist tests/cluster
 
 check: setup test ## the tests, lint, types, import contracts and lock freshness
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import yaml
+from botocore.session import Session
 from kubernetes_world import KubernetesWorld
 from runner_contract import RUN, now
 
@@ -139,8 +140,15 @@ class TestEveryOverlay:
         for name, value in told.items():
             monkeypatch.setenv(name, value)
         settings = AgentSettings()
+        # botocore, unlike other SDKs, does not read AWS_REGION.
+        assert Session().get_config_variable("region") == "eu-west-1"
         assert settings.runner == "kubernetes"
         assert settings.lease == of_kind(overlay, "Lease")["metadata"]["name"]
+
+    def test_grants_the_very_lease_that_it_makes(self, overlay):
+        # Kustomize renames what has a generated ConfigMap's name, even in a role.
+        (named,) = (rule for rule in of_kind(overlay, "Role")["rules"] if "resourceNames" in rule)
+        assert named["resourceNames"] == [of_kind(overlay, "Lease")["metadata"]["name"]]
 
     def test_uses_images_by_digest(self, overlay):
         pod = of_kind(overlay, "Deployment")["spec"]["template"]["spec"]
