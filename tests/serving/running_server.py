@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,7 @@ class RunningServer:
         *,
         multi_model: bool = False,
         port: int = 0,
+        log_to_null: bool = False,
     ):
         self.process = subprocess.Popen(
             [
@@ -58,10 +60,24 @@ class RunningServer:
         )
         self.path = "/invocations"
         self.started = self._first_line()
+        if log_to_null:
+            # Or a server that logs much would wait for someone to read it.
+            self._drain()
         self.port = int(str(self.started["port"]))
         if multi_model:
             self.path = "/models/hall/invoke"
             assert self.load("hall", model).status == 200
+
+    def _drain(self) -> None:
+        assert self.process.stdout is not None
+        reader, self.process.stdout = self.process.stdout, None
+
+        def read() -> None:
+            with reader:
+                for _ in reader:
+                    pass
+
+        threading.Thread(target=read, daemon=True).start()
 
     def _first_line(self) -> dict[str, object]:
         assert self.process.stdout is not None

@@ -15,6 +15,7 @@ from trainer.localization.bundle import (
 )
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
+from trainer.localization.network_mxnet import export
 from trainer.training.smoke import choose_smoke
 
 BEACONS = ("b3001", "b3002", "AA:BB:01")
@@ -69,3 +70,11 @@ def write_small_bundle(path: Path, recorded_by: Network | None = None) -> Path:
     smoke = smoke_rows(recorded_by or network)
     write_bundle(path, small_description(), network, MxnetExport(b"{}", b""), smoke)
     return path
+
+
+def write_exported_bundle(path: Path) -> MxnetExport:
+    """The same with its MXNet graph in it."""
+    network = small_network()
+    exported = export(network, small_description().features)
+    write_bundle(path, small_description(), network, exported, smoke_rows(network))
+    return exported

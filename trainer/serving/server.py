@@ -33,6 +33,8 @@ _CRASH_PAUSE_S = 1.0
 """Between a worker's death and its replacement, so that a crash at start does not spin."""
 _LINGER_S = 0.25
 """After SIGTERM, who is just sending a request is still answered, and told to come no more."""
+_LAST_CALL_S = 0.05
+"""For the requests of those who were taken last."""
 _SWEEP_S = 5.0
 
 
@@ -147,21 +149,41 @@ class _Worker:
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._told.set)
         connections = Connections(Desk(self._service, self._counters, loop))
-        server = await loop.create_server(connections.make, sock=self._listening, backlog=BACKLOG)
+        server = await loop.create_server(
+            connections.make, sock=self._listening.dup(), backlog=BACKLOG
+        )
         tasks = [
             asyncio.create_task(_every(_SWEEP_S, connections.end_overdue)),
             asyncio.create_task(_every(self._emf_period_s, self._tell_cloudwatch)),
         ]
         await self._told.wait()
         connections.stopping = True
+        # No more than one may wait at the door from here on; whoever knocks tries again.
+        self._listening.listen(0)
         await asyncio.sleep(_LINGER_S)
         server.close()
+        await self._take_those_at_the_door(connections)
+        await asyncio.sleep(_LAST_CALL_S)
         connections.close_idle()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(connections.all_closed(), GRACE_S)
         for task in tasks:
             task.cancel()
         self._tell_cloudwatch()
+
+    async def _take_those_at_the_door(self, connections: Connections) -> None:
+        """Take who is connected already, and end the listening in all processes at once.
+
+        The parent and the other workers hold this socket too, and a socket that is only closed here
+        would go on taking connections that nobody answers.
+        """
+        loop = asyncio.get_running_loop()
+        self._listening.settimeout(0.0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                taken, _ = self._listening.accept()
+                await loop.connect_accepted_socket(connections.make, taken)
+        self._listening.shutdown(socket.SHUT_RDWR)
 
     def _tell_cloudwatch(self) -> None:
         line = self._counters.emf(self._service.describe()) if self._counters else None
