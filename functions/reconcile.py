@@ -44,13 +44,17 @@ def _unheard(site: str, known: list[ReleaseRecord], desk: Desk) -> list[str]:
 
 
 def _unasked(site: str, known: list[ReleaseRecord], desk: Desk) -> list[str]:
-    """The newest registered release, if no deployment was ever opened for it."""
+    """The newest registered release, if no deployment was ever opened for it.
+
+    An older one would be superseded at once.
+    """
     registered = [record for record in known if record.standing is Standing.REGISTERED]
-    if not registered:
+    newest = max(
+        registered, key=lambda record: record.created_at or record.arrived_at, default=None
+    )
+    if newest is None or newest.trigger is None:
         return []
-    newest = registered[-1]
-    asked_for = newest.trigger and desk.ledger.opened_by(site, newest.trigger)
-    return [] if asked_for else [newest.run_id]
+    return [] if desk.ledger.opened_by(site, newest.trigger) else [newest.run_id]
 
 
 def _wake(site: str, desk: Desk) -> bool:

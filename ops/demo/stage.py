@@ -13,7 +13,7 @@ from rich.text import Text
 from events.manifests import Release, SurveyRef
 from ops.aws import Aws, find_stack
 from ops.client import Prediction
-from ops.demo.survey import Survey, first_fingerprint
+from ops.demo.survey import Survey, fullest_fingerprint
 from ops.desk import OperatorDesk, instances_body
 from ops.errors import ExpectationError
 from ops.event_log import LoggedEvent
@@ -44,7 +44,7 @@ class Stage:
     def __post_init__(self) -> None:
         """Find the stack and choose what will be asked."""
         self.desk = self.new_desk()
-        self._fingerprint = first_fingerprint(self.survey.first)
+        self._fingerprint = fullest_fingerprint(self.survey.first)
 
     def new_desk(self) -> OperatorDesk:
         """A desk with clients of its own, as another thread needs it."""
@@ -52,7 +52,7 @@ class Stage:
         return OperatorDesk(aws, find_stack(aws, STAGE))
 
     def ask(self, desk: OperatorDesk | None = None) -> Prediction:
-        """Ask the endpoint about the survey's first fingerprint, once: a lost request must show."""
+        """Ask the endpoint about one fingerprint, once: a lost request must show."""
         body = instances_body([self._fingerprint])
         return (desk or self.desk).predict(SITE, body, "application/json", attempts=1)
 

@@ -67,9 +67,11 @@ def survey_of_file(path: Path) -> Survey:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from error
     try:
         read_survey(content, Site(), name=path.name)
+        first, second = split_csv(content)
+        for part in (first, second):
+            read_survey(part, Site(), name=f"a part of {path.name}")
     except BadSurvey as error:
         raise UsageError(f"{path} is no survey to train from: {error}") from error
-    first, second = split_csv(content)
     return Survey(first, second, source=str(path))
 
 
@@ -106,18 +108,15 @@ def broken_survey(content: bytes) -> bytes:
     return "".join([lines[0], damaged.getvalue(), *lines[2:]]).encode()
 
 
-def first_fingerprint(content: bytes) -> dict[str, float]:
-    """The fingerprint of the survey's first row that hears a beacon, in dBm by beacon."""
+def fullest_fingerprint(content: bytes) -> dict[str, float]:
+    """The survey's fingerprint that hears the most beacons, in dBm by beacon."""
     survey = read_survey(content, Site())
-    for row in survey.rssi:
-        heard = {
-            beacon: float(value)
-            for beacon, value in zip(survey.beacons, row, strict=True)
-            if not np.isnan(value)
-        }
-        if heard:
-            return heard
-    raise UsageError("No row of the survey hears any beacon, so there is nothing to ask about.")
+    heard = ~np.isnan(survey.rssi)
+    row = int(heard.sum(axis=1).argmax())
+    return {
+        survey.beacons[beacon]: float(survey.rssi[row, beacon])
+        for beacon in heard[row].nonzero()[0]
+    }
 
 
 def _grid() -> Metres:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.demo.survey import broken_survey, first_fingerprint, generated_survey, split_csv
-from ops.errors import UsageError
+from ops.demo.survey import broken_survey, fullest_fingerprint, generated_survey, split_csv
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,13 +116,10 @@ def test_the_broken_survey_differs_in_one_field():
     assert [new.rsplit(b",", 1)[1] for old, new in pairs if old != new] == [b"no signal"]
 
 
-def test_the_fingerprint_that_is_asked_about_hears_something():
-    assert first_fingerprint(b"location,b1,b2\nA01,-200,-200\nA02,-70,-200\n") == {"b1": -70.0}
+def test_the_fingerprint_that_is_asked_about_hears_the_most():
+    content = b"location,b1,b2\nA01,-71,-200\nA02,-70,-60\nA03,-200,-72\n"
 
-
-def test_a_survey_that_hears_nothing_can_not_be_asked_about():
-    with pytest.raises(UsageError, match="hears any beacon"):
-        first_fingerprint(b"location,b1\nA01,-200\nA02,-200\n")
+    assert fullest_fingerprint(content) == {"b1": -70.0, "b2": -60.0}
 
 
 def test_nothing_is_found_where_no_stack_is(monkeypatch):

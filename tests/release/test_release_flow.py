@@ -1,6 +1,7 @@
 """A release's way through the cloud side: four functions, one ledger, an endpoint that moves."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -426,6 +427,18 @@ def test_a_release_whose_arrival_nobody_heard_of_is_found(world):
 
     assert live(world) == first.run_id
     assert world.bus.kinds()[0] == "ReleaseFound"
+
+
+def test_a_registered_release_that_nobody_asked_to_deploy_is_found_whenever_it_arrived(world):
+    old, new = world.put_release(1), world.put_release(2)
+    world.deliver(world.arrive(new))
+    world.bus.wire.clear()
+    world.now += timedelta(seconds=1)
+    world.settle(world.arrive(old))
+
+    world.settle(world.tick())
+
+    assert live(world) == new.run_id
 
 
 def test_a_late_arrival_of_a_release_that_was_found_deploys_nothing_twice(world):
