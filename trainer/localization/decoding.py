@@ -6,6 +6,7 @@ What may go wrong: cells without positions; then only the first of the three exi
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -83,23 +84,49 @@ def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positi
     Returns:
         (rows, 2) in metres. A row's bits do not depend on the rows beside it.
     """
-    # Single precision near the origin: a site's own frame may lie hundreds of kilometres away.
-    origin = positions.mean(axis=0)
-    local = np.ascontiguousarray((positions - origin).T, dtype=np.float32)
-    points = by_panels(probabilities, lambda masses: _medians(masses, local))
-    medians: Positions = points.astype(np.float64) + origin
+    frame = _frame(positions.astype(np.float64).tobytes())
+    points = by_panels(probabilities, lambda masses: _medians(masses, frame))
+    medians: Positions = points.astype(np.float64) + frame.origin
     return medians
 
 
-def _medians(masses: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
-    """(2, width) medians of (cells, width) masses at (2, cells) places."""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The cells as the median's sums need them; single precision, near their own origin.
+
+    A site's coordinates may lie hundreds of kilometres away from theirs.
+    """
+
+    origin: Positions
+    local: FloatMatrix
+    """(2, cells)."""
+    moments: FloatMatrix
+    """(3, cells): x, y, 1."""
+    corners: FloatMatrix
+    """(cells, 4): x, y, 1 and x² + y²."""
+
+
+# By content, as arrays have no hash; making it takes longer than a step of the median of one row.
+@lru_cache(maxsize=256)
+def _frame(positions: bytes) -> _Frame:
+    places = np.frombuffer(positions).reshape(-1, 2)
+    origin = places.mean(axis=0)
+    local = np.ascontiguousarray((places - origin).T, dtype=np.float32)
     moments = np.concatenate([local, np.ones((1, local.shape[1]), dtype=np.float32)])
     squares = np.square(local).sum(axis=0, keepdims=True)
     corners = np.ascontiguousarray(np.concatenate([moments, squares]).T)
+    return _Frame(origin, local, moments, corners)
+
+
+def _medians(masses: FloatMatrix, frame: _Frame) -> FloatMatrix:
+    """(2, width) medians of (cells, width) masses."""
+    moments = frame.moments
     points = times(moments, masses)[:2]
     for step in range(MEDIAN_STEPS):
         last = step == MEDIAN_STEPS - 1
-        weights = _distances(points, local) if last else _rough_distances(points, corners)
+        weights = (
+            _distances(points, frame.local) if last else _rough_distances(points, frame.corners)
+        )
         np.divide(masses, weights, out=weights)
         sums = times(moments, weights)
         # A margin's columns have no mass at all.
