@@ -65,4 +65,4 @@ def heard_only(values: Floats) -> FloatMatrix:
         float32 of the same shape: signals from -150 up to below 0 dBm, else NaN.
     """
     heard = (values >= NOT_HEARD_BELOW) & (values < 0.0)
-    return np.where(heard, values, np.nan).astype(np.float32)
+    return np.where(heard, values.astype(np.float32), np.float32(np.nan))

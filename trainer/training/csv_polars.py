@@ -10,6 +10,8 @@ import polars as pl
 from trainer.localization.readings import MISSING_WORDS
 from trainer.training.csv_text import MAX_FIELD_CHARACTERS, Header, Table, Wanted
 
+_PART_BYTES = 8 * 1024 * 1024
+
 
 def read_plain(text: str, header: Header, wanted: Wanted) -> Table | None:
     """The table, or None if the file is not plain enough to be sure of it."""
@@ -35,11 +37,16 @@ def read_plain(text: str, header: Header, wanted: Wanted) -> Table | None:
         )
     except (pl.exceptions.PolarsError, OSError):
         return None
-    numbers = frame.select([str(place) for place in numeric]).fill_null(np.nan).to_numpy()
+    del content
+    rows = len(frame)
+    numbers = np.empty((rows, len(numeric)), dtype=np.float64)
+    for column, place in enumerate(numeric):
+        # Each column leaves the frame as it is copied, so that both never hold all of them.
+        numbers[:, column] = frame.drop_in_place(str(place)).fill_null(np.nan).to_numpy()
     return Table(
         locations=_words(frame, wanted.location),
         numbers=numbers,
-        lines=np.arange(2, len(frame) + 2, dtype=np.intp),
+        lines=np.arange(2, rows + 2, dtype=np.intp),
         times=_words(frame, wanted.time),
     )
 
@@ -52,7 +59,19 @@ def _is_plain(content: bytes, header: Header) -> bool:
     """No quotes, no blank lines, every line as wide as the header, no endless field."""
     if b'"' in content or b"\n\n" in content or content.startswith(b"\n") or b"\n" not in content:
         return False
-    characters = np.frombuffer(content + b"\n", dtype=np.uint8)
+    start = 0
+    while start < len(content):
+        # Whole lines at a time: places of all delimiters of a large file would fill the memory.
+        end = content.rfind(b"\n", start, start + _PART_BYTES)
+        end = len(content) if end < 0 or start + _PART_BYTES >= len(content) else end
+        if end - start > _PART_BYTES or not _is_even(content[start:end] + b"\n", header):
+            return False
+        start = end + 1
+    return True
+
+
+def _is_even(lines: bytes, header: Header) -> bool:
+    characters = np.frombuffer(lines, dtype=np.uint8)
     cuts = np.flatnonzero((characters == ord(header.delimiter)) | (characters == ord("\n")))
     width = len(header.names)
     ends = characters[cuts] == ord("\n")

@@ -9,7 +9,7 @@ import codecs
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 
 import numpy as np
@@ -149,7 +149,8 @@ def read_table(text: str, header: Header, wanted: Wanted) -> Table:
     if len(text) >= POLARS_FROM_BYTES:
         from trainer.training.csv_polars import read_plain  # noqa: PLC0415 - a slow import
 
-        table = read_plain(text, header, wanted)
+        # So many distinct times are not told apart anyway (trainer.training.times).
+        table = read_plain(text, header, replace(wanted, time=None))
     return table or read_any(text, header, wanted)
 
 

@@ -111,15 +111,17 @@ def read_survey(source: Path | bytes, site: Site, name: str | None = None) -> Su
         OSError: the file can't be read.
     """
     content = source if isinstance(source, bytes) else source.read_bytes()
+    encoding = encoding_of(content)
     called = name or ("survey" if isinstance(source, bytes) else source.name)
     text = decode(content)
+    del content
     header = read_header(text)
     columns = _columns(header.names, site.ignored_columns)
     numeric = (*(columns.point or ()), *columns.beacons)
     table = read_table(text, header, Wanted(columns.location, numeric, columns.time))
     survey = _survey(called, columns, table, site)
     _check_against_site(survey, site)
-    found = replace(survey.found, encoding=encoding_of(content), delimiter=header.delimiter)
+    found = replace(survey.found, encoding=encoding, delimiter=header.delimiter)
     return replace(survey, found=found)
 
 
@@ -195,7 +197,7 @@ def _survey(name: str, columns: _Columns, table: Table, site: Site) -> Survey:
     return Survey(
         name=name,
         beacons=tuple(columns.names[place] for place in columns.beacons),
-        rssi=heard_only(values[kept]),
+        rssi=heard_only(values if kept.all() else values[kept]),
         labels=tuple(
             label for label, used in zip(labels, kept.tolist(), strict=True) if used and label
         ),
@@ -321,11 +323,17 @@ def _places_by_label(
 
 def _ways_not_heard(values: Numbers) -> tuple[tuple[str, int], ...]:
     """How the file writes "not heard", and how often: -200, -199, 0, 100, blank."""
-    blank = int(np.isnan(values).sum())
-    written = values[(values < NOT_HEARD_BELOW) | (values >= 0.0)]
-    numbers, times = np.unique(written, return_counts=True)
-    found = [(f"{number:g}", int(count)) for number, count in zip(numbers, times, strict=True)]
-    return (*found, *((("blank", blank),) if blank else ()))
+    counted: Counter[str] = Counter()
+    # Column by column: all such readings of a large file at once would be a copy of most of it.
+    for column in values.T:
+        written = column[(column < NOT_HEARD_BELOW) | (column >= 0.0)]
+        numbers, times = np.unique(written, return_counts=True)
+        for number, count in zip(numbers.tolist(), times.tolist(), strict=True):
+            counted[f"{number:g}"] += count
+        blank = int(np.isnan(column).sum())
+        if blank:
+            counted["blank"] += blank
+    return tuple(sorted(counted.items(), key=lambda way: (way[0] == "blank", way[0])))
 
 
 def _labels(table: Table, points: Positions | None) -> list[str | None]:
