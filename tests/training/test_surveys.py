@@ -145,7 +145,7 @@ def test_a_survey_that_contradicts_its_site_is_set_aside() -> None:
         read("location,x,y,b1\nA01,9,9,-70\n", site)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.binary(max_size=300)
     | st.text(alphabet='location,xyb1\n\r";-7?0\t\ufeff', max_size=200).map(str.encode)
