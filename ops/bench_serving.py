@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ BEACONS, CELLS, HIDDEN = 13, 105, 128
 WORKERS = 2
 BATCH = 1000
 TURNS = 3
+SITES = 100
 SECONDS = 3.0
 """Of each measurement, in each turn."""
 START_TIMEOUT_S = 60.0
@@ -73,20 +75,16 @@ def load():
     return predict
 
 
-model = None
+model = load()
 
 
 @app.get("/ping")
 def ping():
-    global model
-    if model is None:
-        model = load()
     return "ok"
 
 
 @app.post("/invocations")
 def invocations():
-    ping()
     instances = request.get_json()["instances"]
     rows = [[row.get(name, -200.0) for name in beacons] if isinstance(row, dict) else row
             for row in instances]
@@ -106,11 +104,12 @@ class Load:
     rows: int
     body: bytes
     content_type: str = "application/json"
+    path: str = "/invocations"
 
     def request(self) -> bytes:
         """The bytes of one request."""
         head = (
-            "POST /invocations HTTP/1.1\r\nhost: bench\r\n"
+            f"POST {self.path} HTTP/1.1\r\nhost: bench\r\n"
             f"content-type: {self.content_type}\r\naccept: {self.content_type}\r\n"
             f"content-length: {len(self.body)}\r\n\r\n"
         )
@@ -162,10 +161,13 @@ def bench_serving(console: Console) -> None:
                 ours.append([measure(server.port, load) for load in loads])
                 memory = _memory_mb(server.pid)
             with running_reference(subject) as server:
+                # Answers of one worker alone would wait for the import of the other.
+                measure(server.port, loads[1])
                 theirs.append([measure(server.port, load) for load in loads if load.rows == 1])
         _print_loads(console, loads, ours, theirs)
         console.print(f"memory of {WORKERS} workers and their parent: {memory:.0f} MB (PSS)")
         _print_cold(console, subject)
+        _print_shelf(console, subject)
 
 
 def _print_floor(console: Console, subject: Subject) -> None:
@@ -244,6 +246,64 @@ def _print_cold(console: Console, subject: Subject) -> None:
         f"cold start to the first 200 of /ping: {mine:.2f} s; reference {other:.2f} s; "
         f"{other / mine:.1f} times faster"
     )
+
+
+def _print_shelf(console: Console, subject: Subject) -> None:
+    """One site's latency with many in the server: nothing else going on, and others loading."""
+    quiet, loading = [], []
+    path = "/models/site-0/invoke"
+    load = Load("8 connections", 8, 1, _json(subject.model, _fingerprints(1)), path=path)
+    with running_ours(subject, multi_model=True) as server:
+        for number in range(SITES):
+            _load_model(server.port, f"site-{number}", subject.bundle)
+        for _ in range(TURNS):
+            quiet.append(measure(server.port, load))
+            with _loading_others(server.port, subject.bundle) as loaded:
+                loading.append(measure(server.port, load))
+        memory = _memory_mb(server.pid)
+    before, during = _median(quiet), _median(loading)
+    console.print(
+        f"{SITES} sites in one server, {memory:.0f} MB: p99 {before.p99_ms:.2f} ms quiet, "
+        f"{during.p99_ms:.2f} ms while others load ({during.p99_ms / before.p99_ms:.1f} times; "
+        f"{loaded[0]} loads in the last turn)"
+    )
+
+
+@contextlib.contextmanager
+def _loading_others(port: int, bundle: Path) -> Iterator[list[int]]:
+    """Load and unload another model over and over, with a pause as long as a load."""
+    over, loads = threading.Event(), [0]
+
+    def work() -> None:
+        while not over.is_set():
+            begun = time.perf_counter()
+            _load_model(port, "another", bundle)
+            _ask(port, "DELETE", "/models/another", b"")
+            loads[0] += 1
+            over.wait(time.perf_counter() - begun)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield loads
+    finally:
+        over.set()
+        thread.join()
+
+
+def _load_model(port: int, name: str, bundle: Path) -> None:
+    _ask(port, "POST", "/models", json.dumps({"model_name": name, "url": str(bundle)}).encode())
+
+
+def _ask(port: int, method: str, path: str, body: bytes) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_S)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise OpsError(f"{method} {path} was answered {answer.status}: {answer.read()!r}")
+    finally:
+        connection.close()
 
 
 def measure(port: int, load: Load, seconds: float = SECONDS) -> Measured:
@@ -330,14 +390,15 @@ class _Client(asyncio.Protocol):
 
 
 @contextlib.contextmanager
-def running_ours(subject: Subject, workers: int = WORKERS) -> Iterator[Server]:
+def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[Server]:
     """The container's process."""
     port = _free_port()
     environment = {
         "RSSI_MODEL_DIR": str(subject.bundle),
         "RSSI_BIND_HOST": "127.0.0.1",
         "SAGEMAKER_BIND_TO_PORT": str(port),
-        "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers),
+        "SAGEMAKER_MODEL_SERVER_WORKERS": str(WORKERS),
+        "SAGEMAKER_MULTI_MODEL": str(multi_model).lower(),
     }
     command = [sys.executable, "-m", "trainer.serving", "serve"]
     with _running(command, environment, port) as server:
@@ -479,5 +540,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Read by BLAS when numpy was imported: the floor is measured as it is served.
     main()
