@@ -369,6 +369,22 @@ def audit(
 
 
 @app.command()
+def tune(
+    data: Annotated[Path, typer.Option(help="CSV of labelled fingerprints.")],
+    output: Annotated[Path, typer.Option("--out", help="Where the settings go, as JSON.")],
+    trials: Annotated[int, typer.Option(help="How many settings to try.", min=2, max=1000)] = 30,
+    seed: Annotated[int, typer.Option(help="Seed of the search.", min=0)] = 0,
+    site_file: SiteFile = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Search the recipe's settings on honest folds, on all cores."""
+    from ops.offline import site_of
+    from ops.tune import tune_here
+
+    tune_here(out, data, site_of(site_file), settings, output, trials, seed)
+
+
+@app.command()
 def replay(
     site: Site,
     survey: Annotated[str, typer.Argument(help="A quarantined survey: key, file name or id.")],
