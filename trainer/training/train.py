@@ -76,7 +76,7 @@ class TrainingResult:
     cell_errors: tuple[CellError, ...]
     smoke: tuple[SmokeCase, ...]
     fit_seconds: float
-    """Both fits together, without the import of MXNet."""
+    """The fit on all rows: neither the rehearsal before it nor the import of MXNet."""
     bundle_bytes: int
     labelled_rows: int
     ignored_rows: int
@@ -127,10 +127,10 @@ def train(
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
     # Its import takes longer than the fits, and is not their time.
     load_mxnet()
-    started = time.monotonic()
     rehearsal = _rehearse(data, copies, site, hyperparameters)
     progress("fitting on all rows")
     curve: list[float] = []
+    started = time.monotonic()
     network = fit(data, FeatureParameters(), hyperparameters, curve.append)
     fit_seconds = time.monotonic() - started
     progress("packing the model and serving it once")
