@@ -121,7 +121,7 @@ def test_an_upload_that_is_delivered_a_hundred_times_to_several_workers_is_train
     def work(mine: list[str]) -> None:
         agent = world.make_agent()
         while mine:
-            taken = [mine.pop() for _ in range(min(len(mine), draw.randint(1, 20)))]
+            taken = [mine.pop() for _ in range(min(len(mine), draw.randint(1, 40)))]
             for receipt in taken:
                 message = Message(body="", receipt=receipt, first_time=True)
                 agent.mailbox.put(Letter("lab", message))

@@ -6,6 +6,7 @@ import threading
 from threading import Event
 
 import pytest
+import structlog
 from runner_contract import OTHER, RUN, RunnerContract, eventually, now
 
 from trainer.agent.errors import ClusterError
@@ -18,7 +19,7 @@ from trainer.agent.runners.kubernetes.permissions import (
     Needed,
     is_allowed,
 )
-from trainer.agent.runners.kubernetes.runner import CORE
+from trainer.agent.runners.kubernetes.runner import BATCH, CORE
 from trainer.agent.runners.kubernetes.shapes import Lease, Pod
 from trainer.agent.runners.kubernetes.watch import JobWatch
 
@@ -87,7 +88,20 @@ def test_the_pods_are_restricted_enough_to_be_created(cluster):
     eventually(lambda: bool(cluster.api.list(Pod, path)[0]), 20)
 
 
-def test_a_watch_calls_out_and_a_place_that_is_too_old_only_costs_a_new_one(cluster):
+def test_a_watch_from_a_place_that_is_too_old_is_told_so_in_kubernetes_own_way(cluster):
+    watch = JobWatch(cluster.api, lambda: None, Event(), structlog.get_logger())
+    path = cluster.api.path(BATCH, "jobs")
+
+    with pytest.raises(ClusterError) as caught:
+        # A server that still remembers its first version ends the watch in order.
+        for line in cluster.api.watch(path, timeout_s=2, grace_s=5, resourceVersion="1"):
+            watch._heard(line)
+        pytest.skip("this API server is too young to have forgotten anything")
+
+    assert caught.value.status == 410
+
+
+def test_a_watch_calls_out_when_a_job_is_made(cluster):
     changes, stop = [], Event()
     watch = JobWatch(cluster.api, lambda: changes.append(1), stop, None, lasts_s=5)
     thread = threading.Thread(target=watch._follow)
