@@ -40,8 +40,8 @@ format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## figures of speed, as ratios within one run
-	@$(BIN)/python -m ops.bench $(if $(DATA),--data "$(DATA)")
+bench: setup ## figures of speed: make bench [DATA=path.csv] [ONLY=drops]
+	@$(BIN)/python -m ops.bench $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY))
 
 lock: setup ## compile requirements/*.in into locked files with hashes
 	$(BIN)/python -m ops.lock

@@ -21,6 +21,9 @@ from rich.table import Table
 
 from ops.assembly import ROOT
 from ops.aws import Aws, find_stack
+from ops.bench_agent import print_agent
+from ops.bench_model import measure_fit, measure_large_fit, measure_reading, measure_run
+from ops.bench_serving import bench_serving
 from ops.demo.survey import generated_survey, survey_of_file
 from ops.desk import OperatorDesk
 from ops.errors import OpsError
@@ -60,17 +63,19 @@ class Drop:
 
 
 def main() -> None:
-    """Measure all and print it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a CSV for drop to live; generated if not given")
-    data = parser.parse_args().data
+    """Measure what was asked for and print it."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument(
+        "--data", type=Path, help="a survey to measure with; generated if not given"
+    )
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="may be repeated")
+    options = parser.parse_args()
     console = Console()
-    _print_imports(console)
-    _print_synth(console)
-    _print_drops(console, data)
+    for name in options.only or SECTIONS:
+        SECTIONS[name](console, options.data)
 
 
-def _print_imports(console: Console) -> None:
+def _print_imports(console: Console, _data: Path | None) -> None:
     table = Table("handler", "ms", "everything, ms", "ratio", title="Importing a handler", box=None)
     for handler in HANDLERS:
         ours, theirs = _in_turns(
@@ -84,7 +89,7 @@ def _print_imports(console: Console) -> None:
     console.print(f"everything: {reference}\n", style="dim")
 
 
-def _print_synth(console: Console) -> None:
+def _print_synth(console: Console, _data: Path | None) -> None:
     with tempfile.TemporaryDirectory() as out:
         times = [_synth_seconds(out) for _ in range(TURNS)]
     console.print(f"[bold]Synthesizing[/] median {statistics.median(times):.2f} s, ", end="")
@@ -166,6 +171,41 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> str:
 
 def _ms(seconds: Sequence[float]) -> str:
     return f"{statistics.median(seconds) * 1000:.0f}"
+
+
+def _print_model(console: Console, data: Path | None) -> None:
+    fit, run = measure_fit(data), measure_run()
+    table = Table("what", "seconds", "ratio", title="The model", box=None)
+    table.add_row("plain Gluon loop", f"{fit.plain_loop_s:.2f}", "1")
+    table.add_row(
+        "the same network here", f"{fit.same_network_s:.2f}", f"{fit.same_network_ratio:.1f}"
+    )
+    table.add_row("the recipe", f"{fit.recipe_s:.2f}", f"{fit.recipe_ratio:.1f}")
+    table.add_row("a run as a process", f"{run.whole_s:.2f}", "")
+    table.add_row("of it neither import nor fit", f"{run.neither_import_nor_fit_s:.2f}", "")
+    console.print(table)
+    for what, large in (("fitting", measure_large_fit()), ("reading", measure_reading())):
+        speed = f"{large.rows_per_s / 1000:.0f} k rows/s, {large.peak_mb:.0f} MB at most"
+        console.print(f"{what} {large.rows / 1e6:.2f} M rows: {speed}", highlight=False)
+    console.print()
+
+
+def _print_serving(console: Console, _data: Path | None) -> None:
+    bench_serving(console)
+
+
+def _print_agent(console: Console, _data: Path | None) -> None:
+    print_agent(console)
+
+
+SECTIONS: dict[str, Callable[[Console, Path | None], None]] = {
+    "imports": _print_imports,
+    "synth": _print_synth,
+    "drops": _print_drops,
+    "model": _print_model,
+    "serving": _print_serving,
+    "agent": _print_agent,
+}
 
 
 if __name__ == "__main__":
