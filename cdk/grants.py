@@ -174,6 +174,17 @@ def work_off(queue: sqs.IQueue) -> tuple[Permission, ...]:
     )
 
 
+def set_aside(dead_letters: sqs.IQueue) -> tuple[Permission, ...]:
+    """To put what can't be read where people look, with the reason."""
+    return (
+        Permission(
+            sid="SetAside",
+            actions=("sqs:GetQueueUrl", "sqs:SendMessage"),
+            resources=(dead_letters.queue_arn,),
+        ),
+    )
+
+
 def serve(stack: Stack, endpoint_prefix: str) -> tuple[Permission, ...]:
     """What SageMaker needs of a model's role besides its image and data: logs and metrics.
 

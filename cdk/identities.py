@@ -70,6 +70,7 @@ class AgentPolicy(Construct):
         data: s3.IBucket,
         artifacts: s3.IBucket,
         surveys: sqs.IQueue,
+        dead_letters: sqs.IQueue,
         bus: events.IEventBus,
     ) -> None:
         """Create the managed policy."""
@@ -81,6 +82,7 @@ class AgentPolicy(Construct):
             self.policy,
             [
                 *grants.work_off(surveys),
+                *grants.set_aside(dead_letters),
                 *grants.read_objects("Surveys", data, (_SITES,)),
                 *grants.read_objects("Artifacts", artifacts, _TRAINER_WRITES),
                 *grants.write_objects("Artifacts", artifacts, _TRAINER_WRITES),

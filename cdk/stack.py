@@ -55,6 +55,7 @@ class RssiMlops(Stack):
             data=storage.data,
             artifacts=storage.artifacts,
             surveys=wire.surveys,
+            dead_letters=wire.surveys_dead_letters,
             bus=wire.bus,
         )
         description = StackDescription(

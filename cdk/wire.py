@@ -65,12 +65,12 @@ class Wire(Construct):
         """Create all four, with the rules that feed them."""
         super().__init__(scope, construct_id)
         self.bus = events.EventBus(self, "Bus", event_bus_name=settings.bus_name)
+        self.surveys_dead_letters = dead_letter_queue(self, "SurveysDeadLetters")
         self.surveys = self._surveys_queue(data)
         self.event_log = self._event_log(settings)
         self.topic = self._topic(settings.notification_emails)
 
     def _surveys_queue(self, data: s3.IBucket) -> sqs.Queue:
-        undelivered = dead_letter_queue(self, "SurveysDeadLetters")
         queue = sqs.Queue(
             self,
             "Surveys",
@@ -79,7 +79,9 @@ class Wire(Construct):
             retention_period=Duration.days(_KEPT_DAYS),
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
-            dead_letter_queue=sqs.DeadLetterQueue(queue=undelivered, max_receive_count=_RECEIVES),
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.surveys_dead_letters, max_receive_count=_RECEIVES
+            ),
         )
         events.Rule(
             self,
@@ -89,7 +91,7 @@ class Wire(Construct):
             targets=[
                 targets.SqsQueue(
                     queue,
-                    dead_letter_queue=undelivered,
+                    dead_letter_queue=self.surveys_dead_letters,
                     retry_attempts=DELIVERY_ATTEMPTS,
                     max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
                 )

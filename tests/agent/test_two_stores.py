@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import numpy as np
 import pytest
 from botocore.config import Config
 from cryptography import x509
@@ -27,6 +28,8 @@ from test_job_process import rows
 from events import names
 from events.manifests import Release
 from trainer.s3 import Bucket
+from trainer.training.site import Site
+from trainer.training.surveys import read_survey
 
 SITE = "vault"
 
@@ -111,7 +114,7 @@ def store(tmp_path, aws):
         process.wait()
 
 
-def test_no_line_of_a_survey_ever_reaches_the_cloud(aws, store, tmp_path):
+def test_no_row_of_a_survey_ever_reaches_the_cloud(aws, store, tmp_path):
     data, url, certificate = store
     survey = rows()
     data.put(f"{names.surveys_prefix(SITE)}secret.csv", survey, "text/csv")
@@ -160,3 +163,17 @@ def test_no_line_of_a_survey_ever_reaches_the_cloud(aws, store, tmp_path):
     assert json.dumps(release.run_id).encode() in sent, "what is sent is recorded"
     for line in survey.splitlines()[1:]:
         assert line not in sent
+    assert not {frozenset(case.rssi.items()) for case in release.smoke} & fingerprints(survey)
+
+
+def fingerprints(survey: bytes) -> set[frozenset[tuple[str, float]]]:
+    read = read_survey(survey, Site())
+    return {
+        frozenset(
+            (beacon, float(dbm))
+            for beacon, dbm in zip(read.beacons, row, strict=True)
+            if not np.isnan(dbm)
+        )
+        for row in read.rssi
+        if not np.isnan(row).all()
+    }

@@ -1,7 +1,9 @@
-"""Chooses the rows that show, wherever the model goes, that it answers as it did at home.
+"""Makes the rows that show, wherever the model goes, that it answers as it did at home.
 
-What may go wrong: a row that two cells fit almost equally. Another processor may then answer the
-other one, and a good rollout would be rolled back; such rows are not taken.
+They travel with the release, and the surveys may not leave the building; so none of them is a row
+of a survey: each is made of two. What may go wrong: a row that two cells fit almost equally.
+Another processor may then answer the other one, and a good rollout would be rolled back; such rows
+are not taken.
 """
 
 import numpy as np
@@ -13,22 +15,23 @@ from trainer.localization.readings import FloatMatrix
 SMOKE_ROWS = 32
 CLEAR_MARGIN = 1e-3
 """By how much the likeliest cell leads; last bits differ by about 1e-7."""
+_NOT_HEARD = 1.0
+"""Above every RSSI, so that the lesser of two is the one that was heard."""
 
 
 def choose_smoke(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
-    """Pick fingerprints and record the model's own answers.
+    """Make fingerprints and record the model's own answers.
 
     Args:
         model: what is packed.
-        rssi: (rows, beacons) in dBm, candidates, NaN where not heard.
+        rssi: (rows, beacons) in dBm, what was measured, NaN where not heard.
 
     Returns:
         At most :data:`SMOKE_ROWS`: rows that the model answers with as many different cells as
         can be, one for each count of beacons heard, and, where it is clear, one that hears none.
     """
     silence = np.full((1, rssi.shape[1]), np.nan, dtype=np.float32)
-    candidates = np.concatenate([silence, np.unique(np.nan_to_num(rssi, nan=1.0), axis=0)])
-    candidates[candidates > 0] = np.nan
+    candidates = np.concatenate([silence, _blends(rssi)])
     predictions = model.predict(candidates)
     clear = _margins(predictions.probabilities) > CLEAR_MARGIN
     # With nothing clear, the clearest have to do; a model without smoke rows can't be deployed.
@@ -39,6 +42,19 @@ def choose_smoke(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
         SmokeRow(rssi=_heard(model.beacons, row), answer=answer)
         for row, answer in zip(picked, answers, strict=True)
     ]
+
+
+def _blends(rssi: FloatMatrix) -> FloatMatrix:
+    """(blends, beacons) halfway between rows that are alike, none of them a row itself."""
+    rows = np.unique(np.nan_to_num(rssi, nan=_NOT_HEARD), axis=0)
+    first, second = rows[:-1], rows[1:]
+    both = (first != _NOT_HEARD) & (second != _NOT_HEARD)
+    blended = np.where(both, (first + second) / 2, np.minimum(first, second))
+    measured = {row.tobytes() for row in rows}
+    new = [row.tobytes() not in measured for row in blended]
+    blends: FloatMatrix = blended[new]
+    blends[blends == _NOT_HEARD] = np.nan
+    return blends
 
 
 def _margins(probabilities: FloatMatrix) -> npt.NDArray[np.float32]:
