@@ -24,7 +24,7 @@ demo: setup ## the whole way on this machine: make demo [DATA=path.csv]
 	@$(BIN)/rssi demo $(if $(DATA),--data "$(DATA)")
 
 test: setup ## the tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: setup ## the agent against a real cluster: make test-cluster KUBECONFIG=/path
 	@KUBECONFIG="$(KUBECONFIG)" $(BIN)/python -m pytest -p no:xdist tests/cluster

@@ -20,6 +20,7 @@ from rich.console import Console
 from ops.errors import OpsError, UsageError
 
 if TYPE_CHECKING:
+    from events.manifests import SurveyRef
     from ops.desk import OperatorDesk
 
 app = typer.Typer(
@@ -134,23 +135,8 @@ def drop(
     A CSV has a column `location` or columns `x,y` (metres), one column per beacon (dBm; -200 or
     blank where it was not heard), and optionally a time stamp.
     """
-    from ops.show import event_line
-
     desk = _desk(site)
-    surveys = desk.drop(site, files)
-    if not as_json:
-        for survey in surveys:
-            out.print(f"dropped {survey.key}  correlation id {survey.id}", highlight=False)
-    end = None
-    if wait:
-        end = desk.follow_drop(
-            surveys, timeout, lambda event: None if as_json else out.print(event_line(event))
-        )
-    if as_json:
-        rows = [{"id": survey.id, **survey.model_dump(mode="json")} for survey in surveys]
-        _print_json({"surveys": rows, "end": end.model_dump(mode="json") if end else None})
-    if end is not None and end.detail_type not in {"DeploymentSucceeded", "RolledBack"}:
-        raise OpsError(f"It ended with {end.detail_type}: {end.text('reason') or end.release}.")
+    _tell_drop(desk, desk.drop(site, files), wait=wait, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -391,12 +377,16 @@ def replay(
     mended: Annotated[
         Path | None, typer.Option("--with", help="The corrected file; else it is tried again.")
     ] = None,
+    wait: Wait = False,
+    timeout: Timeout = 900,
+    as_json: AsJson = False,
 ) -> None:
     """Bring a survey back that was set aside, as it is or mended."""
     from ops.replay import replay as bring_back
 
-    again = bring_back(_desk(site), site, survey, mended)
-    out.print(f"dropped {again.key} again  correlation id {again.id}", highlight=False)
+    desk = _desk(site)
+    again = bring_back(desk, site, survey, mended)
+    _tell_drop(desk, [again], wait=wait, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -440,6 +430,31 @@ def doctor(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(findings)
     complain(findings)
+
+
+def _tell_drop(
+    desk: "OperatorDesk",
+    surveys: "Sequence[SurveyRef]",
+    *,
+    wait: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    from ops.show import event_line
+
+    end = None
+    if not as_json:
+        for survey in surveys:
+            out.print(f"dropped {survey.key}  correlation id {survey.id}", highlight=False)
+    if wait:
+        end = desk.follow_drop(
+            surveys, timeout, lambda event: None if as_json else out.print(event_line(event))
+        )
+    if as_json:
+        rows = [{"id": survey.id, **survey.model_dump(mode="json")} for survey in surveys]
+        _print_json({"surveys": rows, "end": end.model_dump(mode="json") if end else None})
+    if end is not None and end.detail_type not in {"DeploymentSucceeded", "RolledBack"}:
+        raise OpsError(f"It ended with {end.detail_type}: {end.text('reason') or end.release}.")
 
 
 def _say(sentence: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ops.demo.survey import broken_survey, fullest_fingerprint, generated_survey, split_csv
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,6 +13,7 @@ import pytest
 from ops.aws import Aws, find_stack
 from ops.demo.survey import broken_survey, generated_survey
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SITE = "whole-way"
 RSSI = [sys.executable, "-m", "ops.cli"]
@@ -187,13 +188,25 @@ def test_a_bad_survey_is_quarantined_with_its_reason_and_nothing_else_changes(
     assert len(terminal.ask("releases", "--site", SITE)) == 2
 
 
+def test_a_mended_survey_is_brought_back(terminal, releases, survey_files):
+    good = str(survey_files["second"])
+
+    back = terminal.ask("replay", "--site", SITE, "broken ü.csv", "--with", good, "--wait")
+
+    assert back["end"]["detail-type"] == "DeploymentSucceeded"
+    trace = terminal.ask("trace", back["end"]["detail"]["release"])
+    learned = {survey["key"] for survey in trace["releases"][0]["snapshot"]["surveys"]}
+    assert f"sites/{SITE}/surveys/broken ü.csv" in learned
+    terminal.ask("rollback", "--site", SITE, "--to", releases[1])
+
+
 def test_an_earlier_release_is_put_back_and_forth_by_one_command(terminal, releases):
-    there = terminal.ask("rollback", "--site", SITE, "--reason", "to see it work")
+    there = terminal.ask("rollback", "--site", SITE, "--to", releases[0], "--reason", "to see")
     assert there["candidate"]["release"] == releases[0]
     assert there["state"] == "live"
     assert there["latency_ms"] > 0
 
-    again = terminal.ask("rollback", "--site", SITE, "--to", releases[1])
+    again = terminal.ask("rollback", "--site", SITE)
     assert again["candidate"]["release"] == releases[1]
 
 
