@@ -17,7 +17,7 @@ from functions.entry import follow, handles
 
 
 @handles({"Object Created": ObjectCreated, "ReleaseFound": ReleaseFound})
-def handler(event: Envelope[ObjectCreated | ReleaseFound], desk: Desk) -> str:
+def handler(event: "Envelope[ObjectCreated | ReleaseFound]", desk: Desk) -> str:
     """Register the release that the event points at and announce its model."""
     match event.detail:
         case ReleaseFound() as found:

@@ -17,8 +17,10 @@ from events.inbound import Envelope
 from functions.desk import Desk
 from functions.settings import Settings
 
-Step = Callable[[Envelope[Any], Desk], str]
-"""Handles one event and says in a few words what came of it."""
+Step = Callable[["Envelope[Any]", Desk], str]
+"""Handles one event and says in a few words what came of it.
+
+Quoted, here and in the handlers: pydantic would build a class for each such annotation."""
 
 
 @cache

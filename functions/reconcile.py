@@ -21,7 +21,7 @@ changing after that is only asked once more, which does no harm."""
 
 
 @handles({"Scheduled Event": Tick})
-def handler(event: Envelope[Tick], desk: Desk) -> str:
+def handler(event: "Envelope[Tick]", desk: Desk) -> str:
     """Look at every site once."""
     found = [_find_releases(site, event.id, desk) for site in desk.artifacts.sites()]
     stalled = [_wake(site, desk) for site in desk.ledger.sites()]

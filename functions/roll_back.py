@@ -5,8 +5,8 @@ asked for. Either way it goes the same road as any release: model, rollout, smok
 """
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-from events.inbound import Envelope
 from events.names import endpoint_name
 from events.outbound import (
     Cause,
@@ -28,6 +28,9 @@ from functions.core.rollback import Refusal, rollback_target
 from functions.desk import Desk
 from functions.entry import follow, handles
 
+if TYPE_CHECKING:
+    from events.inbound import Envelope
+
 UNFIT = DeploymentState.UNFIT
 
 
@@ -38,7 +41,7 @@ UNFIT = DeploymentState.UNFIT
         "RollbackRequested": RollbackRequested,
     }
 )
-def handler(event: Envelope[DeploymentEvent | RollbackRequested], desk: Desk) -> str:
+def handler(event: "Envelope[DeploymentEvent | RollbackRequested]", desk: Desk) -> str:
     """Ask for the way back from a failure, or for the rollback that someone wants."""
     match event.detail:
         case DeploymentEvent() as failure:

@@ -40,7 +40,7 @@ from functions.entry import follow, handles
         "SageMaker Endpoint State Change": EndpointChanged,
     }
 )
-def handler(event: Envelope[ModelCreated | DeploymentEvent | EndpointChanged], desk: Desk) -> str:
+def handler(event: "Envelope[ModelCreated | DeploymentEvent | EndpointChanged]", desk: Desk) -> str:
     """Open the deployment that a new model asks for, then start what holds the slot."""
     match event.detail:
         case EndpointChanged() as changed:

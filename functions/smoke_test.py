@@ -37,7 +37,7 @@ SINGLE_REQUESTS = 5
         "DeploymentStalled": DeploymentStalled,
     }
 )
-def handler(event: Envelope[EndpointChanged | DeploymentEvent], desk: Desk) -> str:
+def handler(event: "Envelope[EndpointChanged | DeploymentEvent]", desk: Desk) -> str:
     """Judge the rollout in flight at the endpoint's site, if there is one."""
     match event.detail:
         case EndpointChanged() as changed:
