@@ -57,8 +57,8 @@ Port = Annotated[
 ]
 
 
-class Row(StrEnum):
-    """Content types that a file may be sent as."""
+class ContentType(StrEnum):
+    """What a request to an endpoint may be written in."""
 
     CSV = "text/csv"
     JSON = "application/json"
@@ -240,9 +240,9 @@ def predict(
     if (csv is None) == (rssi is None):
         raise UsageError("Give either --csv FILE or --rssi BEACON=DBM,...")
     if csv is not None:
-        body, content_type = _read(csv), Row.CSV.value
+        body, content_type = _read(csv), ContentType.CSV.value
     else:
-        body, content_type = instances_body([_fingerprint(rssi or "")]), Row.JSON.value
+        body, content_type = instances_body([_fingerprint(rssi or "")]), ContentType.JSON.value
     prediction = _desk(site).predict(site, body, content_type)
     if as_json:
         _print_json(prediction)
