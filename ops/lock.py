@@ -11,7 +11,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "requirements"
 DEV = "dev"
-OTHERS = ("bootstrap", "lambda", "serving", "trainer")
+OTHERS = ("bootstrap", "lambda", "serving", "trainer", "trainer-gpu")
 
 
 def compile_lock(name: str, target: Path) -> None:
