@@ -12,7 +12,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 
 from cdk.permissions import Permission
-from cdk.storage import RELEASE_KEYS
+from cdk.storage import CHAMPION_KEYS, RELEASE_KEYS
 from events.outbound import Source
 
 _BY_SITE = "Sites and their objects come and go without a deployment; the folder is fixed."
@@ -67,6 +67,18 @@ def write_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[
 def read_releases(artifacts: s3.IBucket) -> tuple[Permission, ...]:
     """To read what the trainer released."""
     return read_objects("Releases", artifacts, (RELEASE_KEYS,))
+
+
+def show_champion(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+    """To write down what is live; S3 asks who writes on a condition for leave to read as well."""
+    return (
+        Permission(
+            sid="ShowChampion",
+            actions=("s3:GetObject", "s3:PutObject"),
+            resources=(artifacts.arn_for_objects(CHAMPION_KEYS),),
+            wildcard_reason=_BY_SITE,
+        ),
+    )
 
 
 def keep_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:

@@ -13,6 +13,7 @@ from constructs import Construct
 from cdk import grants
 from cdk.permissions import permit
 from cdk.settings import ServingImage
+from cdk.storage import CHAMPION_KEYS
 from events.outbound import Source
 
 _SITES = "sites/*"
@@ -84,7 +85,7 @@ class AgentPolicy(Construct):
                 *grants.work_off(surveys),
                 *grants.set_aside(dead_letters),
                 *grants.read_objects("Surveys", data, (_SITES,)),
-                *grants.read_objects("Artifacts", artifacts, _TRAINER_WRITES),
+                *grants.read_objects("Artifacts", artifacts, (*_TRAINER_WRITES, CHAMPION_KEYS)),
                 *grants.write_objects("Artifacts", artifacts, _TRAINER_WRITES),
                 *grants.speak(bus, Source.AGENT),
             ],

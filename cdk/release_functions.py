@@ -145,6 +145,7 @@ class ReleaseFunctions(Construct):
         # A rollout that had nothing to change causes no event of SageMaker's.
         function.start_on(
             "RolloutStarted", of_kind(RolloutStarted, DeploymentStalled), self._wire.bus
+                *grants.show_champion(self._storage.artifacts),
         )
 
     def _roll_back(self) -> None:
@@ -176,6 +177,7 @@ class ReleaseFunctions(Construct):
     @property
     def _model_environment(self) -> Mapping[str, str]:
         return {
+                *grants.show_champion(self._storage.artifacts),
             "RSSI_SERVING_IMAGE": self._execution.image_uri,
             "RSSI_EXECUTION_ROLE_ARN": self._execution.role.role_arn,
         }

@@ -18,6 +18,7 @@ SURVEY_KEYS = "sites/*/surveys/*"
 RELEASE_KEYS = "sites/*/releases/*"
 RELEASE_MANIFEST_KEYS = f"{RELEASE_KEYS}/release.json"
 _ABANDONED_AFTER_DAYS = 7
+CHAMPION_KEYS = "sites/*/champion.json"
 
 
 class Storage(Construct):

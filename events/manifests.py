@@ -1,10 +1,12 @@
 """The documents that lie in buckets: surveys' references, snapshots, quarantine, releases.
 
 They are immutable and named by what they contain; none carries a time inside what is digested.
+Only ``champion.json`` is written over, as what is live changes.
 """
 
 import hashlib
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field, StringConstraints
@@ -78,6 +80,63 @@ class Quarantine(Contract):
     run_id: RunId | None = None
 
 
+class Champion(Contract):
+    """``champion.json``: what is live at a site, for those who can't read the ledger.
+
+    A projection: it may be written again at any time, and never by an older look at the ledger.
+    """
+
+    site: Site
+    release: RunId
+    digest: Digest
+    since: AwareDatetime | None = None
+    """When it became live; None where the ledger does not remember."""
+    ledger_version: Annotated[int, Field(ge=1)]
+    """The version of the site's state that this was read from."""
+
+
+class ComparisonBasis(StrEnum):
+    """How a candidate was held against the champion."""
+
+    UNSEEN_ROWS = "unseen_rows"
+    """Both answered the held-out rows of surveys that the champion has not learnt from."""
+    SAME_HOLD_OUT = "same_hold_out"
+    """Each as it was measured in its own training, on the very same held-out rows."""
+    NONE = "none"
+    """There are no rows that would be fair to both; the reason says why."""
+
+
+class Figures(Contract):
+    """What answers to some rows came to; errors in metres, shares in 0 to 1, None if unknown."""
+
+    exact_accuracy: float
+    within_one_cell: float | None = None
+    mean_error_m: float | None = None
+    median_error_m: float | None = None
+    p90_error_m: float | None = None
+
+
+class AgainstChampion(Contract):
+    """A candidate beside the champion, on the same rows.
+
+    Differences are the candidate's figure less the champion's; their 95 % intervals come from
+    resampling visits, the same ones for both.
+    """
+
+    release: RunId
+    digest: Digest
+    basis: ComparisonBasis
+    reason: str
+    """In words: what was compared, or why nothing could be."""
+    rows: int = 0
+    candidate: Figures | None = None
+    champion: Figures | None = None
+    mean_error_difference_m: float | None = None
+    mean_error_difference_between_m: tuple[float, float] | None = None
+    exact_accuracy_difference: float | None = None
+    exact_accuracy_difference_between: tuple[float, float] | None = None
+
+
 class Metrics(Contract):
     """How well a recipe does on rows it has not seen; errors in metres, shares in 0 to 1.
 
@@ -92,6 +151,8 @@ class Metrics(Contract):
     mean_error_m: float | None
     median_error_m: float | None
     p90_error_m: float | None
+    against_champion: AgainstChampion | None = None
+    """None where nothing was live, or what was live could not be read."""
 
 
 class SmokeAnswer(Contract):
@@ -128,6 +189,8 @@ class Release(Contract):
     model: Artifact
     metrics_file: Artifact
     card: Artifact
+    log: Artifact | None = None
+    """The trainer's own log, up to the claim; releases from before it was kept have none."""
     snapshot: Snapshot
     trainer_version: Text
     image: Text

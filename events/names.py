@@ -141,6 +141,11 @@ def attempt_key(run: str, attempt: str, name: str) -> str:
 def parse_release_key(key: str) -> ReleaseKey:
     """Take a release manifest's object key apart.
 
+def champion_key(site: str) -> str:
+    """Where it is written what is live at a site, in the artifact bucket."""
+    return f"sites/{check_site(site)}/champion.json"
+
+
     Raises:
         InvalidNameError: the key is not one of a release manifest.
     """

@@ -14,9 +14,11 @@ from events.names import InvalidNameError, site_of_endpoint
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.bus import Bus
 from functions.adapters.dead_letters import DeadLetters
+from functions.adapters.champions import Champions
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import Invoker, SageMaker
 from functions.core.deployments import (
+from functions.core.champions import due_pointer
     Announcement,
     Candidate,
     SiteState,
@@ -24,12 +26,14 @@ from functions.core.deployments import (
     published,
 )
 from functions.core.specification import ModelSpecification
+from functions.core.errors import ContentionError
 from functions.settings import Settings
 
 LEFT_BEHIND = timedelta(seconds=1)
 """How long an event may lie in the outbox before it counts as left behind. Publishing takes a
 tenth of that; a slower step only makes an event come twice."""
 
+POINTER_ATTEMPTS = 5
 
 def boto3_client(service: str) -> Any:
     """A client for the Lambda's own region and role."""
@@ -67,6 +71,11 @@ class Desk:
         return Artifacts(self.client("s3"), self.settings.artifact_bucket)
 
     @cached_property
+    @cached_property
+    def champions(self) -> Champions:
+        """What is live, written down for the trainer."""
+        return Champions(self.client("s3"), self.settings.artifact_bucket)
+
     def sagemaker(self) -> SageMaker:
         """Models, configurations, endpoints."""
         return SageMaker(self.client("sagemaker"))
@@ -106,6 +115,26 @@ class Desk:
 
     def site_of(self, endpoint: str) -> str | None:
         """The site that an endpoint serves; None if the endpoint is not one of this stack."""
+    def show_champion(self, state: SiteState) -> bool:
+        """Bring ``champion.json`` up to a look at the ledger; True if it had to be changed.
+
+        A step that dies before this leaves it to reconcile.
+
+        Raises:
+            ContentionError: others wrote it each time.
+        """
+        for _ in range(POINTER_ATTEMPTS):
+            lying = self.champions.read(state.site)
+            due = due_pointer(state, lying.champion)
+            if due is None:
+                return False
+            if self.champions.write(due, replacing=lying):
+                return True
+        raise ContentionError(
+            f"the pointer to the champion of {state.site} changed {POINTER_ATTEMPTS} times under "
+            "this step; the ledger is right, and reconcile will bring the pointer up to it"
+        )
+
         try:
             return site_of_endpoint(self.settings.endpoint_prefix, endpoint)
         except InvalidNameError:

@@ -2,7 +2,8 @@
 
 Events may be lost and steps may die at each of their attempts; what is there tells. A release in
 the bucket that nobody registered and a deployment that does not move are announced, which wakes
-the step whose turn it is. Nothing is changed here.
+the step whose turn it is. Nothing is decided here; only ``champion.json``, which repeats what the
+ledger says, is brought up to it.
 """
 
 from datetime import timedelta
@@ -59,7 +60,9 @@ def _unasked(site: str, known: list[ReleaseRecord], desk: Desk) -> list[str]:
 
 def _wake(site: str, desk: Desk) -> bool:
     # A change of nothing publishes what a step that died left in the outbox.
-    deployment = desk.commit(site, lambda state, _: Change(state)).in_flight
+    state = desk.commit(site, lambda state, _: Change(state))
+    desk.show_champion(state)
+    deployment = state.in_flight
     if deployment is None or desk.now() - deployment.changed_at < STALLED:
         return False
     desk.announce(

@@ -90,10 +90,11 @@ def _test(deployment: Deployment, endpoint: str, desk: Desk) -> str:
     if not report.passed:
         desk.commit(deployment.site, partial(unfit, number=deployment.number, reason=report.reason))
         return "failed the smoke test"
-    desk.commit(
+    state = desk.commit(
         deployment.site,
         partial(succeeded, number=deployment.number, latency_ms=report.latency_ms),
     )
+    desk.show_champion(state)
     return "passed the smoke test"
 
 

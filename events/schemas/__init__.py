@@ -7,12 +7,20 @@ import json
 from pathlib import Path
 
 from events.base import Contract
-from events.manifests import Quarantine, Release, RunSpec, Snapshot
+from events.manifests import Champion, Quarantine, Release, RunSpec, Snapshot
 from events.outbound import OUTBOUND
 from events.stack import Stack
 
 FOLDER = Path(__file__).parent
-PUBLISHED: tuple[type[Contract], ...] = (*OUTBOUND, Snapshot, RunSpec, Quarantine, Release, Stack)
+PUBLISHED: tuple[type[Contract], ...] = (
+    *OUTBOUND,
+    Snapshot,
+    RunSpec,
+    Quarantine,
+    Release,
+    Champion,
+    Stack,
+)
 
 
 def render() -> dict[str, str]:

@@ -112,6 +112,8 @@ class SiteState(Contract):
     version: int = 0
     next_number: int = 1
     champion: Candidate | None = None
+    champion_since: AwareDatetime | None = None
+    """When it became live; None in states from before this was kept."""
     former: Candidate | None = None
     """What was live before the champion: where a rollback without a target goes."""
     in_flight: Deployment | None = None
@@ -204,6 +206,7 @@ def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -
     state = state.model_copy(
         update={
             "champion": live.candidate,
+            "champion_since": now if changes_release else state.champion_since,
             "former": state.champion if changes_release else state.former,
         }
     )

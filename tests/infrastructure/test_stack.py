@@ -1,5 +1,6 @@
 """What the template promises: who hears what, who may do what, and what is never lost or public."""
 
+import fnmatch
 import importlib
 import json
 from collections.abc import Iterator
@@ -501,6 +502,33 @@ def test_the_agent_can_not_delete_an_object_nor_write_what_is_not_its_own(dev: T
         "/sites/*/runs/*",
         "/sites/*/snapshots/*",
     ]
+
+
+def test_only_who_sees_the_ledger_writes_down_what_is_live_and_the_agent_reads_it(
+    dev: Template,
+) -> None:
+    writers = {step for step in FUNCTIONS if "ShowChampion" in dev.role_of(step)}
+    assert writers == {"smoke_test", "reconcile"}
+    for step in writers:
+        statement = dev.role_of(step)["ShowChampion"]
+        assert statement["Resource"]["Fn::Join"][1][1] == "/sites/*/champion.json"
+        assert set(statement["Action"]) == {"s3:GetObject", "s3:PutObject"}
+    read = agent_policy(dev)["ReadArtifacts"]["Resource"]
+    assert "/sites/*/champion.json" in [resource["Fn::Join"][1][1] for resource in read]
+
+
+def test_the_pointer_to_what_is_live_starts_nothing(dev: Template) -> None:
+    patterns = [
+        wildcard
+        for rule in dev.all_of("AWS::Events::Rule").values()
+        for wildcard in rule.get("EventPattern", {})
+        .get("detail", {})
+        .get("object", {})
+        .get("key", [])
+    ]
+    assert len(patterns) == 2
+    key = "sites/lab/champion.json"
+    assert not [one for one in patterns if fnmatch.fnmatchcase(key, one["wildcard"])]
 
 
 def test_sagemaker_reads_releases_and_pulls_one_repository(prod: Template) -> None:

@@ -24,7 +24,13 @@ from functions.adapters.bus import Bus
 from functions.desk import Desk
 from functions.entry import Handler
 from functions.settings import Settings
-from tests.release.fakes import FakeBus, FakeSageMaker, MemoryArtifacts, MemoryLedger
+from tests.release.fakes import (
+    FakeBus,
+    FakeSageMaker,
+    MemoryArtifacts,
+    MemoryChampions,
+    MemoryLedger,
+)
 
 SITE = "lab"
 ENDPOINT = "rssi-lab"
@@ -71,6 +77,7 @@ class World:
         vars(self.desk).update(
             ledger=MemoryLedger(),
             artifacts=self.artifacts,
+            champions=MemoryChampions(),
             bus=Bus(self.bus, SETTINGS.bus, sleep=lambda _: None),
         )
 

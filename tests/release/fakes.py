@@ -9,8 +9,9 @@ from datetime import datetime
 
 from botocore.exceptions import ClientError
 
-from events.manifests import Release
+from events.manifests import Champion, Release
 from functions.adapters.artifacts import Manifest
+from functions.adapters.champions import Lying
 from functions.core.deployments import Deployment, SiteState, Transition
 from functions.core.gate import StoredObject
 from functions.core.registry import ReleaseRecord
@@ -210,6 +211,22 @@ class MemoryLedger:
 
     def opened_by(self, site: str, trigger: str) -> Deployment | None:
         return self._triggers.get((site, trigger))
+
+
+class MemoryChampions:
+    """The pointers' twin in memory; held against the real ones by test_champion_pointer.py."""
+
+    def __init__(self) -> None:
+        self._lying: dict[str, Lying] = {}
+
+    def read(self, site: str) -> Lying:
+        return self._lying.get(site, Lying(None, None))
+
+    def write(self, champion: Champion, replacing: Lying) -> bool:
+        if self.read(champion.site).etag != replacing.etag:
+            return False
+        self._lying[champion.site] = Lying(champion, f"{int(replacing.etag or 0) + 1}")
+        return True
 
 
 class MemoryArtifacts:

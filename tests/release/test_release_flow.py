@@ -415,6 +415,8 @@ def test_whatever_events_are_lost_reconciling_reaches_the_same_end(data):
 
     check_settled(world, liars)
     assert len(world.bus.said) == spoken, "nothing is left to find"
+    written = world.desk.champions.read(SITE).champion
+    assert (written and written.release) == (world.state().champion and live(world))
     if not liars:
         assert live(world) == releases[2].run_id
 
