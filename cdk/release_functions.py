@@ -138,6 +138,7 @@ class ReleaseFunctions(Construct):
             environment={"RSSI_SMOKE_LATENCY_MS": str(self._settings.smoke_latency_ms)},
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
+                *grants.show_champion(self._storage.artifacts),
                 *self._use_endpoints("DescribeEndpoint", "InvokeEndpoint"),
             ),
         )
@@ -145,7 +146,6 @@ class ReleaseFunctions(Construct):
         # A rollout that had nothing to change causes no event of SageMaker's.
         function.start_on(
             "RolloutStarted", of_kind(RolloutStarted, DeploymentStalled), self._wire.bus
-                *grants.show_champion(self._storage.artifacts),
         )
 
     def _roll_back(self) -> None:
@@ -170,6 +170,7 @@ class ReleaseFunctions(Construct):
             environment={},
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
+                *grants.show_champion(self._storage.artifacts),
                 *grants.list_ledger(self._ledger.table),
             ),
         ).start_every(_RECONCILE_EVERY)
@@ -177,7 +178,6 @@ class ReleaseFunctions(Construct):
     @property
     def _model_environment(self) -> Mapping[str, str]:
         return {
-                *grants.show_champion(self._storage.artifacts),
             "RSSI_SERVING_IMAGE": self._execution.image_uri,
             "RSSI_EXECUTION_ROLE_ARN": self._execution.role.role_arn,
         }

@@ -17,8 +17,8 @@ from cdk.settings import Settings
 SURVEY_KEYS = "sites/*/surveys/*"
 RELEASE_KEYS = "sites/*/releases/*"
 RELEASE_MANIFEST_KEYS = f"{RELEASE_KEYS}/release.json"
-_ABANDONED_AFTER_DAYS = 7
 CHAMPION_KEYS = "sites/*/champion.json"
+_ABANDONED_AFTER_DAYS = 7
 
 
 class Storage(Construct):

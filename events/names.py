@@ -133,6 +133,11 @@ def release_key(run: str) -> str:
     return f"{releases_prefix(site_of_run(run))}{run}/release.json"
 
 
+def champion_key(site: str) -> str:
+    """Where it is written what is live at a site, in the artifact bucket."""
+    return f"sites/{check_site(site)}/champion.json"
+
+
 def attempt_key(run: str, attempt: str, name: str) -> str:
     """Where one attempt at a run writes a file: two attempts never share a key."""
     return f"{releases_prefix(site_of_run(run))}{run}/attempts/{attempt}/{name}"
@@ -140,11 +145,6 @@ def attempt_key(run: str, attempt: str, name: str) -> str:
 
 def parse_release_key(key: str) -> ReleaseKey:
     """Take a release manifest's object key apart.
-
-def champion_key(site: str) -> str:
-    """Where it is written what is live at a site, in the artifact bucket."""
-    return f"sites/{check_site(site)}/champion.json"
-
 
     Raises:
         InvalidNameError: the key is not one of a release manifest.

@@ -13,27 +13,27 @@ from events.base import Contract
 from events.names import InvalidNameError, site_of_endpoint
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.bus import Bus
-from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.champions import Champions
+from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import Invoker, SageMaker
-from functions.core.deployments import (
 from functions.core.champions import due_pointer
+from functions.core.deployments import (
     Announcement,
     Candidate,
     SiteState,
     Transition,
     published,
 )
-from functions.core.specification import ModelSpecification
 from functions.core.errors import ContentionError
+from functions.core.specification import ModelSpecification
 from functions.settings import Settings
 
 LEFT_BEHIND = timedelta(seconds=1)
 """How long an event may lie in the outbox before it counts as left behind. Publishing takes a
 tenth of that; a slower step only makes an event come twice."""
-
 POINTER_ATTEMPTS = 5
+
 
 def boto3_client(service: str) -> Any:
     """A client for the Lambda's own region and role."""
@@ -71,11 +71,11 @@ class Desk:
         return Artifacts(self.client("s3"), self.settings.artifact_bucket)
 
     @cached_property
-    @cached_property
     def champions(self) -> Champions:
         """What is live, written down for the trainer."""
         return Champions(self.client("s3"), self.settings.artifact_bucket)
 
+    @cached_property
     def sagemaker(self) -> SageMaker:
         """Models, configurations, endpoints."""
         return SageMaker(self.client("sagemaker"))
@@ -109,12 +109,6 @@ class Desk:
         self.bus.put(due)
         return self.ledger.change(site, partial(published, announcements=due), now)
 
-    def announce(self, event: Contract) -> None:
-        """Say something on the bus that changes no site's state."""
-        self.bus.put([Announcement.of(event, self.now())])
-
-    def site_of(self, endpoint: str) -> str | None:
-        """The site that an endpoint serves; None if the endpoint is not one of this stack."""
     def show_champion(self, state: SiteState) -> bool:
         """Bring ``champion.json`` up to a look at the ledger; True if it had to be changed.
 
@@ -135,6 +129,12 @@ class Desk:
             "this step; the ledger is right, and reconcile will bring the pointer up to it"
         )
 
+    def announce(self, event: Contract) -> None:
+        """Say something on the bus that changes no site's state."""
+        self.bus.put([Announcement.of(event, self.now())])
+
+    def site_of(self, endpoint: str) -> str | None:
+        """The site that an endpoint serves; None if the endpoint is not one of this stack."""
         try:
             return site_of_endpoint(self.settings.endpoint_prefix, endpoint)
         except InvalidNameError:
