@@ -12,7 +12,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 
 from cdk.permissions import Permission
-from cdk.storage import CHAMPION_KEYS, RELEASE_KEYS
+from cdk.storage import ATTEMPT_KEYS, CHAMPION_KEYS, RELEASE_KEYS
 from events.outbound import Source
 
 _BY_SITE = "Sites and their objects come and go without a deployment; the folder is fixed."
@@ -67,6 +67,18 @@ def write_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[
 def read_releases(artifacts: s3.IBucket) -> tuple[Permission, ...]:
     """To read what the trainer released."""
     return read_objects("Releases", artifacts, (RELEASE_KEYS,))
+
+
+def delete_attempts(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+    """To delete what attempts wrote, for good; a manifest, which has no such key, never."""
+    return (
+        Permission(
+            sid="DeleteAttempts",
+            actions=("s3:DeleteObject", "s3:DeleteObjectVersion"),
+            resources=(artifacts.arn_for_objects(ATTEMPT_KEYS),),
+            wildcard_reason=_BY_SITE,
+        ),
+    )
 
 
 def show_champion(artifacts: s3.IBucket) -> tuple[Permission, ...]:

@@ -48,8 +48,12 @@ from events.outbound import (
 
 _MEMORY_MB = 512
 _TIMEOUT_S = 60
+_LONGEST_TIMEOUT_S = 900
+"""Lambda's own limit."""
 _RETRIES = 2
 _RECONCILE_EVERY = Duration.minutes(5)
+_CLEAN_UP_AT = events.Schedule.cron(hour="2", minute="17")
+"""UTC; away from the full hour, when everyone's nightly work begins."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,18 @@ class Step:
         description: What it does, for who reads the list of functions.
         environment: What it is told.
         permissions: What it may do.
+        timeout_s: How long one invocation may take.
     """
 
     name: str
     description: str
     environment: Mapping[str, str]
     permissions: Sequence[Permission]
+    timeout_s: int = _TIMEOUT_S
 
 
 class ReleaseFunctions(Construct):
-    """The steps of a release, and reconcile, with the rules that start them."""
+    """The steps of a release, reconcile and clean-up, with the rules that start them."""
 
     def __init__(
         self,
@@ -98,6 +104,7 @@ class ReleaseFunctions(Construct):
         self._smoke_test()
         self._roll_back()
         self._reconcile()
+        self._clean_up()
 
     def _create_model(self) -> None:
         function = self._function(
@@ -173,7 +180,25 @@ class ReleaseFunctions(Construct):
                 *grants.show_champion(self._storage.artifacts),
                 *grants.list_ledger(self._ledger.table),
             ),
-        ).start_every(_RECONCILE_EVERY)
+        ).start_at(events.Schedule.rate(_RECONCILE_EVERY))
+
+    def _clean_up(self) -> None:
+        # Neither the ledger nor the bus is any business of what deletes.
+        step = Step(
+            name="clean_up",
+            description="Deletes what attempts left that did not get their run's release",
+            environment={
+                **self._common_environment("clean_up"),
+                "RSSI_DEAD_ATTEMPTS_DAYS": str(self._settings.dead_attempts_days),
+                "RSSI_FAILED_ATTEMPTS_DAYS": str(self._settings.failed_attempts_days),
+            },
+            permissions=(
+                *grants.read_releases(self._storage.artifacts),
+                *grants.delete_attempts(self._storage.artifacts),
+            ),
+            timeout_s=_LONGEST_TIMEOUT_S,
+        )
+        self._lambda(step).start_at(_CLEAN_UP_AT)
 
     @property
     def _model_environment(self) -> Mapping[str, str]:
@@ -210,9 +235,12 @@ class ReleaseFunctions(Construct):
                 *permissions,
             ),
         )
+        return self._lambda(step)
+
+    def _lambda(self, step: Step) -> "ReleaseFunction":
         return ReleaseFunction(
             self,
-            name.title().replace("_", ""),
+            step.name.title().replace("_", ""),
             step=step,
             settings=self._settings,
             code=self._code,
@@ -272,7 +300,7 @@ class ReleaseFunction(Construct):
             code=code,
             layers=[dependencies],
             memory_size=_MEMORY_MB,
-            timeout=Duration.seconds(_TIMEOUT_S),
+            timeout=Duration.seconds(step.timeout_s),
             environment={
                 **step.environment,
                 "RSSI_DEAD_LETTER_QUEUE_URL": self._dead_letters.queue_url,
@@ -301,9 +329,8 @@ class ReleaseFunction(Construct):
             self, rule_id, event_bus=bus, event_pattern=pattern, targets=[self._as_target()]
         )
 
-    def start_every(self, period: Duration) -> None:
+    def start_at(self, schedule: events.Schedule) -> None:
         """Have a schedule start the function."""
-        schedule = events.Schedule.rate(period)
         events.Rule(self, "Schedule", schedule=schedule, targets=[self._as_target()])
 
     def _as_target(self) -> targets.LambdaFunction:

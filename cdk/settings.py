@@ -93,6 +93,11 @@ class Settings(BaseModel):
     """Slowest answer to a smoke test; SageMaker itself gives up after 60 s."""
     termination_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
     """How long the old fleet stays after the new one took over; SageMaker's bounds."""
+    dead_attempts_days: Annotated[int, Field(ge=2, le=3650)] = 7
+    """How long the files of an attempt stay that did not get its run's release, and as long again
+    until they are gone for good. No run may take longer than a day."""
+    failed_attempts_days: Annotated[int, Field(ge=2, le=3650)] = 30
+    """How long those of the newest attempt stay at a run that has no release."""
     notification_emails: tuple[Email, ...] = ()
     removal: Removal = Removal.RETAIN
     log_retention_days: LogRetentionDays = 90

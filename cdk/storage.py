@@ -1,7 +1,8 @@
 """The two buckets: what is measured, and what is made of it.
 
 Surveys and releases are named by their version and digest, for ever: a rule that expires old
-versions would break the way back from a prediction to its data, so there is none.
+versions would break the way back from a prediction to its data, so there is none. What attempts
+left that became no release, the Lambda clean_up deletes.
 """
 
 from typing import cast
@@ -17,6 +18,7 @@ from cdk.settings import Settings
 SURVEY_KEYS = "sites/*/surveys/*"
 RELEASE_KEYS = "sites/*/releases/*"
 RELEASE_MANIFEST_KEYS = f"{RELEASE_KEYS}/release.json"
+ATTEMPT_KEYS = f"{RELEASE_KEYS}/attempts/*"
 CHAMPION_KEYS = "sites/*/champion.json"
 _ABANDONED_AFTER_DAYS = 7
 

@@ -80,3 +80,10 @@ class ModelPackageChanged(Inbound):
 
 class Tick(Inbound):
     """Detail of a schedule's ``Scheduled Event``: empty."""
+
+
+class NightlyTick(Tick):
+    """Detail of what starts the clean-up: a schedule's tick, or a person who wants to see first."""
+
+    dry_run: bool = False
+    """Say what would go, and let it stay."""

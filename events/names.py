@@ -40,6 +40,14 @@ class ReleaseKey(NamedTuple):
     run_id: str
 
 
+class AttemptKey(NamedTuple):
+    """The parts of the object key of a file that one attempt at a run wrote."""
+
+    run_id: str
+    attempt: str
+    name: str
+
+
 def is_site(site: str) -> bool:
     """Whether a site can be called so."""
     return len(site) <= MAX_SITE_LENGTH and re.fullmatch(_SITE, site) is not None
@@ -141,6 +149,23 @@ def champion_key(site: str) -> str:
 def attempt_key(run: str, attempt: str, name: str) -> str:
     """Where one attempt at a run writes a file: two attempts never share a key."""
     return f"{releases_prefix(site_of_run(run))}{run}/attempts/{attempt}/{name}"
+
+
+def parse_attempt_key(key: str) -> AttemptKey:
+    """Take the object key of an attempt's file apart.
+
+    Raises:
+        InvalidNameError: no attempt writes such a key.
+    """
+    match = re.fullmatch(
+        rf"sites/([^/]+)/releases/({_SITE}-{_HEX12})/attempts/([^/]+)/(.+)", key, flags=re.DOTALL
+    )
+    if match is None or site_of_run(match[2]) != match[1]:
+        raise InvalidNameError(
+            f"{key!r} is no attempt's file: those are named "
+            "sites/SITE/releases/RUN/attempts/ATTEMPT/NAME"
+        )
+    return AttemptKey(match[2], match[3], match[4])
 
 
 def parse_release_key(key: str) -> ReleaseKey:

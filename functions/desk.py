@@ -12,6 +12,7 @@ from typing import Any
 from events.base import Contract
 from events.names import InvalidNameError, site_of_endpoint
 from functions.adapters.artifacts import Artifacts
+from functions.adapters.attempts import Attempts
 from functions.adapters.bus import Bus
 from functions.adapters.champions import Champions
 from functions.adapters.dead_letters import DeadLetters
@@ -74,6 +75,11 @@ class Desk:
     def champions(self) -> Champions:
         """What is live, written down for the trainer."""
         return Champions(self.client("s3"), self.settings.artifact_bucket)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """What attempts at runs wrote to the same bucket."""
+        return Attempts(self.client("s3"), self.settings.artifact_bucket)
 
     @cached_property
     def sagemaker(self) -> SageMaker:

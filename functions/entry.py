@@ -84,6 +84,11 @@ def follow(correlation_id: str, **context: object) -> None:
     _logger().append_keys(correlation_id=correlation_id, **context)
 
 
+def note(message: str, **details: object) -> None:
+    """Write a line to the function's log, with details that can be searched for."""
+    _logger().info(message, extra=details)
+
+
 def _set_aside(event: dict[str, Any], error: ValidationError, desk: Desk) -> str:
     reasons = "; ".join(
         f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()

@@ -23,6 +23,8 @@ class Settings(BaseModel):
     instance_type: Annotated[str, Field(alias="RSSI_INSTANCE_TYPE")] = ""
     instance_count: Annotated[int, Field(alias="RSSI_INSTANCE_COUNT")] = 1
     termination_wait_s: Annotated[int, Field(alias="RSSI_TERMINATION_WAIT_S")] = 0
+    dead_attempts_days: Annotated[int, Field(alias="RSSI_DEAD_ATTEMPTS_DAYS", ge=2)] = 7
+    failed_attempts_days: Annotated[int, Field(alias="RSSI_FAILED_ATTEMPTS_DAYS", ge=2)] = 30
     smoke_latency_ms: Annotated[float, Field(alias="RSSI_SMOKE_LATENCY_MS")] = 1000.0
 
     @classmethod

@@ -52,6 +52,16 @@ class Aws:
             )
         return self._clients[service]
 
+    def patient_client(self, service: str, longest_s: float) -> Any:
+        """A client that waits so long for one answer, and does not ask again meanwhile."""
+        return self._session.client(
+            service,
+            endpoint_url=self.endpoint_url,
+            config=Config(
+                connect_timeout=5, read_timeout=longest_s, retries={"total_max_attempts": 1}
+            ),
+        )
+
     def _make_session(self) -> boto3.Session:
         if self.endpoint_url is None or not _is_loopback(self.endpoint_url):
             return boto3.Session()

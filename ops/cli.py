@@ -407,6 +407,24 @@ def agent(
         str | None, typer.Option(help="Where training runs: process or kubernetes.")
     ] = None,
     pod_template: Annotated[
+@app.command()
+def clean_up(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go; the log names each file.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete now what attempts left that became no release, instead of next night."""
+    from ops.aws import Aws
+    from ops.clean_up import clean_up as call
+
+    said = call(Aws(), os.environ.get("RSSI_STAGE", "dev"), dry_run=dry_run)
+    if as_json:
+        _print_json({"said": said})
+    else:
+        out.print(said)
+
+
         Path | None, typer.Option(help="YAML that describes the training pods, for kubernetes.")
     ] = None,
     namespace: Annotated[str | None, typer.Option(help="Namespace of the Jobs.")] = None,

@@ -4,7 +4,8 @@
     ├── RetryLaterError        nothing is wrong; asking again in a while will do
     │   ├── EndpointBusyError  the endpoint is in the middle of another change
     │   └── ContentionError    others wrote the ledger at the same moment, again and again
-    └── ConflictError          a name is taken by other content: a person must look
+    ├── ConflictError          a name is taken by other content: a person must look
+    └── UnreadableReleaseError a manifest is none: a person must look; nothing of it is deleted
 
 A rejected release is not an error: it is an outcome, recorded and announced.
 """
@@ -28,3 +29,7 @@ class ContentionError(RetryLaterError):
 
 class ConflictError(ReleaseError):
     """Something of this name exists with other content; repeating can't help."""
+
+
+class UnreadableReleaseError(ReleaseError):
+    """What lies at a release's name can't be read as its manifest."""

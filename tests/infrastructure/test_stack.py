@@ -12,6 +12,7 @@ import pytest
 from events.stack import Stack
 from functions.entry import Handler
 from functions.settings import Settings as FunctionSettings
+from ops.clean_up import clean_up_function
 
 PLAIN_TYPES = {
     "AWS::DynamoDB::Table",
@@ -36,7 +37,8 @@ PLAIN_TYPES = {
     "AWS::SSM::Parameter",
 }
 STEPS = ("create_model", "roll_endpoint", "smoke_test", "roll_back")
-FUNCTIONS = (*STEPS, "reconcile")
+SPEAKERS = (*STEPS, "reconcile")
+FUNCTIONS = (*SPEAKERS, "clean_up")
 
 
 class Template:
@@ -220,6 +222,13 @@ def test_reconcile_runs_every_five_minutes(dev: Template) -> None:
     assert rule["State"] == "ENABLED"
 
 
+def test_clean_up_runs_every_night_and_has_the_longest_time_that_there_is(dev: Template) -> None:
+    (rule,) = dev.rules_to({"Fn::GetAtt": [dev.function("clean_up"), "Arn"]})
+    assert rule["ScheduleExpression"] == "cron(17 2 * * ? *)"
+    assert rule["State"] == "ENABLED"
+    assert dev.properties(dev.function("clean_up"))["Timeout"] == 900
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_is_sent_exactly_the_events_that_it_handles(dev: Template, step: str) -> None:
     sent = {
@@ -342,7 +351,8 @@ def test_each_function_runs_on_arm_and_finds_its_dependencies_in_the_layer(dev: 
         assert function["Runtime"] == "python3.11"
         assert function["Architectures"] == ["arm64"]
         assert function["Layers"] == [layer]
-        assert (function["MemorySize"], function["Timeout"]) == (512, 60)
+        nightly = function["Handler"] == "functions.clean_up.handler"
+        assert (function["MemorySize"], function["Timeout"]) == (512, 900 if nightly else 60)
 
 
 @pytest.mark.parametrize(
@@ -355,6 +365,7 @@ def test_each_function_runs_on_arm_and_finds_its_dependencies_in_the_layer(dev: 
         ),
         ("smoke_test", {"RSSI_SMOKE_LATENCY_MS"}),
         ("roll_back", {"RSSI_SERVING_IMAGE", "RSSI_EXECUTION_ROLE_ARN"}),
+        ("clean_up", {"RSSI_DEAD_ATTEMPTS_DAYS", "RSSI_FAILED_ATTEMPTS_DAYS"}),
     ],
 )
 def test_a_step_is_told_where_things_are_and_what_it_alone_needs(
@@ -483,10 +494,34 @@ def test_a_stage_can_not_touch_another_stage_s_endpoints(prod: Template) -> None
 
 def test_everyone_speaks_on_the_bus_under_their_own_name(dev: Template) -> None:
     bus = {"Fn::GetAtt": [dev.one_of("AWS::Events::EventBus"), "Arn"]}
-    for step in FUNCTIONS:
+    for step in SPEAKERS:
         assert dev.role_of(step)["Speak"]["Resource"] == bus
         assert spoken_name(dev.role_of(step)["Speak"]) == "rssi-mlops.release"
     assert spoken_name(agent_policy(dev)["Speak"]) == "rssi-mlops.agent"
+
+
+def test_only_clean_up_can_delete_objects_and_only_those_of_attempts(dev: Template) -> None:
+    deleting = [
+        statement
+        for statement in granted(dev)
+        if any("s3:Delete" in action for action in as_list(statement["Action"]))
+    ]
+    assert deleting == [dev.role_of("clean_up")["DeleteAttempts"]]
+    assert deleting[0]["Action"] == ["s3:DeleteObject", "s3:DeleteObjectVersion"]
+    artifacts = dev.one_of("AWS::S3::Bucket", "Artifacts")
+    assert deleting[0]["Resource"]["Fn::Join"][1] == [
+        {"Fn::GetAtt": [artifacts, "Arn"]},
+        "/sites/*/releases/*/attempts/*",
+    ]
+
+
+def test_clean_up_knows_neither_the_ledger_nor_the_bus(dev: Template) -> None:
+    actions = {
+        action.split(":")[0]
+        for statement in dev.role_of("clean_up").values()
+        for action in as_list(statement["Action"])
+    }
+    assert actions == {"logs", "s3", "sqs"}
 
 
 def test_the_agent_can_not_delete_an_object_nor_write_what_is_not_its_own(dev: Template) -> None:
@@ -636,3 +671,9 @@ def as_list(value: object) -> list[Any]:
 
 def spoken_name(statement: dict[str, Any]) -> object:
     return statement["Condition"]["StringEquals"]["events:source"]
+
+
+def test_the_command_line_calls_the_clean_up_by_its_name(dev: Template, prod: Template) -> None:
+    for template, stage in ((dev, "dev"), (prod, "prod")):
+        function = template.properties(template.function("clean_up"))
+        assert function["FunctionName"] == clean_up_function(stage)

@@ -242,6 +242,11 @@ def test_a_folder_that_can_not_be_a_site_is_pointed_out(terminal, releases):
     assert releases[1] in said
 
 
+def test_the_clean_up_can_be_asked_what_would_go(terminal):
+    said = terminal.ask("clean-up", "--dry-run")["said"]
+    assert said == "0 objects would be deleted, 0 versions would be purged, 0 bytes freed"
+
+
 def test_people_see_tables(terminal, releases):
     assert releases[1] in terminal.run("status")
     assert "mean error" in terminal.run("releases", "--site", SITE)
