@@ -356,18 +356,27 @@ def audit(
 
 @app.command()
 def tune(
+    *,
     data: Annotated[Path, typer.Option(help="CSV of labelled fingerprints.")],
     output: Annotated[Path, typer.Option("--out", help="Where the settings go, as JSON.")],
     trials: Annotated[int, typer.Option(help="How many settings to try.", min=2, max=1000)] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the search.", min=0)] = 0,
     site_file: SiteFile = None,
     settings: SettingsFile = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Keeps the search; with the same file it goes on.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; one for each core if not given.", min=1)
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Search the recipe's settings on honest folds, on all cores."""
     from ops.offline import site_of
-    from ops.tune import tune_here
+    from ops.tune import TuneOptions, tune_here
 
-    tune_here(out, data, site_of(site_file), settings, output, trials, seed)
+    options = TuneOptions(study_file=study, workers=workers, as_json=as_json)
+    tune_here(out, data, site_of(site_file), settings, output, trials, seed, options)
 
 
 @app.command()
@@ -390,24 +399,6 @@ def replay(
 
 
 @app.command()
-def serve(
-    model: Annotated[Path, typer.Option(help="A bundle: model.tar.gz or its unpacked folder.")],
-    port: Port = 8080,
-    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
-) -> None:
-    """Serve a bundle on this machine as the SageMaker container would, until Ctrl-C."""
-    from ops.offline import serve_here
-
-    serve_here(model, port, workers)
-
-
-@app.command()
-def agent(
-    runner: Annotated[
-        str | None, typer.Option(help="Where training runs: process or kubernetes.")
-    ] = None,
-    pod_template: Annotated[
-@app.command()
 def clean_up(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would go; the log names each file.")
@@ -425,6 +416,24 @@ def clean_up(
         out.print(said)
 
 
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Option(help="A bundle: model.tar.gz or its unpacked folder.")],
+    port: Port = 8080,
+    workers: Annotated[int, typer.Option(help="Worker processes.", min=1)] = 1,
+) -> None:
+    """Serve a bundle on this machine as the SageMaker container would, until Ctrl-C."""
+    from ops.offline import serve_here
+
+    serve_here(model, port, workers)
+
+
+@app.command()
+def agent(
+    runner: Annotated[
+        str | None, typer.Option(help="Where training runs: process or kubernetes.")
+    ] = None,
+    pod_template: Annotated[
         Path | None, typer.Option(help="YAML that describes the training pods, for kubernetes.")
     ] = None,
     namespace: Annotated[str | None, typer.Option(help="Namespace of the Jobs.")] = None,

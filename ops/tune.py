@@ -1,54 +1,72 @@
 """`rssi tune`: searches hyperparameters on folds that keep copies and visits whole, in parallel.
 
-A seeded random search: with some thirty trials in six dimensions it finds what a model-based one
-would (Bergstra and Bengio, 2012), each trial stands alone, and so the result does not depend on
-which process ends first. What may go wrong: a trial that is best by chance; the best is measured
-again over fresh seeds beside the settings it should replace, and kept only if it wins there too.
+What may go wrong: a trial that is best by chance. The best is measured again over fresh seeds
+beside the settings it should replace, and kept only if it wins there too.
 """
 
-import multiprocessing
+import hashlib
 import os
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from pydantic import BaseModel, ConfigDict
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from ops.errors import UsageError
 from ops.offline import as_sentences, settings_of
-from trainer.training.evaluate import Evaluation
+from ops.tune_processes import measuring
+from ops.tune_search import Study, open_study
+from trainer.training.dataset import combine
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.site import Site
+from trainer.training.surveys import read_survey
+from trainer.training.tuning import Ground
+from trainer.training.tuning_plan import FOLDS, TuningResult, TuningTask
 
-FOLDS = 5
 FRESH_SEEDS = (101, 102, 103)
 _SHOWN = 10
 
+Measure = Callable[[Sequence[TuningTask]], Sequence[TuningResult]]
+"""Measures tasks, somewhere."""
 
-@dataclass(frozen=True)
-class Trial:
-    """One set of settings and what the folds say of it."""
 
-    settings: Hyperparameters
-    evaluation: Evaluation
+@dataclass(frozen=True, slots=True)
+class TuneOptions:
+    """What a search may be told besides what it is about."""
+
+    study_file: Path | None = None
+    """What the search is kept in and gone on with; None keeps nothing."""
+    workers: int | None = None
+    """Processes; one for each core if None."""
+    as_json: bool = False
+    """Print the report as JSON."""
+
+
+NOTHING_SPECIAL = TuneOptions()
+
+
+class TuningReport(BaseModel):
+    """What a search came to; also what ``--json`` prints."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tried: tuple[TuningResult, ...]
+    """Measured on all folds, the best first."""
+    cut_short: int
+    """Trials that were let go of after some folds."""
+    before: TuningResult
+    """The settings that the search began with, over fresh seeds."""
+    best: TuningResult
+    """The best trial's settings, over the same seeds."""
 
     @property
-    def loss(self) -> float:
-        """Lower is better: metres where there are positions, else the share of wrong answers."""
-        if self.evaluation.mean_error_m is not None:
-            return self.evaluation.mean_error_m
-        return 1.0 - self.evaluation.exact_accuracy
-
-
-@dataclass(frozen=True)
-class _Task:
-    data: Path
-    site: Site
-    settings: Hyperparameters
-    seeds: tuple[int, ...]
+    def kept(self) -> TuningResult:
+        """The better of the two; what was there before, if they are level."""
+        return min(self.before, self.best, key=lambda result: result.loss)
 
 
 def tune_here(
@@ -59,73 +77,94 @@ def tune_here(
     output: Path,
     trials: int,
     seed: int,
+    options: TuneOptions = NOTHING_SPECIAL,
 ) -> None:
     """Search, and write the best settings to a file that `rssi train --settings` takes.
 
+    Args:
+        console: where the outcome is told.
+        data: a survey.
+        site: where it was taken.
+        start: the settings to begin with, as JSON; the recipe's own if None.
+        output: where the settings go.
+        trials: how many settings are tried, with those that a study file holds already.
+        seed: of what is drawn, and of the fits that are compared.
+        options: what else may be asked for.
+
     Raises:
-        OpsError: the data can't be used, or the file can't be written.
+        OpsError: the data can't be used, or a file can't be read or written.
     """
-    # Each process has one core.
-    os.environ["OMP_NUM_THREADS"] = "1"
     first = settings_of(start) or Hyperparameters()
+    check_writable(output)
+    with as_sentences():
+        ground = Ground.of(combine([read_survey(data, site)], site), site, FOLDS, first.seed)
+        question = _question(data, site, first, seed)
+        with (
+            open_study(first, question, seed, options.study_file) as study,
+            measuring(ground, options.workers or os.cpu_count() or 1) as measured,
+            Progress(console=Console(stderr=True), transient=True) as progress,
+        ):
+            shown = progress.add_task("trying settings", total=trials, completed=study.ended)
+            for ended in measured.search(study, trials, seed):
+                progress.update(shown, completed=ended)
+            progress.update(shown, description="over fresh seeds", total=None)
+            report = rematch(study, first, measured.measure)
+    finish(console, report, output, as_json=options.as_json)
+
+
+def _question(data: Path, site: Site, first: Hyperparameters, seed: int) -> str:
+    digest = hashlib.sha256(data.read_bytes())
+    digest.update(f"{site.model_dump_json()} {first.model_dump_json()} {seed}".encode())
+    return digest.hexdigest()
+
+
+def rematch(study: Study, first: Hyperparameters, measure: Measure) -> TuningReport:
+    """Measure the best trial again beside the first settings, with seeds that chose neither."""
+    tried = sorted(study.results, key=lambda result: result.loss)
+    settings = (first, tried[0].settings)
+    before, best = measure([TuningTask(settings=each, seeds=FRESH_SEEDS) for each in settings])
+    return TuningReport(
+        tried=tuple(tried), cut_short=study.ended - len(tried), before=before, best=best
+    )
+
+
+def check_writable(output: Path) -> None:
+    """Look before a long search whether its outcome can be written.
+
+    Raises:
+        UsageError: it can't.
+    """
     if not output.parent.is_dir():
         raise UsageError(f"{output.parent} is no folder: name one that is there.")
-    candidates = [first, *_drawn(first, trials - 1, seed)]
-    with as_sentences(), _pool() as pool, console.status(f"trying {len(candidates)} settings"):
-        tried = [*pool.map(_try, [_Task(data, site, each, (seed,)) for each in candidates])]
-        best = min(tried, key=lambda trial: trial.loss)
-        rematch = [first, best.settings]
-        again = [*pool.map(_try, [_Task(data, site, each, FRESH_SEEDS) for each in rematch])]
-    kept = min(again, key=lambda trial: trial.loss)
-    console.print(_table(sorted(tried, key=lambda trial: trial.loss)[:_SHOWN]))
-    output.write_text(kept.settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    better = "the best trial" if kept.settings != first else "the settings it began with"
+
+
+def finish(console: Console, report: TuningReport, output: Path, *, as_json: bool) -> None:
+    """Write the settings that won, and tell how."""
+    kept = report.kept.settings
+    output.write_text(kept.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+        return
+    console.print(_table(report.tried[:_SHOWN]))
+    if report.cut_short:
+        console.print(f"{report.cut_short} more were let go of after some folds", style="dim")
+    better = "the settings it began with" if kept == report.before.settings else "the best trial"
     console.print(
-        f"\nOver fresh seeds {again[0].loss:.3f} before and {again[1].loss:.3f} for the best trial:"
-        f" {better} went to {output}",
+        f"\nOver fresh seeds {report.before.loss:.3f} before and {report.best.loss:.3f} for the "
+        f"best trial: {better} went to {output}",
         highlight=False,
     )
 
 
-def _pool() -> ProcessPoolExecutor:
-    # MXNet must not be forked (it hangs).
-    return ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"))
-
-
-def _try(task: _Task) -> Trial:
-    from trainer.training.protocols import measure_folds  # noqa: PLC0415 - in the process's own time
-
-    measured = measure_folds(task.data, FOLDS, task.site, task.settings, task.seeds)
-    return Trial(task.settings, measured.mean)
-
-
-def _drawn(first: Hyperparameters, count: int, seed: int) -> list[Hyperparameters]:
-    random = np.random.default_rng(seed)
-    return [
-        first.model_copy(
-            update={
-                "learning_rate": float(np.round(10 ** random.uniform(-3.0, -2.0), 5)),
-                "batch_size": int(random.choice([64, 128, 256])),
-                "epochs": int(random.integers(10, 41)),
-                "hidden": (int(random.choice([128, 256, 384, 512])),),
-                "weight_decay": float(np.round(10 ** random.uniform(-5.0, -3.0), 7)),
-                "target_sigma_m": float(np.round(random.uniform(1.0, 2.6), 2)),
-                "visit_damping": float(np.round(random.uniform(0.0, 1.0), 2)),
-            }
-        )
-        for _ in range(count)
-    ]
-
-
-def _table(trials: Sequence[Trial]) -> Table:
+def _table(results: Sequence[TuningResult]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("loss", "exact", "epochs", "batch", "rate", "hidden", "sigma", "damping"):
         table.add_column(column)
-    for trial in trials:
-        settings = trial.settings
+    for result in results:
+        settings = result.settings
         table.add_row(
-            f"{trial.loss:.3f}",
-            f"{trial.evaluation.exact_accuracy:.1%}",
+            f"{result.loss:.3f}",
+            f"{result.exact_accuracy:.1%}",
             str(settings.epochs),
             str(settings.batch_size),
             f"{settings.learning_rate:g}",
