@@ -4,7 +4,7 @@ Here an agent's promise meets Kubernetes' own: the name is the run's id, so that
 Jobs, and everything that reports need travels in annotations, so that no database is needed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -15,6 +15,7 @@ from trainer.agent.runners.kubernetes.template import Files, PodTemplate, WebIde
 from trainer.training.outcome import FINAL_FAILURES
 
 CONTAINER = "trainer"
+TRAINING = ("python", "-m", "trainer.training")
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "rssi-agent"
 SITE_LABEL = "rssi-mlops/site"
@@ -71,7 +72,7 @@ def job_manifest(
             "ttlSecondsAfterFinished": limits.keep_s,
             # A pod that is being deleted may still train; one more beside it would gain nothing.
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": _failure_rules()},
+            "podFailurePolicy": {"rules": failure_rules()},
             # Kueue admits what is suspended. Until it does, or if it is away, nothing starts.
             "suspend": pods.queue_name is not None,
             "template": {
@@ -79,7 +80,7 @@ def job_manifest(
                     "labels": {**labels},
                     **({"annotations": {**pods.annotations}} if pods.annotations else {}),
                 },
-                "spec": _pod(run, pods, told, aws),
+                "spec": pod_spec(pods, TRAINING, _environment(run, pods, told, aws)),
             },
         },
     }
@@ -95,7 +96,7 @@ def _labels(run: TrainingRun, pods: PodTemplate) -> dict[str, JsonValue]:
     }
 
 
-def _failure_rules() -> list[JsonValue]:
+def failure_rules() -> list[JsonValue]:
     """Ends that another attempt can't change fail the Job at once; a drained node counts not."""
     return [
         {
@@ -113,9 +114,16 @@ def _failure_rules() -> list[JsonValue]:
     ]
 
 
-def _pod(
-    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+def pod_spec(
+    pods: PodTemplate, command: Sequence[str], environment: Iterable[JsonValue]
 ) -> dict[str, JsonValue]:
+    """A pod with one container, as Pod Security's restricted profile and the template want it.
+
+    Args:
+        pods: what the cluster's owner decides about the pods.
+        command: what the container runs.
+        environment: its variables, see :func:`variables`.
+    """
     chosen: dict[str, JsonValue] = {
         "imagePullSecrets": [{"name": name} for name in pods.image_pull_secrets],
         "nodeSelector": {**pods.node_selector},
@@ -140,12 +148,12 @@ def _pod(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumes": [*_volumes(pods)],
-        "containers": [_container(run, pods, told, aws)],
+        "containers": [_container(pods, command, environment)],
     }
 
 
 def _container(
-    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+    pods: PodTemplate, command: Sequence[str], environment: Iterable[JsonValue]
 ) -> dict[str, JsonValue]:
     secret: dict[str, JsonValue] = (
         {"envFrom": [{"secretRef": {"name": pods.credentials_secret}}]}
@@ -155,8 +163,8 @@ def _container(
     return {
         "name": CONTAINER,
         "image": pods.image,
-        "command": ["python", "-m", "trainer.training"],
-        "env": [*_environment(run, pods, told, aws)],
+        "command": [*command],
+        "env": [*environment],
         **secret,
         "resources": pods.resources.model_dump(mode="json"),
         "securityContext": {
@@ -174,17 +182,22 @@ def _environment(
     run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
 ) -> Iterator[JsonValue]:
     settings = told.settings(run, attempt="of-the-pod", note=None).environment()
-    fixed = {**aws, **settings, "HOME": _SCRATCH}
-    if pods.web_identity:
-        fixed |= _web_identity_environment(pods.web_identity)
-    del fixed["RSSI_ATTEMPT"]
-    for name, value in sorted(fixed.items()):
-        yield {"name": name, "value": value}
+    del settings["RSSI_ATTEMPT"]
+    yield from variables(pods, {**aws, **settings})
     # The uid, not the name: it is never given out again, and becomes a part of object keys.
     yield {
         "name": "RSSI_ATTEMPT",
         "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}},
     }
+
+
+def variables(pods: PodTemplate, told: Mapping[str, str]) -> Iterator[JsonValue]:
+    """A container's variables: what it is told, and what its identity and its disk need."""
+    fixed = {**told, "HOME": _SCRATCH}
+    if pods.web_identity:
+        fixed |= _web_identity_environment(pods.web_identity)
+    for name, value in sorted(fixed.items()):
+        yield {"name": name, "value": value}
 
 
 def _web_identity_environment(identity: WebIdentity) -> dict[str, str]:
