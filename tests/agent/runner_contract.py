@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 import pytest
 from agent_world import survey_ref, training_run
 
+from trainer.agent.errors import ForeignJobError
 from trainer.agent.runners import Announced, RunState
+from trainer.agent.runners.indexed import IndexedWork
 from trainer.training.outcome import ExitCode
 
 RUN = training_run()
@@ -124,3 +126,81 @@ class RunnerContract:
         self.runner.mark_announced(RUN.id, Announced.START)
 
         assert self.status().announced is Announced.START
+
+
+WORK = IndexedWork(
+    name="lab-tune-0123456789ab",
+    site="lab",
+    module="obedient_number",
+    environment={"RSSI_PLAN": "plan.json"},
+    completions=3,
+    parallelism=2,
+)
+
+
+class IndexedContract:
+    """What runners of numbered processes promise.
+
+    Takes one, and a way to end a number, from the fixture ``indexed_and_end``.
+    """
+
+    @pytest.fixture(autouse=True)
+    def _take_indexed(self, indexed_and_end):
+        self.indexed, self.end_number = indexed_and_end
+
+    def ended_work(self):
+        eventually(lambda: not self.indexed.look(WORK.name).active)
+        return self.indexed.look(WORK.name)
+
+    def test_knows_no_work_at_first(self):
+        assert self.indexed.look(WORK.name) is None
+
+    def test_has_started_work_once_however_often_it_is_told_to(self):
+        self.indexed.start(WORK)
+        self.indexed.start(WORK)
+
+        assert self.indexed.look(WORK.name).active
+        assert self.indexed.look(WORK.name).succeeded == 0
+
+    def test_takes_no_other_work_under_the_same_name(self):
+        self.indexed.start(WORK)
+
+        with pytest.raises(ForeignJobError):
+            self.indexed.start(WORK.model_copy(update={"completions": 4}))
+
+    def test_has_succeeded_when_every_number_has(self):
+        self.indexed.start(WORK)
+        for index in (1, 0):
+            self.end_number(WORK.name, index, ExitCode.DONE)
+        eventually(lambda: self.indexed.look(WORK.name).succeeded == 2)
+        assert self.indexed.look(WORK.name).active
+        self.end_number(WORK.name, 2, ExitCode.DONE)
+
+        assert self.ended_work().state is RunState.SUCCEEDED
+        assert self.ended_work().succeeded == 3
+
+    def test_has_failed_as_soon_as_a_number_has_for_good(self):
+        self.indexed.start(WORK)
+        self.end_number(WORK.name, 1, ExitCode.NOT_ENOUGH_DATA)
+
+        assert self.ended_work().state is RunState.FAILED
+        assert "43" in self.ended_work().reason
+
+    def test_does_not_start_ended_work_again_unless_it_is_forgotten(self):
+        self.indexed.start(WORK)
+        self.end_number(WORK.name, 0, ExitCode.BAD_DATA)
+        self.ended_work()
+        self.indexed.start(WORK)
+        assert not self.indexed.look(WORK.name).active
+
+        self.indexed.forget(WORK.name)
+        eventually(lambda: self.indexed.look(WORK.name) is None)
+        self.indexed.start(WORK)
+        assert self.indexed.look(WORK.name).active
+
+    def test_forgets_no_work_that_goes_on_or_is_not_known(self):
+        self.indexed.forget(WORK.name)
+        self.indexed.start(WORK)
+        self.indexed.forget(WORK.name)
+
+        assert self.indexed.look(WORK.name).active

@@ -13,6 +13,8 @@ from trainer.agent.runners import JobTemplate
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.api import Api
+from trainer.agent.runners.kubernetes.indexed import MANAGER as INDEXED_MANAGER
+from trainer.agent.runners.kubernetes.indexed import IndexedJobs
 from trainer.agent.runners.kubernetes.manifest import CONTAINER, MANAGED_BY, MANAGER, RUN_LABEL
 from trainer.agent.runners.kubernetes.permissions import Needed, is_allowed
 from trainer.agent.runners.kubernetes.runner import BATCH, CORE, KubernetesRunner
@@ -22,7 +24,8 @@ from trainer.training.outcome import ExitCode
 
 IMAGE = "registry.example/rssi-trainer@sha256:" + hashlib.sha256(b"image").hexdigest()
 TEMPLATE = PodTemplate(image=IMAGE, service_account_name="default")
-OURS = f"{MANAGED_BY}={MANAGER}"
+OURS = f"{MANAGED_BY} in ({MANAGER},{INDEXED_MANAGER})"
+INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 POD_WITHIN_S = 20.0
 
 
@@ -50,11 +53,21 @@ class Cluster:
             log=structlog.get_logger(),
         )
 
+    def indexed(self) -> IndexedJobs:
+        return IndexedJobs(self.api, TEMPLATE, self.limits, {}, structlog.get_logger())
+
     def end(self, run_id: str, code: ExitCode) -> None:
         """Let the pod of a run end, as a kubelet tells it."""
+        self._end_pod(f"{RUN_LABEL}={run_id}", code)
+
+    def end_number(self, name: str, index: int, code: ExitCode) -> None:
+        """Let the pod of one number end."""
+        self._end_pod(f"{RUN_LABEL}={name},{INDEX_LABEL}={index}", code)
+
+    def _end_pod(self, selector: str, code: ExitCode) -> None:
         if self.player is None:
             pytest.skip("nobody plays pods here: set RSSI_TEST_PODS or RSSI_TEST_ADMIN_KUBECONFIG")
-        pod = self._pod_of(run_id)
+        pod = self._pod_of(selector)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         ended = {"exitCode": int(code), "reason": "Ended", "startedAt": now, "finishedAt": now}
         container = {
@@ -71,11 +84,10 @@ class Cluster:
             {"status": {"phase": phase, "containerStatuses": [container]}},
         )
 
-    def _pod_of(self, run_id: str) -> str:
+    def _pod_of(self, selector: str) -> str:
         found: list[Pod] = []
 
         def there() -> bool:
-            selector = f"{RUN_LABEL}={run_id}"
             pods, _ = self.player.list(Pod, self.player.path(CORE, "pods"), labelSelector=selector)
             found[:] = [pod for pod in pods if pod.status.phase in {"Pending", "Running"}]
             return bool(found)

@@ -24,6 +24,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "agent"))
 from aws_world import fake_aws
 from cluster_world import Cluster, api_of, who_plays
 
+from trainer.agent.runners.kubernetes.indexed import IndexedJobs
 from trainer.agent.runners.kubernetes.runner import KubernetesRunner
 from trainer.training.outcome import ExitCode
 
@@ -60,6 +61,12 @@ def cluster(_cluster: Cluster) -> Iterator[Cluster]:
 def runner_and_end(cluster: Cluster) -> tuple[KubernetesRunner, Callable[[str, ExitCode], None]]:
     """What the contract of all runners asks for."""
     return cluster.runner(), cluster.end
+
+
+@pytest.fixture
+def indexed_and_end(cluster: Cluster) -> tuple[IndexedJobs, Callable[[str, int, ExitCode], None]]:
+    """What the contract of runners of numbered processes asks for."""
+    return cluster.indexed(), cluster.end_number
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 import structlog
-from runner_contract import OTHER, RUN, RunnerContract, eventually, now
+from runner_contract import OTHER, RUN, IndexedContract, RunnerContract, eventually, now
 
 from trainer.agent.errors import ClusterError
 from trainer.agent.runners import Announced
@@ -28,6 +28,10 @@ LEASE = "rssi-agent"
 
 class TestTheKubernetesRunner(RunnerContract):
     """The same tests as for every runner, on a real cluster."""
+
+
+class TestIndexedJobs(IndexedContract):
+    """The same for numbered processes."""
 
 
 class Seconds:

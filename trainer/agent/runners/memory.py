@@ -7,8 +7,10 @@ what a cluster does.
 from collections.abc import Callable
 from datetime import datetime
 
+from trainer.agent.errors import ForeignJobError
 from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
-from trainer.training.outcome import ExitCode, Outcome
+from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
+from trainer.training.outcome import ExitCode, Outcome, worth_retrying
 
 
 class MemoryRunner:
@@ -62,3 +64,54 @@ class MemoryRunner:
 
     def _change(self, run_id: str, **changes: object) -> None:
         self._runs[run_id] = self._runs[run_id].model_copy(update=changes)
+
+
+class MemoryIndexed:
+    """Numbered processes that only an order from outside brings to an end."""
+
+    def __init__(self) -> None:
+        """Know no work yet."""
+        self._works: dict[str, IndexedWork] = {}
+        self._done: dict[str, set[int]] = {}
+        self._failed: dict[str, ExitCode] = {}
+
+    def start(self, work: IndexedWork) -> None:
+        """Start work; work that is known already stays as it is.
+
+        Raises:
+            ForeignJobError: something else has its name.
+        """
+        if self._works.setdefault(work.name, work) != work:
+            raise ForeignJobError(f"{work.name} is the name of other work: forget that first")
+
+    def look(self, name: str) -> IndexedStatus | None:
+        """Where work stands; None if it is not known."""
+        if name not in self._works:
+            return None
+        done = len(self._done.get(name, ()))
+        state = RunState.RUNNING
+        if name in self._failed:
+            state = RunState.FAILED
+        elif done == self._works[name].completions:
+            state = RunState.SUCCEEDED
+        code = self._failed.get(name)
+        reason = None if code is None else f"exit code {int(code)}"
+        return IndexedStatus(name=name, state=state, succeeded=done, reason=reason)
+
+    def forget(self, name: str) -> None:
+        """Drop ended work."""
+        status = self.look(name)
+        if status is not None and not status.active:
+            self._done.pop(name, None)
+            self._failed.pop(name, None)
+            del self._works[name]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def end(self, name: str, index: int, exit_code: ExitCode) -> None:
+        """Let one number end with this exit code; one that is worth another try goes on."""
+        if exit_code is ExitCode.DONE:
+            self._done.setdefault(name, set()).add(index)
+        elif not worth_retrying(exit_code):
+            self._failed[name] = exit_code

@@ -214,6 +214,29 @@ class FakeApiServer:
         else:
             self.end(job, "Failed", "BackoffLimitExceeded", "Job has reached the specified limit")
 
+    def finish_index(self, job: str, index: int, exit_code: int, *, message: str = "") -> None:
+        """Let the pod of one number of an Indexed Job end, and the Job with it if it is time.
+
+        Args:
+            job: the Job's name.
+            index: the number.
+            exit_code: of the training container.
+            message: what it left as its termination message.
+        """
+        ended = {"exitCode": exit_code, "message": message, "finishedAt": _now()}
+        status = {"name": CONTAINER, "state": {"terminated": ended}}
+        phase = "Succeeded" if exit_code == 0 else "Failed"
+        self.add_pod(job, {"phase": phase, "containerStatuses": [status]})
+        if exit_code in FINAL_FAILURES:
+            rule = f"exit code {exit_code} matching FailJob rule at index 0"
+            self.end(job, "Failed", "PodFailurePolicy", f"The pod of index {index} failed, {rule}")
+        elif exit_code == 0:
+            stored = self.manifest(job)
+            succeeded = stored["status"].get("succeeded", 0) + 1
+            self.set_status(job, succeeded=succeeded)
+            if succeeded == stored["spec"]["completions"]:
+                self.end(job, "Complete", "CompletionsReached")
+
     def end(self, job: str, condition: str, reason: str, message: str = "") -> None:
         """Let a Job end with a condition: Complete or Failed."""
         now = _now()

@@ -58,6 +58,8 @@ class JobStatus(Shape):
     conditions: tuple[Condition, ...] | None = None
     start_time: AwareDatetime | None = None
     completion_time: AwareDatetime | None = None
+    succeeded: int | None = None
+    """How many pods have; of an Indexed Job, how many numbers are done."""
 
 
 class Job(Shape):

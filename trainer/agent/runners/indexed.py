@@ -1,0 +1,78 @@
+"""Work that is dealt to numbered processes, and what is asked of whatever runs them.
+
+Shaped after Kubernetes' Indexed Jobs: every process is told the same and its own number, in
+``JOB_COMPLETION_INDEX``. It may be started more than once, so it must find out what is done.
+"""
+
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from events.manifests import Text
+from events.names import Site
+from trainer.agent.runners import RunState
+
+INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
+"""Kubernetes' own name for a process's number."""
+LONGEST_NAME = 57
+"""A pod's host name adds a hyphen and the number, and is a DNS label."""
+
+
+class IndexedWork(BaseModel):
+    """Work for some processes, named by what it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=LONGEST_NAME)]
+    site: Site
+    module: Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*$")]
+    """What each process runs, as ``python -m`` takes it."""
+    environment: dict[str, Text]
+    """Variables; no secrets, as they can be read where the work is kept."""
+    completions: Annotated[int, Field(ge=1, le=10_000)]
+    """How many numbers there are, from 0."""
+    parallelism: Annotated[int, Field(ge=1)]
+    """How many processes there are at once, at most."""
+
+
+class IndexedStatus(BaseModel):
+    """Where such work stands."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    state: RunState
+    succeeded: int = 0
+    """How many numbers are done."""
+    reason: str | None = None
+    """Why it failed, or what keeps it from running."""
+    log_tail: tuple[str, ...] = ()
+    """The end of a failed process's log."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it still has an end to come."""
+        return self.state in {RunState.PENDING, RunState.RUNNING}
+
+
+class IndexedRunner(Protocol):
+    """Runs such work somewhere; methods may raise `trainer.agent.errors.RunnerError`.
+
+    The work has succeeded when every number has, and failed as soon as one has for good.
+    """
+
+    def start(self, work: IndexedWork) -> None:
+        """Start work, durably; work that is known already stays as it is.
+
+        Raises:
+            ForeignJobError: something else has its name.
+        """
+
+    def look(self, name: str) -> IndexedStatus | None:
+        """Where work stands; None if it is not known."""
+
+    def forget(self, name: str) -> None:
+        """Drop ended work, so that it can be started again; unknown or active work stays."""
+
+    def close(self) -> None:
+        """Let go of everything before the caller exits."""
