@@ -1,7 +1,8 @@
 """``python -m trainer.training``: what a Kubernetes Job's pod, or the process runner, runs.
 
 Says how it ended three times: in its log, by its exit code (`ExitCode`), and in a note at
-``RSSI_TERMINATION_LOG``.
+``RSSI_TERMINATION_LOG``. The log lies beside the release; where there is none, it is left where it
+would lie, if the bucket lets us.
 """
 
 import os
@@ -16,6 +17,7 @@ from trainer.clients import Clients, DataStore
 from trainer.s3 import Bucket, StoreError
 from trainer.training.job import Job
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.own_log import OwnLog
 from trainer.training.settings import JobSettings
 
 
@@ -23,7 +25,8 @@ def main() -> int:
     """Run the job that the environment describes and return its exit code."""
     # MXNet reads it when it is imported; at this size one thread is the fastest (measured).
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    log = logs.configure()
+    own_log = OwnLog()
+    log = logs.configure(own_log)
     try:
         settings = JobSettings()
     except ValidationError as error:
@@ -32,16 +35,19 @@ def main() -> int:
     log = log.bind(
         run_id=settings.run_id, correlation_id=settings.correlation_id, attempt=settings.attempt
     )
-    outcome = _outcome(settings, log)
+    job = _job(settings, log, own_log)
+    outcome = _outcome(job, log)
     if settings.note_path:
         settings.note_path.write_bytes(outcome.note())
     log.info("ended", kind=outcome.kind, exit_code=int(outcome.exit_code), reason=outcome.reason)
+    if outcome.exit_code is not ExitCode.DONE:
+        job.leave_log()
     return outcome.exit_code
 
 
-def _outcome(settings: JobSettings, log: FilteringBoundLogger) -> Outcome:
+def _outcome(job: Job, log: FilteringBoundLogger) -> Outcome:
     try:
-        return _job(settings, log).run()
+        return job.run()
     except StoreError as error:
         log.warning("a store failed", reason=str(error))
         return Outcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error))
@@ -50,7 +56,7 @@ def _outcome(settings: JobSettings, log: FilteringBoundLogger) -> Outcome:
         return Outcome(kind=OutcomeKind.FAILED, reason=f"{type(error).__name__}: {error}")
 
 
-def _job(settings: JobSettings, log: FilteringBoundLogger) -> Job:
+def _job(settings: JobSettings, log: FilteringBoundLogger, own_log: OwnLog) -> Job:
     clients = Clients()
     store = DataStore(settings.data_endpoint_url, settings.data_profile, settings.data_ca_bundle)
     artifacts = clients.client("s3")
@@ -61,6 +67,7 @@ def _job(settings: JobSettings, log: FilteringBoundLogger) -> Job:
         artifacts=Bucket(artifacts, settings.artifact_bucket),
         clock=lambda: datetime.now(UTC),
         log=log,
+        log_so_far=own_log.content,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from trainer.localization.readings import FloatMatrix
 from trainer.training.copies import CopiedBlock, Copies, find_copies
 from trainer.training.dataset import TrainingSet
+from trainer.training.drift import Drift, Eras, beacon_drifts, eras_of
 from trainer.training.faults import FaultKind, count_by_kind
 from trainer.training.site import Site
 from trainer.training.surveys import Survey
@@ -24,9 +25,6 @@ STUCK_ROWS = 30
 """Fewer equal readings may be chance; each of the UCI set's beacons takes 13 values or more."""
 FEW_ROWS = 5
 """A cell with fewer rows can't be both learnt and measured."""
-DRIFT_WARNING = 0.25
-"""Kolmogorov-Smirnov distance of a beacon's readings between two sets that deserves a look."""
-DRIFT_ROWS = 30
 NEAR_SENTINEL = 3.0
 
 
@@ -60,7 +58,8 @@ class BeaconAudit:
     distinct: int
     """How many different readings it gave."""
     drift: float | None = None
-    """Kolmogorov-Smirnov distance to the earlier set's readings, 0 to 1; None if not compared."""
+    """Kolmogorov-Smirnov distance of its readings between the two sets, 0 to 1, where both were
+    taken at the same locations in the same shares; None if not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,8 @@ class Audit:
     """The smallest, median and largest share of the rows that one cell has."""
     empty_cells: tuple[str, ...]
     """Cells that the site describes and no row is from."""
+    drift_between: str
+    """Which two sets of surveys the beacons' drift is measured between, or why it is not."""
     beacons: tuple[BeaconAudit, ...]
     findings: tuple[Finding, ...]
 
@@ -90,18 +91,26 @@ def audit(
     surveys: Sequence[Survey],
     site: Site,
     copies: Copies | None = None,
+    known_to_champion: Sequence[bool] = (),
 ) -> Audit:
     """Look a training set over.
 
     Args:
         data: the surveys combined.
-        surveys: the same, one by one, with what reading them found; the last is the newest, and
-            its beacons are compared with what the others say, which the champion learnt from.
+        surveys: the same, one by one, with what reading them found; the last is the newest.
         site: where they were taken.
         copies: of :func:`find_copies`, if it was called already.
+        known_to_champion: for each survey, whether the champion learnt from it. What it did not
+            learn from is compared with what it did; without a champion the newest survey with
+            the others.
     """
     found = copies or find_copies(data)
-    beacons = tuple(_beacons(data, surveys))
+    eras = eras_of([len(survey.labels) for survey in surveys], known_to_champion)
+    drifts = beacon_drifts(data, eras)
+    beacons = tuple(
+        _beacon(name, column, drift)
+        for name, column, drift in zip(data.beacons, data.rssi.T, drifts, strict=True)
+    )
     sizes = np.bincount(data.cells, minlength=len(data.labels)) / max(len(data), 1)
     lengths = np.bincount(data.visits - data.visits.min()) if len(data) else np.zeros(1)
     described = set(site.positions) - set(data.labels)
@@ -117,6 +126,7 @@ def audit(
         exact_copies=found.exact_rows,
         label_shares=(float(sizes.min()), float(np.median(sizes)), float(sizes.max())),
         empty_cells=tuple(sorted(described)),
+        drift_between=eras.said,
         beacons=beacons,
         findings=(),
     )
@@ -125,6 +135,7 @@ def audit(
         *_on_visits(report),
         *_on_sentinels(surveys),
         *_on_beacons(beacons, len(data)),
+        *_on_drift(beacons, drifts, eras),
         *_on_labels(data, report),
         *_on_dropped(report),
     )
@@ -140,27 +151,7 @@ def _dropped(surveys: Sequence[Survey]) -> Mapping[FaultKind, int]:
     return count_by_kind([fault for survey in surveys for fault in survey.faults])
 
 
-def _beacons(data: TrainingSet, surveys: Sequence[Survey]) -> list[BeaconAudit]:
-    earlier, newest = surveys[:-1], surveys[-1:]
-    return [
-        _beacon(name, column, _drift(_heard(name, newest), _heard(name, earlier)))
-        for name, column in zip(data.beacons, data.rssi.T, strict=True)
-    ]
-
-
-def _heard(beacon: str, surveys: Sequence[Survey]) -> FloatMatrix:
-    """(n,) what surveys that know a beacon heard of it."""
-    columns = [
-        survey.rssi[:, survey.beacons.index(beacon)]
-        for survey in surveys
-        if beacon in survey.beacons
-    ]
-    readings = np.concatenate(columns) if columns else np.empty(0, dtype=np.float32)
-    heard: FloatMatrix = readings[~np.isnan(readings)]
-    return heard
-
-
-def _beacon(name: str, column: FloatMatrix, drift: float | None) -> BeaconAudit:
+def _beacon(name: str, column: FloatMatrix, drift: Drift | None) -> BeaconAudit:
     heard = column[~np.isnan(column)]
     return BeaconAudit(
         name=name,
@@ -169,19 +160,8 @@ def _beacon(name: str, column: FloatMatrix, drift: float | None) -> BeaconAudit:
         lowest_dbm=float(heard.min()) if len(heard) else None,
         highest_dbm=float(heard.max()) if len(heard) else None,
         distinct=len(np.unique(heard)),
-        drift=drift,
+        drift=None if drift is None else drift.distance,
     )
-
-
-def _drift(now: FloatMatrix, then: FloatMatrix) -> float | None:
-    """Kolmogorov-Smirnov distance between two samples of readings; None if one is too small."""
-    if min(len(now), len(then)) < DRIFT_ROWS:
-        # A beacon that fell silent has no readings to compare, which is the largest drift.
-        return 1.0 if len(then) >= DRIFT_ROWS and not len(now) else None
-    steps = np.union1d(now, then)
-    below_now = np.searchsorted(np.sort(now), steps, side="right") / len(now)
-    below_then = np.searchsorted(np.sort(then), steps, side="right") / len(then)
-    return float(np.abs(below_now - below_then).max())
 
 
 def _on_copies(report: Audit, copies: Copies) -> list[Finding]:
@@ -279,11 +259,6 @@ def _on_beacons(beacons: Sequence[BeaconAudit], rows: int) -> list[Finding]:
         for beacon in beacons
         if beacon.distinct == 1 and beacon.heard_share * rows >= STUCK_ROWS
     ]
-    drifted = [
-        f"{beacon.name} ({beacon.drift:.2f})"
-        for beacon in beacons
-        if beacon.drift is not None and beacon.drift >= DRIFT_WARNING
-    ]
     findings = []
     if dead:
         findings.append(
@@ -305,20 +280,52 @@ def _on_beacons(beacons: Sequence[BeaconAudit], rows: int) -> list[Finding]:
                 "It is used as it stands. Check the logger.",
             )
         )
-    if drifted:
-        findings.append(
+    return findings
+
+
+def _on_drift(
+    beacons: Sequence[BeaconAudit], drifts: Sequence[Drift | None], eras: Eras
+) -> list[Finding]:
+    compared = [
+        (beacon, drift) for beacon, drift in zip(beacons, drifts, strict=True) if drift is not None
+    ]
+    drifted = [(beacon.name, drift) for beacon, drift in compared if drift.is_notable]
+    if not eras.compared or not compared:
+        return [
             Finding(
                 "drift",
-                Weight.WARNING,
-                f"{', '.join(drifted)}: distributed otherwise in the newest survey than in the "
-                "earlier ones (Kolmogorov-Smirnov distance).",
-                "The beacon was moved, turned, changed its power or its battery is low; or the "
-                "surveys cover other places.",
-                "All surveys are used. If a beacon was moved, survey its neighbourhood again and "
-                "take the old surveys away.",
+                Weight.NOTE,
+                "Not measured. " + (eras.said if not eras.compared else _TOO_LITTLE),
+                "Whether beacons changed since then is not known.",
+                "Nothing.",
             )
+        ]
+    if not drifted:
+        return [
+            Finding(
+                "drift",
+                Weight.NOTE,
+                f"{eras.said} None of {len(compared)} beacons is distributed otherwise.",
+                "What was learnt from the earlier surveys still holds.",
+                "All surveys are used.",
+            )
+        ]
+    listed = ", ".join(f"{name} ({drift.distance:.2f})" for name, drift in drifted)
+    fair = all(drift.same_places for _, drift in drifted)
+    return [
+        Finding(
+            "drift",
+            Weight.WARNING,
+            f"{listed}: distributed otherwise (Kolmogorov-Smirnov distance). {eras.said}",
+            "The beacon was moved, turned, changed its power or its battery is low"
+            + ("." if fair else "; or the surveys cover other places: too few are in both."),
+            "All surveys are used. If a beacon was moved, survey its neighbourhood again and "
+            "take the old surveys away.",
         )
-    return findings
+    ]
+
+
+_TOO_LITTLE = "Too few readings of each beacon are in both sets of surveys."
 
 
 def _on_labels(data: TrainingSet, report: Audit) -> list[Finding]:

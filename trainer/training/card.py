@@ -5,7 +5,7 @@ wrong: text from surveys in markup, which is escaped; figures without their cond
 beside them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -14,16 +14,22 @@ import numpy as np
 
 from events.manifests import Metrics
 from trainer.training.audit import Audit
+from trainer.training.background import Background
+from trainer.training.card_lineage import Origin, lineage
 from trainer.training.card_sections import (
     SECTION_STYLE,
+    against_champion,
     audit_section,
-    comparison,
+    beside_baselines,
     confusion_table,
     curve,
     trust,
 )
+from trainer.training.champion import NoChampion
+from trainer.training.comparison import Comparison
 from trainer.training.evaluate import CellError, Confusion, Evaluation
 from trainer.training.floor_map import floor_map_svg
+from trainer.training.floor_plan import NoPicture, Picture
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.reliability import RadiusReport
 from trainer.training.site import Site
@@ -32,7 +38,6 @@ from trainer.training.split import Protocol
 _CDF_WIDTH, _CDF_HEIGHT = 460.0, 220.0
 _CDF_LEFT, _CDF_BOTTOM = 38.0, 26.0
 _CDF_POINTS = 200
-_MAX_SURVEYS_LISTED = 50
 
 _STYLE = """
 :root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#1f2933;--mute:#66727f;--line:#dfe4e9;
@@ -85,6 +90,11 @@ class CardContent:
     ignored_rows: int
     beacons: int
     hyperparameters: Hyperparameters
+    comparison: Comparison | None
+    """None where nothing is known to be live."""
+    background: Background
+    packages: Mapping[str, str]
+    """Versions, by name."""
 
 
 def write_card(path: Path, content: CardContent) -> None:
@@ -98,14 +108,15 @@ def card_html(content: CardContent) -> str:
     sections = "".join(
         (
             _map(content),
-            _section("Beside simple methods", comparison(content.evaluation)),
+            _section("Against the champion", against_champion(*_opponent(content))),
+            _section("Beside simple methods", beside_baselines(content.evaluation)),
             _cdf(content),
             _section("How sure it is", trust(content.evaluation, content.radius)),
             _section("What it takes for what", confusion_table(content.confusions)),
             _metrics(content),
-            _section("The data, looked over", audit_section(content.audit)),
+            _section("The data, looked over", audit_section(content.audit), "long"),
             _section("How it learnt", curve(content.curve)),
-            _lineage(content),
+            _section("Where it comes from", lineage(_origin(content)), "long"),
         )
     )
     return (
@@ -136,11 +147,14 @@ def _tiles(metrics: Metrics) -> str:
 
 def _map(content: CardContent) -> str:
     asked = sum(cell.rows > 0 for cell in content.cells)
+    plan = content.background.floor_plan
+    picture = plan if isinstance(plan, Picture) else None
+    missing = f" No floor plan: {escape(plan.reason)}" if isinstance(plan, NoPicture) else ""
     return _section(
         "Where it is right",
-        f"{floor_map_svg(content.cells, content.site.beacons)}"
+        f"{floor_map_svg(content.cells, content.site.beacons, picture)}"
         f'<p class="mute">Measured at {asked} of {len(content.cells)} locations: '
-        f"{escape(content.protocol.value)}. Point at a location for its figures.</p>",
+        f"{escape(content.protocol.value)}. Point at a location for its figures.{missing}</p>",
     )
 
 
@@ -219,25 +233,20 @@ def _metrics(content: CardContent) -> str:
     )
 
 
-def _lineage(content: CardContent) -> str:
-    listed = [f"{escape(name)} ({rows} rows)" for name, rows in content.surveys]
-    more = len(listed) - _MAX_SURVEYS_LISTED
-    surveys = "<br>".join([*listed[:_MAX_SURVEYS_LISTED], *([f"and {more} more"] * (more > 0))])
-    settings = content.hyperparameters.model_dump(exclude={"schema_version"})
-    return _section(
-        "Where it comes from",
-        _table(
-            [
-                ("Release", f"<code>{escape(content.release_id)}</code>"),
-                ("Digest of the bundle", f"<code>{content.digest}</code>"),
-                ("Surveys", surveys),
-                ("Rows without a location, not used", str(content.ignored_rows)),
-                (
-                    "Settings",
-                    escape(", ".join(f"{key} {value}" for key, value in settings.items())),
-                ),
-            ]
-        ),
+def _opponent(content: CardContent) -> tuple[Comparison | None, str]:
+    champion = content.background.champion
+    return content.comparison, champion.reason if isinstance(champion, NoChampion) else ""
+
+
+def _origin(content: CardContent) -> Origin:
+    return Origin(
+        release_id=content.release_id,
+        digest=content.digest,
+        background=content.background,
+        surveys=content.surveys,
+        ignored_rows=content.ignored_rows,
+        packages=content.packages,
+        hyperparameters=content.hyperparameters,
     )
 
 
@@ -261,10 +270,10 @@ def _limits(content: CardContent) -> str:
     return _section("Its limits", f"<ul>{''.join(f'<li>{limit}</li>' for limit in limits)}</ul>")
 
 
-def _section(title: str, body: str) -> str:
+def _section(title: str, body: str, kind: str = "") -> str:
     if not body:
         return ""
-    return f"<section><h2>{title}</h2>{body}</section>"
+    return f'<section class="{kind}"><h2>{title}</h2>{body}</section>'
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

@@ -7,8 +7,10 @@ baselines on the same rows, or the line that a perfect model would draw.
 from collections.abc import Callable, Sequence
 from html import escape
 
+from events.manifests import AgainstChampion
 from trainer.training.audit import Audit, Finding, Weight
 from trainer.training.baselines import Baseline
+from trainer.training.comparison import Comparison
 from trainer.training.evaluate import Confusion, Evaluation
 from trainer.training.reliability import Calibration, Interval, RadiusReport
 
@@ -30,28 +32,79 @@ tr.ours td,tr.ours th{font-weight:600;color:var(--ink)}
 .badge{display:inline-block;font-size:12px;border-radius:9px;padding:0 8px;margin-right:8px;
 border:1px solid var(--line);color:var(--mute)}
 .badge.warning{background:#fdae6140;border-color:#d9822b;color:var(--ink)}
-@media print{body{background:#fff}section,.tile{break-inside:avoid}main{max-width:none;padding:0}}
+@media print{:root{color-scheme:light}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+body{background:#fff}section,.tile,tr,.finding{break-inside:avoid}section.long{break-inside:auto}
+main{max-width:none;padding:0}h2{break-after:avoid}}
 """
 
 
-def comparison(evaluation: Evaluation) -> str:
-    """The model's figures with intervals, above those of the baselines."""
+def beside_baselines(evaluation: Evaluation) -> str:
+    """The model's figures with intervals on all held-out rows, above those of the baselines."""
+    note = (
+        "On all rows that were held out. In brackets the 95 % interval, from resampling whole "
+        "visits. The simple methods knew the same rows and were asked the same."
+    )
+    return _contenders((_contender("this model", evaluation, "ours"),), evaluation.baselines, note)
+
+
+def against_champion(comparison: Comparison | None, no_champion: str) -> str:
+    """The model beside what is live, on the rows that are fair to both; or why that can't be."""
+    if comparison is None:
+        return f"<p>Not compared. {escape(no_champion)}</p>"
+    told = comparison.told
+    champion = f"the champion, <code>{escape(told.release)}</code>"
+    if comparison.candidate is None or comparison.champion is None:
+        return f"<p>Not compared with {champion}. {escape(told.reason)}</p>"
+    rows = (
+        _contender("this model", comparison.candidate, "ours"),
+        _contender(champion, comparison.champion),
+    )
+    note = f"On {told.rows} rows. {escape(told.reason)}"
+    return f"<p>{_verdict(told)}</p>{_contenders(rows, comparison.baselines, note)}"
+
+
+def _verdict(told: AgainstChampion) -> str:
+    """The difference in words, no stronger than its interval allows."""
+    metres, between = told.mean_error_difference_m, told.mean_error_difference_between_m
+    if metres is not None and between is not None:
+        said = (
+            f"its mean error is {abs(metres):.2f} m {'smaller' if metres < 0 else 'larger'} than "
+            f"the champion's (95 % interval of the difference: {between[0]:+.2f} to "
+            f"{between[1]:+.2f} m)"
+        )
+    else:
+        metres, between = told.exact_accuracy_difference, told.exact_accuracy_difference_between
+        if metres is None or between is None:
+            return ""
+        said = (
+            f"it answers {abs(metres):.1%} {'more' if metres > 0 else 'fewer'} rows exactly than "
+            f"the champion (95 % interval of the difference: {between[0]:+.1%} to "
+            f"{between[1]:+.1%})"
+        )
+        between = (-between[1], -between[0])
+    if between[0] <= 0.0 <= between[1]:
+        return f"<b>No difference that these rows could tell:</b> {said}."
+    return f"<b>{'Better' if between[1] < 0.0 else 'Worse'}:</b> {said}."
+
+
+def _contenders(rows: Sequence[str], others: Sequence[Baseline], note: str) -> str:
+    head = (
+        "<thead><tr><th></th><th>exact</th><th>within one cell</th><th>mean error</th>"
+        "<th>90 % error</th></tr></thead>"
+    )
+    drawn = "".join((*rows, *map(_baseline, others)))
+    return f'<table class="wide">{head}<tbody>{drawn}</tbody></table><p class="mute">{note}</p>'
+
+
+def _contender(name: str, evaluation: Evaluation, kind: str = "") -> str:
     between = evaluation.intervals
-    ours = _row(
-        "this model",
+    return _row(
+        name,
         _share(evaluation.exact_accuracy, between.exact_accuracy if between else None),
+        _share(evaluation.within_one_cell, between.within_one_cell if between else None),
         _metres(evaluation.mean_error_m, between.mean_error_m if between else None),
         _metres(evaluation.p90_error_m, between.p90_error_m if between else None),
-        kind="ours",
-    )
-    rows = "".join(_baseline(baseline) for baseline in evaluation.baselines)
-    head = "<thead><tr><th></th><th>exact</th><th>mean error</th><th>90 % error</th></tr></thead>"
-    note = (
-        "In brackets the 95 % interval, from resampling whole visits. The others knew the same "
-        "rows and were asked the same."
-    )
-    return (
-        f'<table class="wide">{head}<tbody>{ours}{rows}</tbody></table><p class="mute">{note}</p>'
+        kind=kind,
     )
 
 
@@ -59,6 +112,7 @@ def _baseline(baseline: Baseline) -> str:
     return _row(
         escape(baseline.name),
         _share(baseline.exact_accuracy, None),
+        "",
         _metres(baseline.mean_error_m, None),
         _metres(baseline.p90_error_m, None),
     )
@@ -194,7 +248,11 @@ def audit_section(report: Audit) -> str:
     )
     more = len(report.beacons) - _MOST_BEACONS
     rest = f'<p class="mute">and {more} more, in metrics.json</p>' if more > 0 else ""
-    return f'{findings}<table class="wide">{head}<tbody>{rows}</tbody></table>{rest}'
+    return (
+        f'{findings}<table class="wide">{head}<tbody>{rows}</tbody></table>{rest}'
+        f'<p class="mute">Drift: how far the distribution of a beacon\'s readings lies from the '
+        f"earlier one at the same locations, 0 to 1. {escape(report.drift_between)}</p>"
+    )
 
 
 _MOST_BEACONS = 60

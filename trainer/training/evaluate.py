@@ -77,6 +77,16 @@ class Judgement:
     answered: CellIndices
     """(rows,) the likeliest cell."""
 
+    def only(self, rows: Rows) -> "Judgement":
+        """The same of some of the rows."""
+        return Judgement(
+            exact=self.exact[rows],
+            near=None if self.near is None else self.near[rows],
+            errors_m=None if self.errors_m is None else self.errors_m[rows],
+            confidences=self.confidences[rows],
+            answered=self.answered[rows],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
@@ -251,11 +261,12 @@ def evaluate_bundle(
     place = site or Site(name=model.description.site)
     paths = [data] if isinstance(data, Path) else list(data)
     rows = combine_any([read_survey(path, place) for path in paths], place)
-    judgement = _judge_model(model, rows, place)
+    judgement = judge_model(model, rows, place)
     return with_intervals(summarize(judgement), judgement, rows.visits)
 
 
-def _judge_model(model: LoadedModel, rows: TrainingSet, site: Site) -> Judgement:
+def judge_model(model: LoadedModel, rows: TrainingSet, site: Site) -> Judgement:
+    """Ask a packaged model labelled rows and compare; labels it does not know count as wrong."""
     known = {label: cell for cell, label in enumerate(model.cells)}
     truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
     return judge(

@@ -1,7 +1,8 @@
 """The floor as an SVG: each reference point, coloured by how far off the answers there were.
 
-It stands alone in any page, light or dark. What may go wrong: sites without positions, which are
-drawn in reading order and coloured by wrong answers, and labels that hold markup, which is escaped.
+It stands alone in any page, light or dark, over the floor's picture if there is one. What may go
+wrong: sites without positions, which are drawn in reading order and coloured by wrong answers, and
+labels that hold markup, which is escaped.
 """
 
 import math
@@ -11,6 +12,7 @@ from html import escape
 from itertools import pairwise
 
 from trainer.training.evaluate import CellError
+from trainer.training.floor_plan import Picture
 from trainer.training.site import Position
 
 # ColorBrewer's RdYlBu in 5 classes: told apart by colour-blind readers too.
@@ -20,7 +22,8 @@ _SHARES = (0.2, 0.4, 0.6, 0.8)
 _PITCH = 34.0
 _MARGIN = 14.0
 _LEGEND = 54.0
-_MAX_WIDTH = 1600.0
+_MAX_SIDE = 1600.0
+_BEACONS_NAMED_UP_TO = 40
 _LABELS_UP_TO = 400
 _COLUMNS_WITHOUT_POSITIONS = 15
 
@@ -35,6 +38,9 @@ _STYLE = """<style>
 .fm .mute{fill:var(--mute)}
 .fm .key{fill:var(--ink)}
 .fm .beacon{fill:var(--ink);stroke:var(--none);stroke-width:1.5}
+.fm .called{fill:var(--ink);font-size:8px;text-anchor:middle;paint-order:stroke;
+stroke:var(--none);stroke-width:2.5px;stroke-linejoin:round;pointer-events:none}
+.fm .paper{fill:#fff;stroke:none}.fm .over rect{fill-opacity:.78}
 </style>"""
 
 
@@ -47,42 +53,69 @@ class _Spot:
     y: float
 
 
-def floor_map_svg(cells: Sequence[CellError], beacons: Mapping[str, Position] | None = None) -> str:
+def floor_map_svg(
+    cells: Sequence[CellError],
+    beacons: Mapping[str, Position] | None = None,
+    picture: Picture | None = None,
+) -> str:
     """Draw the cells.
 
     Args:
         cells: with positions, or none of them with one; north (larger y) is up.
         beacons: where they hang, in metres, if the site's description says so.
+        picture: of the floor, to lie under the cells; only where cells have positions.
 
     Returns:
         One ``<svg>`` element with its own style; it needs nothing around it.
     """
     placed = bool(cells) and all(cell.x is not None and cell.y is not None for cell in cells)
-    floor = _floor(cells) if placed else None
+    shown = beacons or {}
+    floor = _floor(cells, shown, picture) if placed else None
     spots = [floor.spot(cell) for cell in cells] if floor else _in_reading_order(cells)
-    width = max([spot.x for spot in spots], default=0.0) + _PITCH / 2 + _MARGIN
-    width = max(width, 420.0)
-    height = max([spot.y for spot in spots], default=0.0) + _PITCH / 2 + _MARGIN + _LEGEND
+    right, bottom = floor.corner if floor else _corner(spots)
+    width, height = max(right, 480.0), bottom + _LEGEND
     named = len(spots) <= _LABELS_UP_TO
-    drawn = "".join(_square(spot, placed=placed, named=named) for spot in spots)
-    if floor and beacons:
-        drawn += "".join(floor.beacon(name, place) for name, place in beacons.items())
+    squares = "".join(_square(spot, placed=placed, named=named) for spot in spots)
+    drawn = f'<g class="{"over" if picture else "plain"}">{squares}</g>'
+    if floor:
+        drawn = floor.picture(picture) + drawn
+        drawn += "".join(
+            floor.beacon(name, place, called=len(shown) <= _BEACONS_NAMED_UP_TO)
+            for name, place in shown.items()
+        )
     what = "Mean error in metres" if placed else "Share of wrong answers"
+    legend = _legend(bottom + 8, what, placed=placed, beacons=bool(floor and shown))
     return (
         f'<svg class="fm" xmlns="http://www.w3.org/2000/svg" role="img" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" width="100%" '
         f'style="max-width:{width:.0f}px" aria-label="Floor map: {what.lower()} by location">'
-        f"{_STYLE}{drawn}{_legend(height - _LEGEND + 8, what, placed=placed)}</svg>"
+        f"{_STYLE}{drawn}{legend}</svg>"
+    )
+
+
+def _corner(spots: Sequence[_Spot]) -> tuple[float, float]:
+    edge = _PITCH / 2 + _MARGIN
+    return (
+        max([spot.x for spot in spots], default=0.0) + edge,
+        max([spot.y for spot in spots], default=0.0) + edge,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Floor:
-    """Where metres lie on the drawing."""
+    """Where metres lie on the drawing, and which part of the world it shows."""
 
     west: float
+    south: float
+    east: float
     north: float
     scale: float
+
+    @property
+    def corner(self) -> tuple[float, float]:
+        """Right and lower edge of the drawing."""
+        x, y = self.at(self.east, self.south)
+        return x + _PITCH / 2 + _MARGIN, y + _PITCH / 2 + _MARGIN
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """A place in drawing units."""
@@ -92,19 +125,48 @@ class _Floor:
     def spot(self, cell: CellError) -> _Spot:
         return _Spot(cell, *self.at(cell.x or 0.0, cell.y or 0.0))
 
-    def beacon(self, name: str, place: Position) -> str:
+    def beacon(self, name: str, place: Position, *, called: bool) -> str:
         x, y = self.at(*place)
+        label = escape(name)
+        text = f'<text class="called" x="{x:.1f}" y="{y + 13:.1f}">{label}</text>' if called else ""
         return (
             f'<circle class="beacon" cx="{x:.1f}" cy="{y:.1f}" r="5"><title>beacon '
-            f"{escape(name)}</title></circle>"
+            f"{label}</title></circle>{text}"
+        )
+
+    def picture(self, picture: Picture | None) -> str:
+        """The floor's picture where it belongs, on white in the dark too."""
+        if picture is None:
+            return ""
+        place = picture.place
+        left, top = self.at(place.west, place.south + place.height_m)
+        frame = (
+            f'x="{left:.1f}" y="{top:.1f}" width="{place.width_m * self.scale:.1f}" '
+            f'height="{place.height_m * self.scale:.1f}"'
+        )
+        return (
+            f'<rect class="paper" {frame}/><image {frame} preserveAspectRatio="none" '
+            f'href="{picture.data_uri}"/>'
         )
 
 
-def _floor(cells: Sequence[CellError]) -> _Floor:
+def _floor(
+    cells: Sequence[CellError], beacons: Mapping[str, Position], picture: Picture | None
+) -> _Floor:
     points = [(cell.x or 0.0, cell.y or 0.0) for cell in cells]
-    west, north = min(x for x, _ in points), max(y for _, y in points)
-    span = max(max(x for x, _ in points) - west, 1e-9)
-    return _Floor(west, north, min(_PITCH / _pitch_m(points), _MAX_WIDTH / span))
+    shown = [*points, *beacons.values(), *_corners(picture)]
+    west, east = min(x for x, _ in shown), max(x for x, _ in shown)
+    south, north = min(y for _, y in shown), max(y for _, y in shown)
+    span = max(east - west, north - south, 1e-9)
+    return _Floor(west, south, east, north, min(_PITCH / _pitch_m(points), _MAX_SIDE / span))
+
+
+def _corners(picture: Picture | None) -> list[Position]:
+    if picture is None:
+        return []
+    place = picture.place
+    far = (place.west + place.width_m, place.south + place.height_m)
+    return [(place.west, place.south), far]
 
 
 def _pitch_m(points: Sequence[tuple[float, float]]) -> float:
@@ -163,7 +225,7 @@ def _said(cell: CellError) -> str:
     return f"{cell.rows} rows held out, {cell.exact:.0%} exact{metres}"
 
 
-def _legend(top: float, what: str, *, placed: bool) -> str:
+def _legend(top: float, what: str, *, placed: bool, beacons: bool) -> str:
     names = _range_names(_METRES, "{:g} m") if placed else _range_names(_SHARES, "{:.0%}")
     parts = [f'<text class="key" x="{_MARGIN}" y="{top + 8:.0f}">{what}</text>']
     fills = [*(f'fill="{colour}"' for colour in _COLOURS), 'class="none"']
@@ -172,6 +234,12 @@ def _legend(top: float, what: str, *, placed: bool) -> str:
         parts.append(
             f'<rect {fill} x="{left:.0f}" y="{top + 16:.0f}" width="12" height="12" rx="3"/>'
             f'<text class="mute" x="{left + 16:.0f}" y="{top + 26:.0f}">{name}</text>'
+        )
+    if beacons:
+        left = _MARGIN + len(fills) * 66 + 12
+        parts.append(
+            f'<circle class="beacon" cx="{left:.0f}" cy="{top + 22:.0f}" r="5"/>'
+            f'<text class="mute" x="{left + 9:.0f}" y="{top + 26:.0f}">beacon</text>'
         )
     return "".join(parts)
 

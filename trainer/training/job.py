@@ -2,7 +2,8 @@
 
 It may be started twice at once, be killed anywhere and start again: every attempt writes under
 its own keys, and ``release.json``, put last and only if nobody's is there, decides which counts.
-Nothing is trained unless every survey of the snapshot reads well.
+Nothing is trained unless every survey of the snapshot reads well. What is live meanwhile is only
+compared with, and what can't be read of it is no reason to end.
 """
 
 import hashlib
@@ -19,16 +20,26 @@ from structlog.typing import FilteringBoundLogger
 
 from events import names
 from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
-from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError
+from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreError
 from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.outcome import Outcome, OutcomeKind
-from trainer.training.settings import SITE_DESCRIPTION, JobSettings, site_description_key
+from trainer.training.settings import (
+    SITE_DESCRIPTION,
+    JobSettings,
+    site_description_key,
+    site_file_key,
+)
 from trainer.training.site import Site
 
 if TYPE_CHECKING:
+    from trainer.training.background import Background
+    from trainer.training.champion import Champion, NoChampion
+    from trainer.training.floor_plan import NoPicture, Picture
     from trainer.training.surveys import Survey
     from trainer.training.train import TrainingResult
+
+LOG_FILE = "train.log"
 
 _DOWNLOADS_AT_ONCE = 8
 _CONTENT_TYPES = {
@@ -36,6 +47,16 @@ _CONTENT_TYPES = {
     "metrics.json": "application/json",
     "model-card.html": "text/html; charset=utf-8",
 }
+_LOG_TYPE = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """A survey that reads well."""
+
+    survey: "Survey"
+    ref: SurveyRef
+    sha256: str
 
 
 class StaleSnapshot(TrainingError):  # noqa: N818 - named for what was found
@@ -57,6 +78,8 @@ class Job:
     clock: Callable[[], datetime]
     """Tells the time in UTC."""
     log: FilteringBoundLogger
+    log_so_far: Callable[[], bytes] = bytes
+    """What this process logged, to be laid beside the release; nothing, if nobody keeps it."""
 
     def run(self) -> Outcome:
         """Train and claim the release, unless it is there or the data does not allow it.
@@ -75,6 +98,17 @@ class Job:
         except Misdescribed as error:
             return Outcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
 
+    def leave_log(self) -> None:
+        """Lay the log of an attempt without a release where that of a release would lie.
+
+        Best effort: the store may be what failed. A log that is there already stays, as a claim
+        whose answer was lost may have made a release that names it.
+        """
+        try:
+            self.artifacts.put_once(self._key_of(LOG_FILE), self.log_so_far(), _LOG_TYPE)
+        except StoreError as error:
+            self.log.warning("the log could not be left beside the attempt", reason=str(error))
+
     def _train_and_claim(self, snapshot: Snapshot) -> Outcome:
         hyperparameters, site = self._hyperparameters(), self._site(snapshot)
         # Of two surveys that contradict each other, the later one is to be set aside.
@@ -84,10 +118,12 @@ class Job:
         bad = [reading for reading in readings if isinstance(reading, Quarantine)]
         if bad:
             return self._set_aside(bad)
-        surveys = [reading for reading in readings if not isinstance(reading, Quarantine)]
+        good = [reading for reading in readings if not isinstance(reading, Quarantine)]
         with tempfile.TemporaryDirectory(prefix="rssi-run-") as folder:
+            background = self._background(snapshot, good, site, Path(folder))
+            surveys = [reading.survey for reading in good]
             try:
-                result = self._train(surveys, site, hyperparameters, Path(folder))
+                result = self._train(surveys, site, hyperparameters, Path(folder), background)
             except BadSurvey as error:
                 if error.place is None:
                     raise
@@ -134,19 +170,20 @@ class Job:
         except ValidationError as error:
             raise Misdescribed(f"{key} does not describe a site: {error}") from error
 
-    def _read(self, listed: Sequence[SurveyRef], site: Site) -> "list[Survey | Quarantine]":
+    def _read(self, listed: Sequence[SurveyRef], site: Site) -> "list[_Read | Quarantine]":
         """Look at every survey, so that one run finds all bad ones."""
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
             return list(pool.map(lambda survey: self._read_one(survey, site), listed))
 
-    def _read_one(self, survey: SurveyRef, site: Site) -> "Survey | Quarantine":
+    def _read_one(self, survey: SurveyRef, site: Site) -> "_Read | Quarantine":
         from trainer.training.surveys import read_survey  # noqa: PLC0415 - Polars takes a second
 
         body = self._download(survey)
         try:
-            return read_survey(body, site, name=survey.key)
+            read = read_survey(body, site, name=survey.key)
         except BadSurvey as error:
             return self._quarantine(survey, error)
+        return _Read(read, survey, hashlib.sha256(body).hexdigest())
 
     def _quarantine(self, survey: SurveyRef, error: BadSurvey) -> Quarantine:
         return Quarantine(
@@ -187,8 +224,70 @@ class Job:
             quarantined=tuple(found.survey.id for found in bad),
         )
 
+    def _background(
+        self, snapshot: Snapshot, readings: Sequence[_Read], site: Site, folder: Path
+    ) -> "Background":
+        """What the reports tell besides the data."""
+        from trainer.training.background import (  # noqa: PLC0415 - as below
+            Background,
+            SurveyOrigin,
+        )
+
+        champion = self._champion(folder)
+        known = _surveys_known_to(champion)
+        return Background(
+            surveys=tuple(
+                SurveyOrigin(
+                    sha256=reading.sha256,
+                    version_id=reading.ref.version_id,
+                    id=reading.ref.id,
+                    known_to_champion=reading.ref.id in known,
+                )
+                for reading in readings
+            ),
+            snapshot=snapshot.digest,
+            trainer_version=self.settings.run_spec.trainer_version,
+            image=self.settings.image,
+            champion=champion,
+            floor_plan=self._floor_plan(snapshot, site),
+        )
+
+    def _champion(self, folder: Path) -> "Champion | NoChampion":
+        from trainer.training.champion import (  # noqa: PLC0415 - as below
+            NoChampion,
+            read_champion,
+        )
+
+        champion = read_champion(self.artifacts, self.settings.site, folder)
+        if isinstance(champion, NoChampion):
+            self.log.info("nothing to compare with", reason=champion.reason)
+        else:
+            self.log.info("comparing with what is live", release=champion.release.run_id)
+        return champion
+
+    def _floor_plan(self, snapshot: Snapshot, site: Site) -> "Picture | NoPicture | None":
+        """The picture that the site's description names, from beside it."""
+        from trainer.training.floor_plan import MOST_BYTES, NoPicture, picture_of  # noqa: PLC0415
+
+        if site.floor_plan is None:
+            return None
+        key = site_file_key(self.settings.site, site.floor_plan.image)
+        store = self.data(snapshot.surveys[0].bucket)
+        try:
+            size = next((one.size for one in store.objects(key) if one.key == key), 0)
+            if 0 < size <= MOST_BYTES:
+                return picture_of(site.floor_plan, store.get(key).body)
+        except StoreError as error:
+            return NoPicture(f"{key} could not be read: {error}")
+        return NoPicture(f"{key} has {size} bytes, and 1 to {MOST_BYTES} can be drawn.")
+
     def _train(
-        self, surveys: "list[Survey]", site: Site, hyperparameters: Hyperparameters, folder: Path
+        self,
+        surveys: "list[Survey]",
+        site: Site,
+        hyperparameters: Hyperparameters,
+        folder: Path,
+        background: "Background",
     ) -> "TrainingResult":
         from trainer.training.train import train  # noqa: PLC0415 - its libraries take a second
 
@@ -199,6 +298,7 @@ class Job:
             release_id=self.settings.run_id,
             out_dir=folder,
             progress=lambda message: self.log.info("progress", step=message),
+            background=background,
         )
 
     def _release(self, snapshot: Snapshot, result: "TrainingResult", folder: Path) -> Release:
@@ -212,6 +312,7 @@ class Job:
             model=model,
             metrics_file=metrics,
             card=card,
+            log=self._upload_log(),
             snapshot=snapshot,
             trainer_version=spec.trainer_version,
             image=self.settings.image,
@@ -225,11 +326,22 @@ class Job:
 
     def _upload(self, folder: Path) -> Iterator[Artifact]:
         for name, content_type in _CONTENT_TYPES.items():
-            key = names.attempt_key(self.settings.run_id, self.settings.attempt, name)
             body = (folder / name).read_bytes()
-            digest = self.artifacts.put(key, body, content_type)
-            self.log.info("uploaded", key=key, bytes=len(body))
-            yield Artifact(key=key, sha256=digest, size=len(body))
+            artifact = self._put(name, body, content_type)
+            self.log.info("uploaded", key=artifact.key, bytes=artifact.size)
+            yield artifact
+
+    def _upload_log(self) -> Artifact | None:
+        """The log as far as it goes; what comes after is how the claim ended."""
+        return self._put(LOG_FILE, self.log_so_far(), _LOG_TYPE) if self.log_so_far() else None
+
+    def _put(self, name: str, body: bytes, content_type: str) -> Artifact:
+        key = self._key_of(name)
+        digest = self.artifacts.put(key, body, content_type)
+        return Artifact(key=key, sha256=digest, size=len(body))
+
+    def _key_of(self, name: str) -> str:
+        return names.attempt_key(self.settings.run_id, self.settings.attempt, name)
 
     def _claim(self, release: Release) -> Outcome:
         key = names.release_key(release.run_id)
@@ -247,3 +359,12 @@ class Job:
     def _someone_else_was_first(self) -> Outcome:
         self.log.info("the run has a release already", attempt=self.settings.attempt)
         return Outcome(kind=OutcomeKind.ALREADY_RELEASED)
+
+
+def _surveys_known_to(champion: "Champion | NoChampion") -> frozenset[str]:
+    """The ids of the surveys in a champion's snapshot."""
+    from trainer.training.champion import Champion  # noqa: PLC0415 - as above
+
+    if not isinstance(champion, Champion):
+        return frozenset()
+    return frozenset(survey.id for survey in champion.release.snapshot.surveys)

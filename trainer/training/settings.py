@@ -25,7 +25,12 @@ _PREFIX = "RSSI_"
 
 def site_description_key(site: str) -> str:
     """Where a site may say where its reference points lie, in the data bucket."""
-    return f"sites/{check_site(site)}/site.json"
+    return site_file_key(site, "site.json")
+
+
+def site_file_key(site: str, name: str) -> str:
+    """Where a file lies that belongs to a site's description, in the data bucket."""
+    return f"sites/{check_site(site)}/{name}"
 
 
 class JobSettings(BaseSettings):

@@ -7,7 +7,7 @@ counts only if every label obeys it; otherwise the site has plain labels and no 
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from events.names import Site as SiteName
 
@@ -36,8 +36,9 @@ class FloorPlan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: str
-    """A file's name, next to ``site.json``: PNG, JPEG or SVG."""
+    image: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,255}$")]
+    """A file's name, next to ``site.json``: PNG, JPEG or SVG. Every model card carries the picture,
+    so it goes wherever releases go."""
     west: Coordinate = 0.0
     south: Coordinate = 0.0
     width_m: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]

@@ -31,8 +31,11 @@ from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Network
 from trainer.localization.network_mxnet import export
 from trainer.training.audit import Audit, audit
+from trainer.training.background import Background, SurveyOrigin, package_versions
 from trainer.training.baselines import baselines
 from trainer.training.card import CardContent, write_card
+from trainer.training.champion import Champion, HeldOutRows
+from trainer.training.comparison import Asked, Comparison, compare, held_out_rows, of_survey
 from trainer.training.copies import Copies, find_copies
 from trainer.training.dataset import TrainingSet, combine
 from trainer.training.evaluate import (
@@ -48,13 +51,14 @@ from trainer.training.evaluate import (
     with_intervals,
 )
 from trainer.training.fit import fit
+from trainer.training.floor_plan import picture_beside
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.protocols import rehearse
 from trainer.training.reliability import Calibration, RadiusReport, fit_radius
 from trainer.training.serve_once import check_bundle
 from trainer.training.site import Site
 from trainer.training.smoke import choose_smoke
-from trainer.training.split import HoldOut, Protocol, Rows, hold_out
+from trainer.training.split import HoldOut, Mask, Protocol, Rows, hold_out
 from trainer.training.surveys import Survey, read_survey
 
 MODEL_FILE = "model.tar.gz"
@@ -104,6 +108,7 @@ def train(
     release_id: str,
     out_dir: Path,
     progress: Progress = lambda _: None,
+    background: Background = Background(),  # noqa: B008 - frozen
 ) -> TrainingResult:
     """Train a model and write ``model.tar.gz``, ``metrics.json`` and ``model-card.html``.
 
@@ -114,6 +119,7 @@ def train(
         release_id: what the bundle says that it is; it goes into every answer.
         out_dir: an existing folder; files of these names are replaced.
         progress: told each step in a few words before it begins.
+        background: what the reports tell besides; the model does not depend on it.
 
     Raises:
         BadSurvey: surveys contradict each other; ``place`` tells which.
@@ -123,11 +129,21 @@ def train(
     data = combine(surveys, site)
     progress("auditing the rows")
     copies = find_copies(data)
-    report = audit(data, surveys, site, copies)
+    report = audit(data, surveys, site, copies, background.known_to_champion)
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
     # Its import takes longer than the fits, and is not their time.
     load_mxnet()
     rehearsal = _rehearse(data, copies, site, hyperparameters)
+    asked = Asked(
+        data=data,
+        trained=rehearsal.split.trained,
+        held_out=rehearsal.split.held_out,
+        judgement=rehearsal.judgement,
+        learnt=_learnt_by_champion(surveys, background),
+        copies=copies,
+    )
+    champion = background.champion
+    comparison = compare(champion, asked, site) if isinstance(champion, Champion) else None
     progress("fitting on all rows")
     curve: list[float] = []
     started = time.monotonic()
@@ -141,7 +157,9 @@ def train(
         bundle=info.path,
         digest=info.digest,
         release_id=release_id,
-        metrics=rehearsal.metrics,
+        metrics=rehearsal.metrics.model_copy(
+            update={"against_champion": comparison.told if comparison else None}
+        ),
         protocol=rehearsal.split.protocol,
         cell_errors=rehearsal.cells,
         smoke=smoke,
@@ -153,7 +171,19 @@ def train(
         cells=len(data.labels),
     )
     _write_reports(
-        _Reported(result, rehearsal, report, tuple(curve), surveys, site, hyperparameters), out_dir
+        _Reported(
+            result=result,
+            rehearsal=rehearsal,
+            audit=report,
+            comparison=comparison,
+            held_out=held_out_rows(asked),
+            curve=tuple(curve),
+            surveys=surveys,
+            site=site,
+            hyperparameters=hyperparameters,
+            background=background,
+        ),
+        out_dir,
     )
     return result
 
@@ -165,6 +195,7 @@ def train_files(
     site: Site,
     hyperparameters: Hyperparameters | None = None,
     progress: Progress = lambda _: None,
+    site_folder: Path | None = None,
 ) -> TrainingResult:
     """Train from files on this machine, without any cloud.
 
@@ -175,6 +206,7 @@ def train_files(
         site: where the surveys were taken.
         hyperparameters: the recipe's settings; its defaults if None.
         progress: told each step in a few words before it begins.
+        site_folder: where the site's description lies, and its floor's picture beside it.
 
     Returns:
         The result; its release id is named by the content of the surveys and the settings.
@@ -193,7 +225,12 @@ def train_files(
         for content, path in zip(contents, data, strict=True)
     ]
     out.mkdir(parents=True, exist_ok=True)
-    return train(surveys, site, settings, _off_cloud_id(contents, site, settings), out, progress)
+    background = Background(
+        surveys=tuple(SurveyOrigin(hashlib.sha256(content).hexdigest()) for content in contents),
+        floor_plan=None if site_folder is None else picture_beside(site, site_folder),
+    )
+    release_id = _off_cloud_id(contents, site, settings)
+    return train(surveys, site, settings, release_id, out, progress, background)
 
 
 def _off_cloud_id(contents: Sequence[bytes], site: Site, settings: Hyperparameters) -> str:
@@ -204,6 +241,11 @@ def _off_cloud_id(contents: Sequence[bytes], site: Site, settings: Hyperparamete
     digest.update(site.model_dump_json().encode())
     digest.update(settings.model_dump_json().encode())
     return f"{site.name}-{digest.hexdigest()[:12]}"
+
+
+def _learnt_by_champion(surveys: Sequence[Survey], background: Background) -> Mask:
+    known = background.known_to_champion or [False] * len(surveys)
+    return of_survey([len(survey.labels) for survey in surveys], known)
 
 
 def _rehearse(
@@ -285,10 +327,13 @@ class _Reported:
     result: TrainingResult
     rehearsal: _Rehearsal
     audit: Audit
+    comparison: Comparison | None
+    held_out: HeldOutRows | None
     curve: tuple[float, ...]
     surveys: Sequence[Survey]
     site: Site
     hyperparameters: Hyperparameters
+    background: Background
 
 
 def _write_reports(told: _Reported, out_dir: Path) -> None:
@@ -306,6 +351,9 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         "confusions": [asdict(confusion) for confusion in rehearsal.confusions],
         "training_curve": told.curve,
         "audit": asdict(told.audit),
+        "held_out": told.held_out.model_dump(mode="json") if told.held_out else None,
+        "comparison": _intervals_of(told.comparison),
+        "lineage": _lineage(told),
     }
     (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     errors = rehearsal.judgement.errors_m
@@ -326,8 +374,39 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         ignored_rows=result.ignored_rows,
         beacons=result.beacons,
         hyperparameters=told.hyperparameters,
+        comparison=told.comparison,
+        background=told.background,
+        packages=package_versions(),
     )
     write_card(out_dir / CARD_FILE, content)
+
+
+def _intervals_of(comparison: Comparison | None) -> dict[str, Any] | None:
+    """Of both sides of a comparison; the figures themselves are in ``against_champion``."""
+    if comparison is None or comparison.candidate is None or comparison.champion is None:
+        return None
+    return {
+        "candidate_intervals": _plain(comparison.candidate.intervals),
+        "champion_intervals": _plain(comparison.champion.intervals),
+    }
+
+
+def _lineage(told: _Reported) -> dict[str, Any]:
+    background, champion = told.background, told.background.champion
+    unknown = [None] * len(told.surveys)
+    return {
+        "surveys": [
+            {"name": survey.name, "rows": len(survey.labels)} | (asdict(origin) if origin else {})
+            for survey, origin in zip(told.surveys, background.surveys or unknown, strict=True)
+        ],
+        "snapshot": background.snapshot,
+        "trainer_version": background.trainer_version,
+        "image": background.image,
+        "packages": package_versions(),
+        "hyperparameters": told.hyperparameters.model_dump(mode="json"),
+        "champion": champion.release.run_id if isinstance(champion, Champion) else None,
+        "no_champion": None if isinstance(champion, Champion) else champion.reason,
+    }
 
 
 def _plain(figures: Intervals | Calibration | RadiusReport | None) -> dict[str, Any] | None:
