@@ -168,7 +168,7 @@ def test_a_thousand_surveys_within_a_minute_make_at_most_two_runs_a_site():
     assert max(per_site.values()) <= 2
     for site in sites:
         current = world.agent.surveys.look(site).surveys
-        wanted = world.agent._candidate(site, world.agent.surveys.look(site))
+        wanted = world.agent.lookout.look(site, None).wanted
         release = world.agent.artifacts.release(wanted.run.id)
         assert release.snapshot.surveys == current, "none is lost"
 
@@ -187,5 +187,5 @@ def test_with_no_events_at_all_the_resync_finds_everything():
     assert len(world.runner.started) == 5
     assert world.queue.deleted == []
     for site in ("one", "two", "three", "four"):
-        wanted = world.agent._candidate(site, world.agent.surveys.look(site))
+        wanted = world.agent.lookout.look(site, None).wanted
         assert world.agent.artifacts.is_released(wanted.run.id)

@@ -424,6 +424,36 @@ def test_a_site_where_nothing_changed_costs_one_listing(world):
     assert world.artifacts.calls == []
 
 
+def test_a_new_agent_asks_for_the_release_of_a_site_and_lists_it_once(world):
+    world.upload()
+    world.settle()
+    world.restart_agent()
+    world.data.calls.clear()
+    world.artifacts.calls.clear()
+
+    world.step()
+
+    (release,) = world.releases()
+    assert world.data.calls == ["folders sites/", "list sites/lab/"]
+    assert world.artifacts.calls[:1] == [f"exists {release}"]
+    assert not [call for call in world.artifacts.calls[1:] if "quarantine" in call]
+
+
+def test_a_quarantined_survey_stays_out_although_the_release_is_asked_for_first(world):
+    world.upload("good.csv")
+    world.upload("bad.csv")
+    world.step(10)
+    world.find_bad(world.active(), "bad.csv")
+    world.settle()
+    world.restart_agent()
+
+    world.settle()
+
+    (release,) = (world.agent.artifacts.release(run) for run in world.runner.started[1:])
+    assert [survey.key for survey in release.snapshot.surveys] == ["sites/lab/surveys/good.csv"]
+    assert len(world.runner.started) == 2
+
+
 def test_a_release_that_was_deleted_is_missed_within_the_hour_or_so(world):
     world.upload()
     world.settle()

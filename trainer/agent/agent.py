@@ -11,7 +11,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from structlog.typing import FilteringBoundLogger
@@ -25,10 +25,10 @@ from trainer.agent.borders.queue import Message, Queue
 from trainer.agent.borders.surveys import Sight, Surveys
 from trainer.agent.errors import AgentError, BorderError, RunnerError
 from trainer.agent.health import Vitals
+from trainer.agent.lookout import Lookout, View
 from trainer.agent.mailbox import Mailbox
 from trainer.agent.metrics import Metrics
 from trainer.agent.reconcile import (
-    Candidate,
     Decision,
     Nothing,
     Notice,
@@ -39,14 +39,12 @@ from trainer.agent.reconcile import (
     StartAgain,
     WaitForRun,
     WaitUntil,
-    candidate,
     decide,
     notice,
     remember,
 )
 from trainer.agent.runners import Announced, Runner, RunState, RunStatus
 from trainer.s3 import StoreError
-from trainer.training.settings import SITE_DESCRIPTION
 
 _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
@@ -118,6 +116,11 @@ class Agent:
     _report_due: datetime | None = field(default=None, init=False)
     _report_failures: int = field(default=0, init=False)
     _trouble_since_resync: bool = field(default=False, init=False)
+
+    @property
+    def lookout(self) -> Lookout:
+        """What looks at sites for it."""
+        return Lookout(self.surveys, self.artifacts, self.recipe)
 
     def run(self, over: Callable[[], bool]) -> None:
         """Work until it is over, then let the runner go."""
@@ -261,12 +264,12 @@ class Agent:
 
     def _attend(self, sites: list[str], runs: list[RunStatus] | None) -> None:
         """Look at sites, several at once, and act on them one after the other."""
-        for site, seen in self._sights(sites):
+        for site, view in self._views(sites):
             attention = self._sites[site]
             try:
-                if isinstance(seen, StoreError):
-                    raise seen
-                self._treat(site, attention, seen, runs)
+                if isinstance(view, StoreError):
+                    raise view
+                self._treat(site, attention, view, runs)
             except (AgentError, StoreError) as error:
                 self._fail(site, attention, error)
                 continue
@@ -279,43 +282,47 @@ class Agent:
         self._count(error)
         self.log.warning("a site can't be looked at, trying again", site=site, reason=str(error))
 
-    def _sights(self, sites: list[str]) -> Iterator[tuple[str, Sight | StoreError]]:
+    def _views(self, sites: list[str]) -> Iterator[tuple[str, View | StoreError]]:
         if len(sites) <= 1:
-            yield from ((site, self._sight(site)) for site in sites)
+            yield from ((site, self._view(site)) for site in sites)
             return
         with ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look") as pool:
-            yield from zip(sites, pool.map(self._sight, sites), strict=True)
+            yield from zip(sites, pool.map(self._view, sites), strict=True)
 
-    def _sight(self, site: str) -> Sight | StoreError:
+    def _view(self, site: str) -> View | StoreError:
+        attention = self._sites[site]
+        fresh = attention.settled_until and self.clock() < attention.settled_until
         try:
-            return self.surveys.look(site)
+            return self.lookout.look(site, attention.settled if fresh else None)
         except StoreError as error:
             return error
 
     def _treat(
-        self, site: str, attention: _Attention, seen: Sight, runs: list[RunStatus] | None
+        self, site: str, attention: _Attention, view: View, runs: list[RunStatus] | None
     ) -> None:
         """Compare what should have been trained with what has been, and act on it.
 
         Args:
             site: the site.
             attention: what is kept in mind about it.
-            seen: what it has in the data bucket.
+            view: what it has.
             runs: all runs, listed before any release is looked for: one that ends in between has
                 its release by then. What is started here is added.
         """
-        now = self.clock()
-        if attention.settled == seen and attention.settled_until and now < attention.settled_until:
+        if view.settled:
             attention.due = None
             self._delete_messages(attention)
             return
         if runs is None:
             raise RunnerError("the runs are not known at the moment")
-        decision = self._decide(site, attention, seen, runs, now)
+        for survey in view.misfits:
+            self._set_aside(site, survey)
+        now = self.clock()
+        decision = self._decide(attention, view, runs, now)
         self._act(site, decision, runs)
         self._say(site, attention, decision)
         settled = isinstance(decision, Nothing)
-        attention.settled = seen if settled else None
+        attention.settled = view.seen if settled else None
         attention.settled_until = now + _SETTLED_FOR * (1 + _JITTER * (2 * self.chance() - 1))
         attention.due = decision.moment if isinstance(decision, WaitUntil | RetryAt) else None
         attention.waits_for_run = isinstance(decision, WaitForRun)
@@ -325,33 +332,23 @@ class Agent:
             self._delete_messages(attention)
 
     def _decide(
-        self, site: str, attention: _Attention, seen: Sight, runs: list[RunStatus], now: datetime
+        self, attention: _Attention, view: View, runs: list[RunStatus], now: datetime
     ) -> Decision:
-        wanted = self._candidate(site, seen)
-        if wanted is None:
+        if view.wanted is None:
             attention.notice = None
             return Nothing("no survey to train")
-        noticed = notice(attention.notice, wanted.run.id, now)
+        noticed = notice(attention.notice, view.wanted.run.id, now)
         decision = decide(
-            wanted,
+            view.wanted,
             noticed,
             runs,
             self.pace,
             now,
-            released=self.artifacts.is_released(wanted.run.id),
+            released=view.released,
             template=self.runner.template,
         )
         attention.notice = remember(noticed, decision, now)
         return decision
-
-    def _candidate(self, site: str, seen: Sight) -> Candidate | None:
-        quarantined = self.artifacts.quarantined(site)
-        misfits = [survey for survey in seen.surveys if not survey.key.lower().endswith(".csv")]
-        for survey in misfits:
-            if survey.id not in quarantined:
-                self._set_aside(site, survey)
-        kept_out = quarantined.union(survey.id for survey in misfits)
-        return candidate(site, seen.surveys, kept_out, self._recipe_of(seen))
 
     def _set_aside(self, site: str, survey: SurveyRef) -> None:
         quarantine = Quarantine(
@@ -363,13 +360,6 @@ class Agent:
         self._publish((tell.quarantine_event(quarantine, survey.id),))
         self.artifacts.set_aside(quarantine)
         self.log.warning("survey quarantined", survey=survey.key, reason=quarantine.reason)
-
-    def _recipe_of(self, seen: Sight) -> Recipe:
-        """The recipe with the site's description pinned, if there is one."""
-        if seen.description is None:
-            return self.recipe
-        pinned = {**self.recipe.hyperparameters, SITE_DESCRIPTION: seen.description}
-        return replace(self.recipe, hyperparameters=pinned)
 
     def _act(self, site: str, decision: Decision, runs: list[RunStatus]) -> None:
         if not isinstance(decision, Start | StartAgain):
