@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainer.localization import network
-from trainer.localization.decoding import decode
+from trainer.localization import engine
+from trainer.localization.bundle import ErrorRadius, LoadedModel, ModelDescription
+from trainer.localization.decoding import decode, expected_errors
+from trainer.localization.engine import PART_ROWS, keeps_bits
 from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import Dense, Network, by_panels, probabilities, times
+from trainer.localization.network import Dense, Network, probabilities
 
 BEACONS, CELLS = 13, 105
 Matrix = npt.NDArray[np.float32]
@@ -30,6 +32,20 @@ def recipe_a() -> Network:
     )
 
 
+def model(*, placed: bool = True, far_m: float = 0.0) -> LoadedModel:
+    places = np.random.default_rng(2).uniform(0, 60, size=(CELLS, 2)) + far_m
+    description = ModelDescription(
+        release="hall-0123456789ab",
+        site="hall",
+        beacons=tuple(f"b{number}" for number in range(BEACONS)),
+        cells=tuple(f"C{number}" for number in range(CELLS)),
+        positions=tuple((float(x), float(y)) for x, y in places) if placed else None,
+        features=FeatureParameters(),
+        radius=ErrorRadius(share=0.9, scale=1.7),
+    )
+    return LoadedModel(description, recipe_a(), (), "")
+
+
 def fingerprints(rows: int) -> Matrix:
     random = np.random.default_rng(1)
     rssi = random.uniform(-95, -50, size=(rows, BEACONS)).astype(np.float32)
@@ -37,37 +53,100 @@ def fingerprints(rows: int) -> Matrix:
     return rssi
 
 
-def answered(rssi: Matrix) -> list[bytes]:
-    positions = np.random.default_rng(2).uniform(0, 60, size=(CELLS, 2))
-    found = decode(probabilities(recipe_a(), featurize(rssi, FeatureParameters())), positions)
-    assert found.points is not None
-    return [
-        probability.tobytes() + point.tobytes()
-        for probability, point in zip(found.probabilities, found.points, strict=True)
-    ]
+def bits(model: LoadedModel, rssi: Matrix) -> list[bytes]:
+    """Of every number that the model says, not rounded."""
+    found = model._engine.run(rssi, probabilities=True)
+    rows = zip(found.cells, found.numbers, found.probabilities, strict=True)
+    return [b"".join(part.tobytes() for part in row) for row in rows]
 
 
-@pytest.mark.parametrize("rows", [2, 15, 16, 17, 64, 65, 128, 129, 256, 257, 512, 700])
-def test_a_fingerprint_has_the_same_bits_in_every_width_of_panel(rows: int) -> None:
-    rssi = fingerprints(rows)
-    together = answered(rssi)
-
-    picked = sorted({0, 1, 7, 8, rows // 2, rows - 2, rows - 1} & set(range(rows)))
-
-    assert [answered(rssi[row : row + 1])[0] for row in picked] == [together[row] for row in picked]
+@pytest.fixture(scope="module")
+def answering() -> LoadedModel:
+    return model()
 
 
-@pytest.mark.parametrize("even", [True, False], ids=["whole panels", "tiles"])
-def test_products_are_right_and_even_where_panels_have_to_be_cut_into_tiles(
-    monkeypatch: pytest.MonkeyPatch, *, even: bool
+def test_every_batch_size_gives_the_bits_of_each_row_alone(answering: LoadedModel) -> None:
+    rssi = fingerprints(600)
+    alone = [bits(answering, rssi[row : row + 1])[0] for row in range(600)]
+
+    for rows in range(2, 601):
+        # From another row each, so that a fingerprint stands at every place of a batch.
+        start = rows * 37 % (601 - rows)
+        assert bits(answering, rssi[start : start + rows]) == alone[start : start + rows], rows
+
+
+@pytest.mark.parametrize("beacons", [1, 3, 40, 520])
+@pytest.mark.parametrize("cells", [2, 7, 1000])
+def test_models_of_other_shapes_keep_their_bits_too(beacons: int, cells: int) -> None:
+    assert keeps_bits((8 * beacons, 128, 128, cells), FeatureParameters(), placed=True)
+
+
+def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
+    monkeypatch: pytest.MonkeyPatch, answering: LoadedModel
 ) -> None:
-    if not even:
-        monkeypatch.setattr(network, "_even", lambda _outputs, _inputs: False)
-    weight = recipe_a().layers[0].weight
-    rows = np.random.default_rng(3).normal(size=(300, weight.shape[1])).astype(np.float32)
+    monkeypatch.setattr(engine, "keeps_bits", lambda *_, **__: False)
+    careful = model()
+    rssi = fingerprints(20)
+    sizes = []
+    session = careful._engine._session
 
-    together = by_panels(rows, lambda panel: times(weight, panel))
-    alone = [by_panels(rows[row : row + 1], lambda panel: times(weight, panel)) for row in (0, 299)]
+    class Watched:
+        def run(self, names: list[str], inputs: dict[str, Matrix]) -> list[Matrix]:
+            sizes.extend(len(rows) for rows in inputs.values())
+            arrays: list[Matrix] = session.run(names, inputs)
+            return arrays
 
-    np.testing.assert_allclose(together, rows @ weight.T, rtol=1e-4, atol=1e-4)
-    assert [one.tobytes() for one in alone] == [together[0].tobytes(), together[299].tobytes()]
+    careful._engine._session = Watched()
+
+    assert bits(careful, rssi) == bits(answering, rssi)
+    assert sizes == [1] * 20
+
+
+def test_the_probe_notices_a_runtime_whose_bits_depend_on_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = engine.Engine.run
+
+    def uneven(self: engine.Engine, rssi: Matrix, *, probabilities: bool = False) -> engine.Outputs:
+        found = run(self, rssi, probabilities=probabilities)
+        found.numbers[-1, 0] += np.float32(1e-3) * (len(rssi) % 2)
+        return found
+
+    widths = (8 * BEACONS, 24, CELLS)
+    assert keeps_bits.__wrapped__(widths, FeatureParameters(), placed=True)
+    monkeypatch.setattr(engine.Engine, "run", uneven)
+    assert not keeps_bits.__wrapped__(widths, FeatureParameters(), placed=True)
+
+
+@pytest.mark.parametrize("far_m", [0.0, 500_000.0], ids=["near", "far from the origin"])
+def test_what_is_served_is_what_evaluation_says(far_m: float) -> None:
+    answering = model(far_m=far_m)
+    rssi = fingerprints(2 * PART_ROWS + 3)
+    served = answering.predict(rssi)
+    table = answering.table(rssi)
+
+    posterior = probabilities(answering.network, featurize(rssi, FeatureParameters()))
+    expected = decode(posterior, answering.positions)
+
+    assert expected.points is not None
+    assert served.points is not None
+    assert answering.positions is not None
+    radii = 1.7 * expected_errors(posterior, expected.points, answering.positions)
+    np.testing.assert_allclose(served.probabilities, posterior, atol=1e-6)
+    np.testing.assert_array_equal(served.cells, expected.cells)
+    np.testing.assert_allclose(served.points, expected.points, atol=2e-3)
+    np.testing.assert_allclose(table.numbers[:, :2], expected.points, atol=3e-3)
+    np.testing.assert_allclose(table.numbers[:, 2], expected.confidences, atol=2e-6)
+    np.testing.assert_allclose(table.numbers[:, 3], radii, atol=5e-3)
+
+
+def test_without_positions_there_is_a_cell_and_no_point() -> None:
+    [answer] = model(placed=False).answers(fingerprints(1))
+
+    assert answer.location in model(placed=False).cells
+    assert (answer.x, answer.y, answer.radius_m) == (None, None, None)
+    assert 0.0 < answer.confidence < 1.0
+
+
+def test_no_rows_have_no_answers(answering: LoadedModel) -> None:
+    assert answering.answers(fingerprints(0)) == []

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from trainer.localization.decoding import decode, geometric_median, least_expected_distance
 from trainer.localization.features import FeatureParameters, featurize
@@ -60,29 +58,6 @@ def test_probabilities_are_those_of_the_formula() -> None:
     expected /= expected.sum(axis=1, keepdims=True)
 
     np.testing.assert_allclose(probabilities(made, features), expected, atol=1e-5)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    rows=st.integers(1, 70),
-    beacons=st.sampled_from([1, 3, 13, 40]),
-    cells=st.sampled_from([2, 7, 105]),
-    seed=st.integers(0, 5),
-)
-def test_a_row_is_answered_with_the_same_bits_alone_and_in_any_batch(
-    rows: int, beacons: int, cells: int, seed: int
-) -> None:
-    made = network(8 * beacons, cells, seed)
-    places = np.random.default_rng(seed).normal(size=(cells, 2)) * 20
-    features = featurize(fingerprints(rows, beacons, seed), PARAMETERS)
-    together = decode(probabilities(made, features), places)
-
-    for row in {0, rows // 2, rows - 1}:
-        alone = decode(probabilities(made, features[row : row + 1]), places)
-        assert alone.probabilities.tobytes() == together.probabilities[row].tobytes()
-        assert together.points is not None
-        assert alone.points is not None
-        assert alone.points.tobytes() == together.points[row].tobytes()
 
 
 def test_a_certain_posterior_is_answered_with_its_very_cell() -> None:

@@ -32,16 +32,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import (
-    Answer,
-    Positions,
-    Predictions,
-    decode,
-    expected_errors,
-)
+from trainer.localization.decoding import Answer, CellIndices, Positions, Predictions
+from trainer.localization.engine import Engine
 from trainer.localization.errors import BadBundle
-from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import Dense, Network, probabilities
+from trainer.localization.features import FeatureParameters
+from trainer.localization.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
 
 MANIFEST = "bundle.json"
@@ -57,7 +52,8 @@ SCHEMA_VERSION = 1
 # A release's id goes into an HTTP header.
 _RELEASE = re.compile(r"[!-~]{1,128}")
 
-AnswerColumn = npt.NDArray[Any]
+_PER_METRE, _PER_ONE = 1e3, 1e6
+"""Answers are told to the millimetre, probabilities to the millionth."""
 
 # Parsed JSON that has not been checked; it does not leave this file.
 _Manifest = Mapping[str, Any]
@@ -119,6 +115,18 @@ class BundleInfo:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerTable:
+    """Many rows' answers as they leave the container, rounded."""
+
+    cells: CellIndices
+    """(rows,) the likeliest, as places among the model's cells."""
+    numbers: npt.NDArray[np.float64]
+    """(rows, fields): what ``LoadedModel.number_fields`` names, NaN where an Answer has None."""
+    probabilities: FloatMatrix
+    """(rows, cells), not rounded, if they were asked for, else empty."""
+
+
 class LoadedModel:
     """A model that answers; safe to share between threads, as nothing in it changes."""
 
@@ -135,6 +143,15 @@ class LoadedModel:
         self.smoke = tuple(smoke)
         self.digest = digest
         self.positions = description.position_array
+        self.number_fields: tuple[str, ...] = ("x", "y", "confidence")
+        radius = description.radius
+        if radius is not None:
+            self.number_fields += ("radius_m",)
+        scale = None if radius is None else radius.scale
+        self._engine = Engine.of(network, description.features, self.positions, scale)
+        self._origin = _origin(self.positions, len(self.number_fields))
+        self._digits = np.array([_PER_METRE, _PER_METRE, _PER_ONE, _PER_METRE])
+        self._digits = self._digits[: len(self.number_fields)]
 
     @property
     def release(self) -> str:
@@ -160,44 +177,38 @@ class LoadedModel:
         Returns:
             One prediction for each row, in order; the same bits whatever rows stand beside it.
         """
-        features = featurize(rssi, self.description.features)
-        return decode(probabilities(self.network, features), self.positions)
+        outputs = self._engine.run(rssi, probabilities=True)
+        points = None if self.positions is None else outputs.numbers[:, :2] + self._origin[:2]
+        return Predictions(outputs.probabilities, outputs.cells, points)
 
-    def answers(self, rssi: FloatMatrix) -> list[Answer]:
+    def table(self, rssi: FloatMatrix, *, probabilities: bool = False) -> AnswerTable:
         """What :meth:`predict` says, to the millimetre and the millionth.
 
         Rounding hides the last bits, in which one kind of processor differs from another.
-        """
-        columns = self.answer_columns(self.predict(rssi))
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        return [Answer(*map(_known, row)) for row in rows]
-
-    def answer_columns(self, predictions: Predictions) -> dict[str, AnswerColumn]:
-        """The fields of :class:`Answer` in order, each as one array over the rows.
 
         Args:
-            predictions: of :meth:`predict`.
-
-        Returns:
-            ``location`` holds objects; all others float64, NaN where an Answer has None.
+            rssi: as of :meth:`predict`.
+            probabilities: whether those of all cells are wanted too.
         """
-        nowhere = np.full((len(predictions.cells), 2), np.nan)
-        points = nowhere if predictions.points is None else predictions.points.round(3)
-        columns: dict[str, AnswerColumn] = {
-            "location": np.array(self.cells, dtype=object)[predictions.cells],
-            "x": points[:, 0],
-            "y": points[:, 1],
-            "confidence": predictions.confidences.astype(np.float64).round(6),
-        }
-        if self.description.radius is not None:
-            columns["radius_m"] = self._radii(predictions, self.description.radius).round(3)
-        return columns
+        outputs = self._engine.run(rssi, probabilities=probabilities)
+        numbers = outputs.numbers if self.positions is not None else self._unplaced(outputs.numbers)
+        # The model computes near the middle of its cells, which may be far from its origin.
+        told = numbers + self._origin
+        told *= self._digits
+        np.rint(told, out=told)
+        told /= self._digits
+        return AnswerTable(outputs.cells, told, outputs.probabilities)
 
-    def _radii(self, predictions: Predictions, radius: ErrorRadius) -> AnswerColumn:
-        if predictions.points is None or self.positions is None:
-            return np.full(len(predictions.cells), np.nan)
-        expected = expected_errors(predictions.probabilities, predictions.points, self.positions)
-        return expected * radius.scale
+    def _unplaced(self, confidences: FloatMatrix) -> FloatMatrix:
+        numbers = np.full((len(confidences), len(self.number_fields)), np.nan, dtype=np.float32)
+        numbers[:, 2] = confidences[:, 0]
+        return numbers
+
+    def answers(self, rssi: FloatMatrix) -> list[Answer]:
+        """The rows of :meth:`table`, one by one."""
+        table = self.table(rssi)
+        rows = zip(table.cells.tolist(), table.numbers.tolist(), strict=True)
+        return [Answer(self.cells[cell], *map(_known, numbers)) for cell, numbers in rows]
 
     def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
         """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are left out.
@@ -209,8 +220,15 @@ class LoadedModel:
         return np.array(rows, dtype=np.float32).reshape(-1, len(self.beacons))
 
 
-def _known(value: Any) -> Any:
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _origin(positions: Positions | None, fields: int) -> npt.NDArray[np.float64]:
+    origin = np.zeros(fields)
+    if positions is not None:
+        origin[:2] = positions.mean(axis=0)
+    return origin
+
+
+def _known(number: float) -> Any:
+    return None if math.isnan(number) else number
 
 
 def write_bundle(

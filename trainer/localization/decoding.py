@@ -6,12 +6,10 @@ What may go wrong: cells without positions; then only the first of the three exi
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.network import by_panels, times
 from trainer.localization.readings import FloatMatrix
 
 Positions = npt.NDArray[np.float64]
@@ -23,7 +21,11 @@ OVER_RELAXATION = np.float32(1.5)
 above its least on average, and 0.28 m at most; 6 steps: 0.003 and 0.18; the mean alone: 0.29 and
 3.5; 500 plain steps find the least. Newton's steps run away from it between two far clusters."""
 
-_SOFTENING_M = np.float32(0.1)
+SOFTENING_M = np.float32(0.1)
+"""Keeps distances off zero."""
+
+_PART_ROWS = 1024
+"""So that what the median works with stays in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,89 +84,38 @@ def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positi
         positions: (cells, 2) in metres.
 
     Returns:
-        (rows, 2) in metres. A row's bits do not depend on the rows beside it.
+        (rows, 2) in metres.
     """
-    frame = _frame(positions.astype(np.float64).tobytes())
-    points = by_panels(probabilities, lambda masses: _medians(masses, frame))
-    medians: Positions = points.astype(np.float64) + frame.origin
+    # In single precision near their own origin, as a site's may lie hundreds of kilometres away.
+    origin = positions.mean(axis=0)
+    local = (positions - origin).astype(np.float32)
+    starts = range(0, max(len(probabilities), 1), _PART_ROWS)
+    parts = [_medians(probabilities[at : at + _PART_ROWS], local) for at in starts]
+    medians: Positions = np.concatenate(parts).astype(np.float64) + origin
     return medians
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """The cells as the median's sums need them; single precision, near their own origin.
-
-    A site's coordinates may lie hundreds of kilometres away from theirs.
-    """
-
-    origin: Positions
-    local: FloatMatrix
-    """(2, cells)."""
-    moments: FloatMatrix
-    """(3, cells): x, y, 1."""
-    corners: FloatMatrix
-    """(cells, 4): x, y, 1 and x² + y²."""
-
-
-# By content, as arrays have no hash; making it takes longer than a step of the median of one row.
-@lru_cache(maxsize=256)
-def _frame(positions: bytes) -> _Frame:
-    places = np.frombuffer(positions).reshape(-1, 2)
-    origin = places.mean(axis=0)
-    local = np.ascontiguousarray((places - origin).T, dtype=np.float32)
-    moments = np.concatenate([local, np.ones((1, local.shape[1]), dtype=np.float32)])
-    squares = np.square(local).sum(axis=0, keepdims=True)
-    corners = np.ascontiguousarray(np.concatenate([moments, squares]).T)
-    return _Frame(origin, local, moments, corners)
-
-
-def _medians(masses: FloatMatrix, frame: _Frame) -> FloatMatrix:
-    """(2, width) medians of (cells, width) masses."""
-    moments = frame.moments
-    points = times(moments, masses)[:2]
-    for step in range(MEDIAN_STEPS):
-        last = step == MEDIAN_STEPS - 1
-        weights = (
-            _distances(points, frame.local) if last else _rough_distances(points, frame.corners)
-        )
-        np.divide(masses, weights, out=weights)
-        sums = times(moments, weights)
-        # A margin's columns have no mass at all.
-        steps = sums[:2] / np.maximum(sums[2], np.float32(1e-30))
+def _medians(masses: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
+    """(rows, 2) medians of (rows, cells) masses at (cells, 2) places."""
+    points: FloatMatrix = masses @ local
+    for _ in range(MEDIAN_STEPS):
+        weights = masses / _distances(points, local)
+        steps = weights @ local
+        steps /= weights.sum(axis=1, keepdims=True)
         steps -= points
         steps *= OVER_RELAXATION
         points += steps
     return points
 
 
-def _rough_distances(points: FloatMatrix, corners: FloatMatrix) -> FloatMatrix:
-    """As :func:`_distances` in a third of the time, but some centimetres off near a cell.
-
-    The squares are multiplied out, which loses digits: good enough on the way to the median, as
-    each step starts from wherever the one before it led.
-
-    Args:
-        points: (2, width).
-        corners: (cells, 4) of x, y, 1 and x² + y².
-    """
-    terms = np.empty((4, points.shape[1]), dtype=np.float32)
-    np.multiply(points, np.float32(-2.0), out=terms[:2])
-    np.square(points).sum(axis=0, out=terms[2])
-    terms[2] += _SOFTENING_M * _SOFTENING_M
-    terms[3] = 1.0
-    square = times(corners, terms)
-    np.maximum(square, _SOFTENING_M * _SOFTENING_M, out=square)
-    return np.sqrt(square, out=square)
-
-
 def _distances(points: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
-    """(cells, width) metres from each point to each cell, kept off zero."""
-    square = local[0][:, np.newaxis] - points[0]
+    """(rows, cells) metres from each point to each cell, kept off zero."""
+    square = points[:, :1] - local[:, 0]
     square *= square
-    across = local[1][:, np.newaxis] - points[1]
+    across = points[:, 1:] - local[:, 1]
     across *= across
     square += across
-    square += _SOFTENING_M * _SOFTENING_M
+    square += SOFTENING_M * SOFTENING_M
     distances: FloatMatrix = np.sqrt(square, out=square)
     return distances
 
@@ -180,8 +131,7 @@ def least_expected_distance(probabilities: FloatMatrix, positions: Positions) ->
         (rows,) indices of cells.
     """
     between = np.linalg.norm(positions[:, np.newaxis] - positions, axis=2).astype(np.float32)
-    expected = by_panels(probabilities, lambda masses: times(between, masses))
-    cells: CellIndices = expected.argmin(axis=1)
+    cells: CellIndices = (probabilities @ between).argmin(axis=1)
     return cells
 
 
@@ -207,10 +157,7 @@ def most_mass_within(
 def expected_errors(
     probabilities: FloatMatrix, points: Positions, positions: Positions
 ) -> npt.NDArray[np.float64]:
-    """(rows,) metres: how far from its point the model itself expects the truth to be.
-
-    Element by element and one sum a row, so a row's bits do not depend on the rows beside it.
-    """
+    """(rows,) metres: how far from its point the model itself expects the truth to be."""
     across = points[:, :1] - positions[:, 0]
     along = points[:, 1:] - positions[:, 1]
     distances = np.sqrt(across * across + along * along)

@@ -43,7 +43,7 @@ def featurize(rssi: FloatMatrix, parameters: FeatureParameters) -> FloatMatrix:
         every beacon, then each bump of every beacon, then every mask. All are 0 where unheard.
     """
     rows, beacons = rssi.shape
-    # Beacon by beacon in memory, which is how the network multiplies them.
+    # Beacon by beacon in memory, so that every step runs along whole rows.
     dbm = np.array(rssi.T, dtype=np.float32, order="C")
     heard = ~np.isnan(dbm)
     np.copyto(dbm, np.float32(parameters.floor_dbm), where=~heard)

@@ -55,6 +55,17 @@ def is_rssi(values: Floats) -> BoolMatrix:
     return known
 
 
+def all_plain(values: FloatMatrix) -> bool:
+    """Whether all values are negative from -200 on, or NaN.
+
+    Then they are what the model takes, without a look at each. ``fmin`` and ``fmax`` pass NaN by;
+    of nothing but NaN they make NaN, which is neither below nor above anything.
+    """
+    lowest = np.fmin.reduce(values, axis=None)
+    highest = np.fmax.reduce(values, axis=None)
+    return not (lowest < LOWEST_READING or highest >= 0.0)
+
+
 def heard_only(values: Floats) -> FloatMatrix:
     """The same readings with every way to say "not heard" as NaN.
 

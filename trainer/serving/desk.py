@@ -1,8 +1,10 @@
 """Where a worker's requests meet its models: at once, together with others, or in a thread.
 
 The rows of all requests that came in one turn of the event loop are answered by one forward pass;
-a row's answer has the same bits alone and beside others, so nobody can tell. What may go wrong: a
-model that fails in the midst; then each of its requests hears 500, and the next turn goes on.
+a row's answer has the same bits alone and beside others, so nobody can tell. A large request would
+keep all others waiting for as long as it takes, so it goes to a thread, as loading a model does;
+the model's own work, most of it, lets the event loop go on beside it. What may go wrong: a model that
+fails in the midst; then each of its requests hears 500, and the next turn goes on.
 """
 
 import asyncio
@@ -13,21 +15,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from trainer.serving.exchange import RefusedError, Reply, Request, error_reply
-from trainer.serving.forms import answers_to, rows_of
+from trainer.serving.forms import answers_to
 from trainer.serving.invocation import Invocation
 from trainer.serving.logs import log
 from trainer.serving.metrics import WorkerCounters
-from trainer.serving.service import Chore, Service
+from trainer.serving.service import Chore, Service, answer
 
 METRICS = "/metrics"
 
 _TOGETHER_ROWS = 64
-"""A request of more rows fills its own panels."""
+"""A request of more rows fills its own runs."""
+_LARGE_BODY_BYTES = 128 * 1024
+"""Some 2,000 rows: what takes longer than 10 ms waits in a line of its own."""
 _LOGGED_REFUSALS = 20
 """Per second: beyond, who reads the log would be what slows the server."""
 
-Finish = Callable[[Reply, int], None]
-"""Takes the reply, and how many rows it answers."""
+Finish = Callable[[Reply], None]
 
 
 class Desk:
@@ -44,45 +47,50 @@ class Desk:
         self.service = service
         self._loop = loop
         self._waiting: list[tuple[Invocation, Finish]] = []
-        # One thread: loading is the only chore, and two loads at once would only share the time.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="chores")
+        # One thread each: two loads at once, or two large requests, would only share the time.
+        self._chores = ThreadPoolExecutor(1, thread_name_prefix="chores")
+        self._large = ThreadPoolExecutor(1, thread_name_prefix="large")
         self._second, self._refusals = 0, 0
 
-    def take(self, request: Request, done: Callable[[Reply], None]) -> None:
+    def take(self, request: Request, done: Finish) -> None:
         """Answer a request, now or later, by one call of ``done``."""
         begun = time.perf_counter()
 
-        def finish(reply: Reply, rows: int) -> None:
-            self.note(request, reply, time.perf_counter() - begun, rows)
+        def finish(reply: Reply) -> None:
+            self.note(request, reply, time.perf_counter() - begun)
             done(reply)
 
         try:
             self._take(request, finish)
         except RefusedError as refusal:
-            finish(refusal.reply(), 0)
+            finish(refusal.reply())
         except Exception as error:  # noqa: BLE001 - the process's edge: one request must not end it
-            finish(_failure(error), 0)
+            finish(_failure(error))
 
-    def note(self, request: Request, reply: Reply, seconds: float = 0.0, rows: int = 0) -> None:
+    def note(self, request: Request, reply: Reply, seconds: float = 0.0) -> None:
         """Count and, if it is a refusal, log an answer."""
         if reply.status >= 400:
             self._log_refusal(request, reply)
         if self.counters is not None:
-            self.counters.count(reply.status, seconds, rows)
+            self.counters.count(reply.status, seconds, reply.rows)
 
     def _take(self, request: Request, finish: Finish) -> None:
         if request.path == METRICS and self.counters is not None:
-            finish(self._metrics(request), 0)
+            finish(self._metrics(request))
+            return
+        # What is packed may be large, and unpacking it takes time too.
+        if len(request.body) > _LARGE_BODY_BYTES or "content-encoding" in request.headers:
+            self._do(self._large, lambda: answer(self.service, request), finish)
             return
         taken = self.service.take(request)
-        if isinstance(taken, Reply):
-            finish(taken, 0)
-        elif isinstance(taken, Invocation):
+        if isinstance(taken, Invocation):
             if not self._waiting:
                 self._loop.call_soon(self._answer_waiting)
             self._waiting.append((taken, finish))
+        elif isinstance(taken, Reply):
+            finish(taken)
         else:
-            self._do(taken, finish)
+            self._do(self._chores, taken, finish)
 
     def _metrics(self, request: Request) -> Reply:
         if request.method not in {"GET", "HEAD"} or self.counters is None:
@@ -90,20 +98,23 @@ class Desk:
         text = self.counters.all.exposition(self.service.describe())
         return Reply(200, text, "text/plain; version=0.0.4; charset=utf-8")
 
-    def _do(self, chore: Chore, finish: Finish) -> None:
+    def _do(self, thread: ThreadPoolExecutor, chore: Chore, finish: Finish) -> None:
         def over(future: Future[Reply]) -> None:
-            self._loop.call_soon_threadsafe(finish, future.result(), 0)
+            self._loop.call_soon_threadsafe(finish, future.result())
 
-        self._thread.submit(_guarded, chore).add_done_callback(over)
+        thread.submit(_guarded, chore).add_done_callback(over)
 
     def _answer_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
+        if len(waiting) == 1:
+            _answer(waiting)
+            return
         together: dict[tuple[int, int], list[tuple[Invocation, Finish]]] = {}
         for invocation, finish in waiting:
             if len(invocation.rssi) > _TOGETHER_ROWS:
                 _answer([(invocation, finish)])
             else:
-                kind = (id(invocation.model), invocation.top_k)
+                kind = (id(invocation.served), invocation.top_k)
                 together.setdefault(kind, []).append((invocation, finish))
         for group in together.values():
             _answer(group)
@@ -127,20 +138,25 @@ class Desk:
 
 def _answer(group: list[tuple[Invocation, Finish]]) -> None:
     """One forward pass for requests of one model and one number of top cells."""
-    first = group[0][0]
     try:
-        rssi = [invocation.rssi for invocation, _ in group]
-        answers = answers_to(
-            first.model, rssi[0] if len(rssi) == 1 else np.concatenate(rssi), first.top_k
-        )
-        at, replies = 0, []
-        for invocation, _ in group:
-            rows = slice(at, at := at + len(invocation.rssi))
-            replies.append(invocation.reply(rows_of(answers, rows)))
+        replies = _replies([invocation for invocation, _ in group])
     except Exception as error:  # noqa: BLE001 - the process's edge: these requests fail, not all
         replies = [_failure(error)] * len(group)
-    for (invocation, finish), reply in zip(group, replies, strict=True):
-        finish(reply, len(invocation.rssi) if reply.status == 200 else 0)
+    for (_, finish), reply in zip(group, replies, strict=True):
+        finish(reply)
+
+
+def _replies(group: list[Invocation]) -> list[Reply]:
+    first = group[0]
+    if len(group) == 1:
+        return [first.answer()]
+    rssi = np.concatenate([invocation.rssi for invocation in group])
+    answers = answers_to(first.served.model, rssi, first.top_k)
+    at, replies = 0, []
+    for invocation in group:
+        rows = slice(at, at := at + len(invocation.rssi))
+        replies.append(invocation.reply(answers.of(rows)))
+    return replies
 
 
 def _guarded(chore: Chore) -> Reply:

@@ -10,7 +10,7 @@ What may go wrong: header values come from strangers; what is echoed has to be f
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -32,8 +32,7 @@ Headers = tuple[tuple[str, str], ...]
 _PRINTABLE = re.compile(r"[ -~]*")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One HTTP request; header names are in lower case."""
 
     method: str
@@ -42,14 +41,15 @@ class Request:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One HTTP answer."""
 
     status: int
     body: bytes
     content_type: str = JSON
     headers: Headers = ()
+    rows: int = 0
+    """How many rows it answers."""
 
 
 class RefusedError(Exception):

@@ -5,156 +5,147 @@ numbers that make no sense (400).
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
-from trainer.localization.bundle import AnswerColumn, LoadedModel
-from trainer.localization.decoding import Predictions
+from trainer.localization.bundle import LoadedModel
+from trainer.localization.decoding import CellIndices
+from trainer.localization.readings import FloatMatrix
 from trainer.serving.exchange import JSON, RefusedError
+from trainer.serving.served_model import Labels, ServedModel
 
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
 NPY = "application/x-npy"
-SCHEMA_VERSION = 1
 MAX_TOP_K = 20
 
 _PART_ROWS = 2048
+"""Of one part of a large request that asks for top cells: each holds the odds of all cells."""
 
-Columns = dict[str, AnswerColumn]
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """All rows' answers as columns, with the top cells beside them if they were asked for."""
+    """All rows' answers, with the top cells beside them if they were asked for."""
 
-    columns: Columns
-    top: tuple[Columns, ...] = ()
-    """Likeliest cell first: ``location`` and ``confidence`` of each row."""
+    cells: CellIndices
+    """(rows,) places among the model's cells."""
+    numbers: Numbers
+    """(rows, fields) of the model's ``number_fields``."""
+    top_cells: CellIndices
+    """(rows, k), the likeliest first; k is 0 if they were not asked for."""
+    top_confidences: Numbers
+    """(rows, k)."""
 
-
-def answers_to(model: LoadedModel, rssi: AnswerColumn, top_k: int) -> Answers:
-    """Let a model answer, in parts, so that a large request's features need not fit into memory."""
-    starts = range(0, len(rssi), _PART_ROWS)
-    parts = [_part(model, rssi[start : start + _PART_ROWS], top_k) for start in starts]
-    if len(parts) == 1:
-        return parts[0]
-    tops = zip(*(part.top for part in parts), strict=True)
-    return Answers(_joined([part.columns for part in parts]), tuple(_joined(top) for top in tops))
-
-
-def rows_of(answers: Answers, rows: slice) -> Answers:
-    """The answers to some of the rows."""
-    return Answers(_cut(answers.columns, rows), tuple(_cut(top, rows) for top in answers.top))
-
-
-def _part(model: LoadedModel, rssi: AnswerColumn, top_k: int) -> Answers:
-    predictions = model.predict(rssi)
-    columns = model.answer_columns(predictions)
-    return Answers(columns, _top(model, predictions, top_k) if top_k else ())
+    def of(self, rows: slice) -> "Answers":
+        """The answers to some of the rows."""
+        return Answers(
+            self.cells[rows],
+            self.numbers[rows],
+            self.top_cells[rows],
+            self.top_confidences[rows],
+        )
 
 
-def _top(model: LoadedModel, predictions: Predictions, top_k: int) -> tuple[Columns, ...]:
+def answers_to(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
+    """Let a model answer."""
+    if top_k:
+        starts = range(0, len(rssi), _PART_ROWS)
+        return _joined([_with_top(model, rssi[at : at + _PART_ROWS], top_k) for at in starts])
+    table = model.table(rssi)
+    nothing = np.empty((len(rssi), 0))
+    return Answers(table.cells, table.numbers, nothing.astype(np.intp), nothing)
+
+
+def _with_top(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
+    table = model.table(rssi, probabilities=True)
     # Stable, so that cells of equal probability come in the model's order on every machine.
-    order = np.argsort(-predictions.probabilities, axis=1, kind="stable")[:, :top_k]
-    sure = np.take_along_axis(predictions.probabilities, order, axis=1)
-    rounded = sure.astype(np.float64).round(6)
-    labels = np.array(model.cells, dtype=object)[order]
-    return tuple(
-        {"location": labels[:, place], "confidence": rounded[:, place]}
-        for place in range(order.shape[1])
+    order = np.argsort(-table.probabilities, axis=1, kind="stable")[:, :top_k]
+    sure = np.take_along_axis(table.probabilities, order, axis=1)
+    return Answers(table.cells, table.numbers, order, sure.astype(np.float64).round(6))
+
+
+def _joined(parts: Sequence[Answers]) -> Answers:
+    return Answers(
+        np.concatenate([part.cells for part in parts]),
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.top_cells for part in parts]),
+        np.concatenate([part.top_confidences for part in parts]),
     )
 
 
-def _joined(parts: Sequence[Columns]) -> Columns:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _texts(numbers: Numbers) -> list[list[str]]:
+    """Every column of (rows, columns) as JSON writes it; NaN, "without position", is ``null``."""
+    if not numbers.size:
+        return []
+    columns = np.ascontiguousarray(numbers.T)
+    text = orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return [column.split(",") for column in text[2:-2].split("],[")]
 
 
-def _cut(columns: Columns, rows: slice) -> Columns:
-    return {name: column[rows] for name, column in columns.items()}
+def _columns(answers: Answers, labels: Labels) -> list[list[str]]:
+    """All that is told of the rows, column by column, as text."""
+    columns = [labels[answers.cells].tolist(), *_texts(answers.numbers)]
+    confidences = _texts(answers.top_confidences)
+    for cells, confidence in zip(answers.top_cells.T, confidences, strict=True):
+        columns += [labels[cells].tolist(), confidence]
+    return columns
 
 
-def _records(columns: Columns) -> list[dict[str, object]]:
-    """One object a row; orjson writes NaN as null, which is what "without position" is."""
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [*map(dict, map(zip, repeat(tuple(columns)), rows))]
+def _json_rows(served: ServedModel, answers: Answers) -> Iterable[str]:
+    fields = "".join(f',"{name}":%s' for name in served.model.number_fields)
+    top = ",".join(['{"location":%s,"confidence":%s}'] * answers.top_cells.shape[1])
+    row = f'{{"location":%s{fields},"top":[{top}]}}' if top else f'{{"location":%s{fields}}}'
+    return map(row.__mod__, zip(*_columns(answers, served.json_labels), strict=True))
 
 
-def _predictions(answers: Answers) -> list[dict[str, object]]:
-    records = _records(answers.columns)
-    if answers.top:
-        tops = zip(*map(_records, answers.top), strict=True)
-        for record, top in zip(records, tops, strict=True):
-            record["top"] = top
-    return records
+def _write_json(served: ServedModel, answers: Answers) -> bytes:
+    return b"".join((served.json_head, ",".join(_json_rows(served, answers)).encode(), b"]}"))
 
 
-def _write_json(model: LoadedModel, answers: Answers) -> bytes:
-    return orjson.dumps(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "release": model.release,
-            "digest": model.digest,
-            "predictions": _predictions(answers),
-        }
-    )
+def _write_json_lines(served: ServedModel, answers: Answers) -> bytes:
+    return "".join(f"{row}\n" for row in _json_rows(served, answers)).encode()
 
 
-def _write_json_lines(_model: LoadedModel, answers: Answers) -> bytes:
-    return b"".join(
-        orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in _predictions(answers)
-    )
+def _names(served: ServedModel, answers: Answers) -> list[str]:
+    """What the columns of a table are called."""
+    names = ["location", *served.model.number_fields]
+    for place in range(1, answers.top_cells.shape[1] + 1):
+        names += [f"top_{place}_location", f"top_{place}_confidence"]
+    return names
 
 
-def _table(answers: Answers) -> Columns:
-    """Everything as columns of one table."""
-    table = dict(answers.columns)
-    for place, top in enumerate(answers.top, start=1):
-        table |= {f"top_{place}_{name}": column for name, column in top.items()}
-    return table
-
-
-def _write_csv(_model: LoadedModel, answers: Answers) -> bytes:
-    table = _table(answers)
-    lines = [",".join(table)]
-    rows = zip(*(_fields(column) for column in table.values()), strict=True)
-    lines.extend(map(",".join, rows))
+def _write_csv(served: ServedModel, answers: Answers) -> bytes:
+    names = _names(served, answers)
+    columns = _columns(answers, served.csv_labels)
+    for name, column in zip(names, columns, strict=True):
+        if not name.endswith("location") and "null" in column:
+            column[:] = ["" if text == "null" else text for text in column]
+    lines = [",".join(names), *map(",".join, zip(*columns, strict=True))]
     return ("\n".join(lines) + "\n").encode()
 
 
-def _fields(column: AnswerColumn) -> list[str]:
-    if column.dtype == object:
-        return [_quoted(text) for text in column.tolist()]
-    return ["" if number != number else repr(number) for number in column.tolist()]  # noqa: PLR0124 - NaN is the only number that differs from itself
-
-
-def _quoted(text: str) -> str:
-    if any(character in text for character in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
-
-
-def _write_npy(_model: LoadedModel, answers: Answers) -> bytes:
+def _write_npy(served: ServedModel, answers: Answers) -> bytes:
     """One structured array; ``location`` is text of fixed width, all else float64."""
-    table = _table(answers)
-    # "U" alone would pick the width of the widest text, and of none in an empty array.
-    shown = {
-        name: column.astype("U") if column.dtype == object else column
-        for name, column in table.items()
-    }
-    rows = len(answers.columns["location"])
-    array = np.empty(rows, dtype=[(name, column.dtype) for name, column in shown.items()])
-    for name, column in shown.items():
+    labels = served.npy_labels
+    columns = [labels[answers.cells], *answers.numbers.T]
+    for cells, confidences in zip(answers.top_cells.T, answers.top_confidences.T, strict=True):
+        columns += [labels[cells], confidences]
+    named = [*zip(_names(served, answers), columns, strict=True)]
+    array = np.empty(len(answers.cells), dtype=[(name, column.dtype) for name, column in named])
+    for name, column in named:
         array[name] = column
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
-Writer = Callable[[LoadedModel, Answers], bytes]
+Writer = Callable[[ServedModel, Answers], bytes]
 
 WRITERS: Mapping[str, Writer] = {
     JSON: _write_json,

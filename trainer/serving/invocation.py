@@ -7,13 +7,14 @@ at once. What may go wrong: all of a stranger's body and headers; see the refusa
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
-from trainer.localization.bundle import LoadedModel
 from trainer.localization.errors import BadReadings
 from trainer.localization.readings import FloatMatrix
 from trainer.serving.exchange import (
     CUSTOM_ATTRIBUTES,
+    INFERENCE_ID,
     JSON,
     MAX_BODY_BYTES,
     Headers,
@@ -28,7 +29,6 @@ from trainer.serving.forms import (
     JSON_LINES,
     MAX_TOP_K,
     NPY,
-    SCHEMA_VERSION,
     WRITERS,
     Answers,
     answers_to,
@@ -41,6 +41,7 @@ from trainer.serving.parsing import (
     parse_json_lines,
     parse_matrix,
 )
+from trainer.serving.served_model import ServedModel, answer_headers
 
 Parser = Callable[[bytes, Sequence[str]], Readings]
 
@@ -51,16 +52,14 @@ PARSERS: Mapping[str, Parser] = {
     JSON_LINES: parse_json_lines,
     "application/x-ndjson": parse_json_lines,
 }
-UNKNOWN_BEACONS = "x-rssi-unknown-beacons"
 
 _TOP_K = re.compile(r"(?:^|[;,])\s*top_k\s*=\s*([^;,]*)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Invocation:
+class Invocation(NamedTuple):
     """A request whose rows are understood and not yet answered."""
 
-    model: LoadedModel
+    served: ServedModel
     rssi: FloatMatrix
     top_k: int
     form: str
@@ -68,50 +67,48 @@ class Invocation:
 
     def reply(self, answers: Answers) -> Reply:
         """Write down the answers to exactly this request's rows."""
-        body = WRITERS[self.form](self.model, answers)
-        return Reply(200, body, self.form, self.headers)
+        body = WRITERS[self.form](self.served, answers)
+        return Reply(200, body, self.form, self.headers, len(self.rssi))
 
     def answer(self) -> Reply:
         """Let the model answer this request alone."""
-        return self.reply(answers_to(self.model, self.rssi, self.top_k))
+        return self.reply(answers_to(self.served.model, self.rssi, self.top_k))
 
 
-def read_invocation(model: LoadedModel, request: Request) -> Invocation:
+def read_invocation(served: ServedModel, request: Request) -> Invocation:
     """Understand a request.
 
     Raises:
         RefusedError: it can't be answered: 400, 406, 413 or 415.
     """
     headers = request.headers
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    parse = _parser(headers.get("content-type", ""))
+    form = chosen_form(headers.get("accept", ""))
+    body = unpacked(request)
+    try:
+        readings = parse(body, served.model.beacons)
+    except BadReadings as error:
+        raise RefusedError(400, str(error), error.problems) from error
+    top_k = _top_k(readings.top_k, headers.get(CUSTOM_ATTRIBUTES, ""))
+    return Invocation(served, readings.rssi, top_k, form, _headers(served, headers, readings))
+
+
+@lru_cache(maxsize=64)
+def _parser(content_type: str) -> Parser:
+    kind = content_type.partition(";")[0].strip().lower()
     parse = PARSERS.get(kind)
     if parse is None:
         named = f"The content type {kind[:100]!r}" if kind else "The content type is missing"
         raise RefusedError(415, f"{named}; send {' or '.join(PARSERS)}.")
-    form = chosen_form(headers.get("accept", ""))
-    body = unpacked(request)
-    try:
-        readings = parse(body, model.beacons)
-    except BadReadings as error:
-        raise RefusedError(400, str(error), error.problems) from error
-    top_k = _top_k(readings.top_k, headers.get(CUSTOM_ATTRIBUTES, ""))
-    return Invocation(model, readings.rssi, top_k, form, _headers(model, headers, readings.unknown))
+    return parse
 
 
-def identity(model: LoadedModel) -> str:
-    """Which model speaks, as SageMaker hands it through to the client."""
-    return f"release={model.release};digest={model.digest}"
-
-
-def _headers(model: LoadedModel, headers: Mapping[str, str], unknown: int) -> Headers:
-    ours = identity(model) + (f";unknown_beacons={unknown}" if unknown else "")
-    return (
-        *echoed(headers, ours),
-        ("x-rssi-release", model.release),
-        ("x-rssi-digest", model.digest),
-        ("x-rssi-schema-version", str(SCHEMA_VERSION)),
-        (UNKNOWN_BEACONS, str(unknown)),
-    )
+def _headers(served: ServedModel, headers: Mapping[str, str], readings: Readings) -> Headers:
+    unknown = readings.unknown
+    if not unknown and CUSTOM_ATTRIBUTES not in headers and INFERENCE_ID not in headers:
+        return served.headers
+    ours = served.identity + (f";unknown_beacons={unknown}" if unknown else "")
+    return answer_headers(served.model, echoed(headers, ours), unknown)
 
 
 def _top_k(in_body: int | None, attributes: str) -> int:

@@ -7,12 +7,11 @@ in training.
 
 import csv
 import io
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, product
+from itertools import chain, product, repeat
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,16 @@ import numpy.typing as npt
 import orjson
 
 from trainer.localization.errors import BadReadings, ReadingProblem
-from trainer.localization.readings import EXPECTED, FloatMatrix, heard_only, is_rssi, number_in
+from trainer.localization.readings import (
+    EXPECTED,
+    LOWEST_READING,
+    FloatMatrix,
+    Floats,
+    all_plain,
+    heard_only,
+    is_rssi,
+    number_in,
+)
 from trainer.serving.parsing_npy import parse_npy
 
 MAX_ROWS = 50_000
@@ -29,7 +37,7 @@ MAX_PROBLEMS = 5
 """The first few show the pattern; a whole survey's worth would not be read."""
 READ_OVER = frozenset({"location", "x", "y", "date", "time", "timestamp", "datetime"})
 
-_NOT_HEARD = math.nan
+_NOT_HEARD = LOWEST_READING
 _NUMERIC = frozenset({int, float, type(None)})
 
 
@@ -38,7 +46,7 @@ class Readings:
     """What a request holds."""
 
     rssi: FloatMatrix
-    """(rows, beacons) in dBm, NaN where a beacon was not heard."""
+    """(rows, beacons) in dBm, NaN or below -150 where a beacon was not heard."""
     unknown: int = 0
     """How many names of beacons the model does not know; they were left out."""
     top_k: int | None = None
@@ -91,7 +99,7 @@ def _readings(instances: Sequence[object], beacons: Sequence[str], top_k: int | 
     _check_count(len(instances))
     _check_shapes(instances, len(beacons))
     unknown = _unknown_beacons(instances, beacons)
-    return Readings(_checked(_values(instances, beacons), beacons), unknown, top_k)
+    return Readings(_rssi(instances, beacons), unknown, top_k)
 
 
 def _asked_top_k(document: object) -> int | None:
@@ -165,38 +173,36 @@ def _unknown_beacons(instances: Sequence[object], beacons: Sequence[str]) -> int
     return unknown
 
 
-def _row(instance: object, beacons: Sequence[str]) -> Sequence[object]:
+def _rssi(instances: Sequence[object], beacons: Sequence[str]) -> FloatMatrix:
+    """(rows, beacons) of what was sent."""
+    flat: list[Any] = [*chain.from_iterable([_row(instance, beacons) for instance in instances])]
+    shape = len(instances), len(beacons)
+    try:
+        # Takes integers and floats, and booleans too; none of those is a signal.
+        quick = np.frombuffer(array("f", flat), dtype=np.float32).reshape(shape)
+    except (TypeError, OverflowError):
+        quick = None
+    if quick is not None and all_plain(quick):
+        return quick
+    return _checked(_told(flat, beacons).reshape(shape), beacons)
+
+
+def _row(instance: object, beacons: Sequence[str]) -> Iterable[object]:
     if isinstance(instance, dict):
-        return [instance.get(beacon, _NOT_HEARD) for beacon in beacons]
+        return map(instance.get, beacons, repeat(_NOT_HEARD))
     return instance if isinstance(instance, list) else []
 
 
-def _values(instances: Sequence[object], beacons: Sequence[str]) -> npt.NDArray[np.float64]:
-    """(rows, beacons) of what was sent, NaN for null."""
-    flat: list[Any] = [*chain.from_iterable([_row(instance, beacons) for instance in instances])]
-    shape = len(instances), len(beacons)
-    quick = _numbers(flat)
-    if quick is not None:
-        return quick.reshape(shape)
+def _told(flat: list[Any], beacons: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The numbers of all rows one after another, NaN for null."""
     if not set(map(type, flat)) <= _NUMERIC:
-        places = product(range(len(instances)), beacons)
+        places = product(range(len(flat) // len(beacons)), beacons)
         _refuse(
             ReadingProblem(row, beacon, f"{_shown(value)} is no number; {EXPECTED}")
             for (row, beacon), value in zip(places, flat, strict=True)
             if type(value) not in _NUMERIC
         )
-    return np.array(flat, dtype=np.float64).reshape(shape)
-
-
-def _numbers(flat: list[Any]) -> npt.NDArray[np.float64] | None:
-    """All of them in one go, if they are integers and floats and nothing else."""
-    try:
-        numbers = np.frombuffer(array("d", flat))
-    except (TypeError, OverflowError):
-        return None
-    # Text and null are refused above; a boolean is not, but comes out as one of these.
-    maybe_boolean = (numbers == 0.0) | (numbers == 1.0)
-    return None if maybe_boolean.any() else numbers
+    return np.array(flat, dtype=np.float64)
 
 
 def parse_matrix(body: bytes, beacons: Sequence[str]) -> Readings:
@@ -210,12 +216,21 @@ def parse_matrix(body: bytes, beacons: Sequence[str]) -> Readings:
     return Readings(_checked(values, beacons))
 
 
-def _checked(values: npt.NDArray[np.float64], columns: Sequence[str]) -> FloatMatrix:
+def _checked(told: Floats, columns: Sequence[str]) -> FloatMatrix:
+    """What was told in single precision, as the model takes it, if all of it are readings.
+
+    First the precision, then the check: or -150.00000001 would be heard or not by what stands
+    beside it.
+    """
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(told, dtype=np.float32)
+    if all_plain(values):
+        return values
     wrong = ~is_rssi(values)
     if wrong.any():
         places = np.argwhere(wrong)[:MAX_PROBLEMS].tolist()
         _refuse(
-            ReadingProblem(row, columns[place], f"{values[row, place]:g} is no RSSI; {EXPECTED}")
+            ReadingProblem(row, columns[place], f"{told[row, place]:g} is no RSSI; {EXPECTED}")
             for row, place in places
         )
     return heard_only(values)

@@ -5,12 +5,13 @@ is a stranger's: here the shape has to fit the body's size first. Pickles are ne
 """
 
 import io
+import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trainer.localization.errors import BadReadings
+from trainer.localization.readings import Floats
 
 _MAX_HEADER = 10_000
 
@@ -18,7 +19,7 @@ _MAX_HEADER = 10_000
 _format: Any = np.lib.format
 
 
-def parse_npy(body: bytes, width: int) -> npt.NDArray[np.float64]:
+def parse_npy(body: bytes, width: int) -> Floats:
     """Read a matrix of dBm in the model's order of beacons; a vector is one row.
 
     Args:
@@ -48,13 +49,13 @@ def parse_npy(body: bytes, width: int) -> npt.NDArray[np.float64]:
             f"The array has the shape {shape}: send (rows, {width}), one column for each of the "
             "model's beacons in its order, and one row at least."
         )
-    content = body[stream.tell() :]
-    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if len(content) != expected:
+    start = stream.tell()
+    came, expected = len(body) - start, math.prod(shape) * dtype.itemsize
+    if came != expected:
         raise BadReadings(
-            f"The header promises {expected} bytes and {len(content)} came: the body was cut short "
-            "or is no single array."
+            f"The header promises {expected} bytes and {came} came: the body was cut short or is "
+            "no single array."
         )
-    flat = np.frombuffer(content, dtype=dtype)
+    flat = np.frombuffer(body, dtype=dtype, offset=start)
     matrix = flat.reshape(shape, order="F" if by_columns else "C").reshape(-1, width)
-    return matrix.astype(np.float64)
+    return matrix if dtype == np.float32 and matrix.flags.aligned else matrix.astype(np.float64)

@@ -15,8 +15,9 @@ from trainer.localization.bundle import LoadedModel, SmokeRow, load_bundle
 from trainer.localization.decoding import Answer
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import RefusedError, Reply, Request, echoed
-from trainer.serving.invocation import Invocation, identity, read_invocation
+from trainer.serving.invocation import Invocation, read_invocation
 from trainer.serving.openapi import openapi_document
+from trainer.serving.served_model import ServedModel
 
 POSITION_TOLERANCE_M = 0.01
 CONFIDENCE_TOLERANCE = 1e-3
@@ -60,6 +61,7 @@ class SingleModel:
     def __init__(self, model: LoadedModel | None, refusal: str | None = None) -> None:
         """Serve ``model``; or say ``refusal`` to whoever asks."""
         self.model = model
+        self._served = None if model is None else ServedModel.of(model)
         self.refusal = refusal
         self._openapi = orjson.dumps(openapi_document())
 
@@ -79,10 +81,10 @@ class SingleModel:
         """
         if request.path == INVOCATIONS:
             check_method(request, "POST")
-            return read_invocation(self._model(), request)
+            return read_invocation(self._ready(), request)
         if request.path == PING:
             check_method(request, "GET", "HEAD")
-            return self._healthy(self._model(), request)
+            return _healthy(self._ready(), request)
         if request.path == OPENAPI:
             check_method(request, "GET", "HEAD")
             return Reply(200, self._openapi)
@@ -96,14 +98,15 @@ class SingleModel:
             return {"reason": self.refusal}
         return {"release": self.model.release, "digest": self.model.digest}
 
-    def _model(self) -> LoadedModel:
-        if self.model is None:
+    def _ready(self) -> ServedModel:
+        if self._served is None:
             raise RefusedError(503, self.refusal or "There is no model.")
-        return self.model
+        return self._served
 
-    def _healthy(self, model: LoadedModel, request: Request) -> Reply:
-        body = {"status": "ok", "release": model.release, "digest": model.digest}
-        return Reply(200, orjson.dumps(body), headers=echoed(request.headers, identity(model)))
+
+def _healthy(served: ServedModel, request: Request) -> Reply:
+    body = {"status": "ok", "release": served.model.release, "digest": served.model.digest}
+    return Reply(200, orjson.dumps(body), headers=echoed(request.headers, served.identity))
 
 
 def check_method(request: Request, *allowed: str) -> None:

@@ -27,6 +27,7 @@ from trainer.serving.invocation import Invocation, read_invocation
 from trainer.serving.logs import log
 from trainer.serving.openapi import openapi_document
 from trainer.serving.registry import MAX_MODELS, Entry, Registry, TableFullError
+from trainer.serving.served_model import ServedModel
 from trainer.serving.service import OPENAPI, PING, Chore, Taken, check_method, open_model
 
 MODELS = "/models"
@@ -44,7 +45,7 @@ class Shelf:
         self._registry = registry
         self._limit = limit
         self._workers = workers
-        self._held: dict[str, tuple[int, LoadedModel]] = {}
+        self._held: dict[str, tuple[int, ServedModel]] = {}
         self._lock = threading.Lock()
         self._openapi = orjson.dumps(openapi_document(multi_model=True))
 
@@ -107,9 +108,9 @@ class Shelf:
     def _invoke(self, name: str, request: Request) -> Invocation | Chore:
         entry = self._entry(name)
         self._registry.touch(entry)
-        token, model = self._held.get(name, (None, None))
-        if model is not None and token == entry.token:
-            return read_invocation(model, request)
+        token, served = self._held.get(name, (None, None))
+        if served is not None and token == entry.token:
+            return read_invocation(served, request)
         # Another worker loaded it; from now on this one has it too.
         return lambda: read_invocation(self._fetch(name, entry), request).answer()
 
@@ -139,17 +140,18 @@ class Shelf:
         log("info", "model loaded", model=name, release=model.release, left=", ".join(left))
         return _json({"modelName": name, "modelUrl": url})
 
-    def _fetch(self, name: str, entry: Entry) -> LoadedModel:
+    def _fetch(self, name: str, entry: Entry) -> ServedModel:
         self._drop_struck_out()
-        token, model = self._held.get(name, (None, None))
-        if model is None or token != entry.token:
-            model = _opened(entry.url)
-            self._keep(name, entry, model)
-        return model
+        token, served = self._held.get(name, (None, None))
+        if served is None or token != entry.token:
+            served = self._keep(name, entry, _opened(entry.url))
+        return served
 
-    def _keep(self, name: str, entry: Entry, model: LoadedModel) -> None:
+    def _keep(self, name: str, entry: Entry, model: LoadedModel) -> ServedModel:
+        served = ServedModel.of(model)
         with self._lock:
-            self._held[name] = (entry.token, model)
+            self._held[name] = (entry.token, served)
+        return served
 
     def _drop_struck_out(self) -> None:
         """Let go of what the table lists no more; requests in flight keep theirs until answered."""

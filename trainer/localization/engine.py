@@ -1,0 +1,145 @@
+"""Runs a model's graph on one thread, so that a row has the same bits alone and in any batch.
+
+The runtime sums a product in one order however many rows there are, because weights that are known
+beforehand are packed for one kernel. What may go wrong: that this is a habit and no promise. So it
+is asked of this very machine, once for each shape of model; where it does not hold, every row is
+answered by a run of its own, which takes some twenty times as long in a batch and is right.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]  # it has no types
+
+from trainer.localization.decoding import CellIndices, Positions
+from trainer.localization.features import FeatureParameters
+from trainer.localization.graph import INPUT, ModelGraph, model_graph
+from trainer.localization.network import Dense, Network
+from trainer.localization.readings import FloatMatrix
+
+PART_ROWS = 256
+"""Of one run: what it works with then stays in the processor's cache."""
+
+_PROBED_ROWS = (1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 33, 64, 100, 129)
+_ERRORS_ONLY = 3
+"""Of the runtime's log, which also tells of devices that a container does not have."""
+
+_NOT_ASKED_FOR = np.empty((0, 0), dtype=np.float32)
+
+# The runtime has no types; its session stays in this file.
+_Session = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the graph says of each row."""
+
+    cells: CellIndices
+    """(rows,) the likeliest."""
+    numbers: FloatMatrix
+    """(rows, 1, 3 or 4 of them); see ``graph.ModelGraph``."""
+    probabilities: FloatMatrix
+    """(rows, cells) if they were asked for, else empty."""
+
+
+class Engine:
+    """One model, ready to run; safe to share between threads, and to be forked with."""
+
+    def __init__(self, graph: ModelGraph, part_rows: int) -> None:
+        """Load a graph; see :meth:`of` for one that is probed as well."""
+        self._graph = graph
+        self._session = _session(graph.content)
+        self._part_rows = part_rows
+
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        features: FeatureParameters,
+        positions: Positions | None,
+        radius_scale: float | None,
+    ) -> "Engine":
+        """The engine of a model; see ``graph.model_graph`` for the arguments."""
+        widths = (network.inputs, *(len(layer.bias) for layer in network.layers))
+        even = keeps_bits(widths, features, placed=positions is not None)
+        graph = model_graph(network, features, positions, radius_scale)
+        return cls(graph, PART_ROWS if even else 1)
+
+    def run(self, rssi: FloatMatrix, *, probabilities: bool = False) -> Outputs:
+        """Answer fingerprints.
+
+        Args:
+            rssi: (rows, beacons) in dBm, float32, NaN or below -150 where a beacon was not heard.
+            probabilities: whether those of all cells are wanted too.
+        """
+        graph, step = self._graph, self._part_rows
+        if not len(rssi):
+            # Of nothing at all the runtime makes a division by zero, which ends the process.
+            numbers = np.empty((0, graph.width), dtype=np.float32)
+            return Outputs(np.empty(0, dtype=np.intp), numbers, _NOT_ASKED_FOR)
+        names = [graph.cells, graph.numbers]
+        if probabilities:
+            names.append(graph.probabilities)
+        if len(rssi) <= step:
+            arrays = self._session.run(names, {INPUT: rssi})
+        else:
+            starts = range(0, len(rssi), step)
+            parts = [self._session.run(names, {INPUT: rssi[at : at + step]}) for at in starts]
+            arrays = [np.concatenate(same) for same in zip(*parts, strict=True)]
+        return Outputs(arrays[0][:, 0], arrays[1], arrays[2] if probabilities else _NOT_ASKED_FOR)
+
+
+def _session(content: bytes) -> _Session:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _ERRORS_ONLY
+    # The graph is written as it should run, and looking for better takes longer than a thousand
+    # answers.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # Kept for each model of a hundred, the memory of one large request would be a gigabyte.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+@cache
+def keeps_bits(widths: tuple[int, ...], features: FeatureParameters, *, placed: bool) -> bool:
+    """Whether a row's bits depend neither on its place in a batch nor on the batch's size.
+
+    Which kernels run follows from the shapes alone, and sums in another order show in almost every
+    number, so a model of random weights tells for all of its shape.
+
+    Args:
+        widths: of the network: its inputs, each layer's outputs.
+        features: what the inputs are.
+        placed: whether the cells have positions.
+    """
+    random = np.random.default_rng(0)
+    layers = tuple(
+        Dense(
+            weight=(random.normal(size=(after, before)) / before**0.5).astype(np.float32),
+            bias=random.normal(size=after).astype(np.float32),
+        )
+        for before, after in pairwise(widths)
+    )
+    positions = random.uniform(0.0, 60.0, size=(widths[-1], 2)) if placed else None
+    graph = model_graph(Network(layers), features, positions, 1.0)
+    engine = Engine(graph, PART_ROWS)
+    dbm = random.uniform(-160.0, -40.0, size=(PART_ROWS, widths[0] // features.per_beacon))
+    rssi = dbm.astype(np.float32)
+    whole = _bits(engine, rssi)
+    # From another place each, so that the places in memory and in the batch are others too.
+    return all(
+        _bits(engine, rssi[at : at + rows]) == whole[at : at + rows]
+        for at, rows in enumerate(_PROBED_ROWS)
+    )
+
+
+def _bits(engine: Engine, rssi: FloatMatrix) -> list[bytes]:
+    outputs = engine.run(rssi, probabilities=True)
+    rows = zip(outputs.cells, outputs.numbers, outputs.probabilities, strict=True)
+    return [b"".join(part.tobytes() for part in row) for row in rows]

@@ -1,0 +1,216 @@
+"""The whole model as one graph: from dBm to a cell, a point, how sure and how far off.
+
+A fingerprint alone costs what starting its operations costs, some 0.7 µs each, so there are as few
+as can be: what is linear is put into the weights, and what a product can do besides is left to it.
+:func:`~trainer.localization.features.featurize`, :mod:`~trainer.localization.network` and
+:func:`~trainer.localization.decoding.decode` say the same in numpy. What may go wrong: that the two
+drift apart; the tests compare them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.decoding import (
+    MEDIAN_STEPS,
+    OVER_RELAXATION,
+    SOFTENING_M,
+    Positions,
+)
+from trainer.localization.features import FeatureParameters
+from trainer.localization.network import Dense, Network
+from trainer.localization.onnx_writer import MICROSOFT, GraphWriter
+from trainer.localization.readings import NOT_HEARD_BELOW
+
+INPUT = "dbm"
+
+_FAR_DBM = -1e4
+"""Where an unheard beacon stands for the bumps: their exponential is an exact zero there."""
+
+Doubles = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelGraph:
+    """The bytes of an ONNX model, and what its outputs are called."""
+
+    content: bytes
+    probabilities: str
+    """(rows, cells)."""
+    cells: str
+    """(rows, 1) int64: the likeliest."""
+    width: int
+    """How many numbers there are for a row."""
+    numbers: str
+    """(rows, 1, 3 or 4 of them) float32: x and y in metres from the middle of all cells, if they
+    have positions; how likely that cell is; the error to expect times the radius' scale, if any."""
+
+
+def model_graph(
+    network: Network,
+    features: FeatureParameters,
+    positions: Positions | None,
+    radius_scale: float | None,
+) -> ModelGraph:
+    """Write a model down as a graph.
+
+    Args:
+        network: the weights.
+        features: scale and bumps.
+        positions: (cells, 2) in metres, or None where cells are plain labels.
+        radius_scale: how many expected errors a radius is; None for no radius.
+    """
+    writer = GraphWriter()
+    beacons = network.inputs // features.per_beacon
+    inputs = _inputs(writer, writer.input(INPUT, beacons), beacons, features)
+    layers = _on_raw_strength(network.layers, beacons, features)
+    probabilities = writer.add("Softmax", _dense(writer, inputs, layers), axis=1)
+    confidence, cells = writer.add_several(
+        "TopK", probabilities, writer.constant([1]), results=2, axis=1
+    )
+    parts = [confidence]
+    if positions is not None:
+        floor = _Floor.of(writer, positions)
+        point = _median(writer, probabilities, floor)
+        parts.insert(0, point)
+        if radius_scale is not None:
+            parts.append(_radius(writer, probabilities, point, floor, radius_scale))
+    numbers = writer.add("Concat", *parts, axis=1) if len(parts) > 1 else confidence
+    writer.output(probabilities, network.outputs)
+    writer.output(cells, 1, whole=True)
+    width = len(parts) + (positions is not None)
+    writer.output(numbers, width)
+    return ModelGraph(writer.model(), probabilities, cells, width, numbers)
+
+
+def _inputs(writer: GraphWriter, dbm: str, beacons: int, parameters: FeatureParameters) -> str:
+    """The features, but with dBm as they are in place of the scaled strength.
+
+    A comparison with NaN is false, so what was not heard needs no further care.
+    """
+    heard = writer.add("GreaterOrEqual", dbm, writer.constant(NOT_HEARD_BELOW))
+    near = writer.add("Where", heard, dbm, writer.constant(parameters.floor_dbm))
+    far = writer.add("Where", heard, dbm, writer.constant(_FAR_DBM))
+    # Offsets from every centre by one product with a matrix of few ones, scaled so that their
+    # squares are the exponents.
+    scale = parameters.bump_sigma_db * np.sqrt(2.0)
+    centres = np.repeat(np.array(parameters.bump_centres_dbm), beacons)
+    spread = np.tile(np.eye(beacons), len(parameters.bump_centres_dbm))
+    offsets = writer.add(
+        "Gemm", far, writer.constant(spread / scale), writer.constant(-centres / scale)
+    )
+    bumps = writer.add("Exp", writer.add("Neg", writer.add("Mul", offsets, offsets)))
+    masks = writer.add("Cast", heard, to=1)
+    return writer.add("Concat", near, bumps, masks, axis=1)
+
+
+def _on_raw_strength(
+    layers: Sequence[Dense], beacons: int, parameters: FeatureParameters
+) -> list[tuple[Doubles, Doubles]]:
+    """Weights (inputs, outputs) and biases, the first layer's for dBm that are not scaled yet."""
+    plain = [(layer.weight.T.astype(np.float64), layer.bias.astype(np.float64)) for layer in layers]
+    weight, bias = plain[0]
+    strength = weight[:beacons] / parameters.span_db
+    bias = bias - strength.sum(axis=0) * parameters.floor_dbm
+    return [(np.concatenate([strength, weight[beacons:]]), bias), *plain[1:]]
+
+
+def _dense(writer: GraphWriter, inputs: str, layers: Sequence[tuple[Doubles, Doubles]]) -> str:
+    hidden = inputs
+    for weight, bias in layers[:-1]:
+        hidden = writer.add(
+            "FusedGemm",
+            hidden,
+            writer.constant(weight),
+            writer.constant(bias),
+            domain=MICROSOFT,
+            activation="Relu",
+        )
+    weight, bias = layers[-1]
+    return writer.add("Gemm", hidden, writer.constant(weight), writer.constant(bias))
+
+
+@dataclass(frozen=True, slots=True)
+class _Floor:
+    """Names of what the sums over cells need: (cells, ...) near the middle of them all."""
+
+    places: str
+    """(cells, 2): x, y."""
+    sums: str
+    """(cells, 4): x and y times the relaxation, 1, 1."""
+    squares: str
+    """(4, cells): from (x, y, x², y²) of a point to the squares of its distances, less ..."""
+    remainders: str
+    """(cells,): ... x² + y² of the cells themselves, softened."""
+    xs: str
+    ys: str
+    """(1, cells) each."""
+    cells: int
+    softening: str
+    halves: str
+    """(2,): where two pairs part."""
+    single: str
+    """(2,): where two columns part."""
+    kept: str
+    """(2, 2): how much of a point a step keeps, which is less than nothing."""
+
+    @classmethod
+    def of(cls, writer: GraphWriter, positions: Positions) -> "_Floor":
+        local = positions - positions.mean(axis=0)
+        ones = np.ones((len(local), 2))
+        return cls(
+            places=writer.constant(local),
+            sums=writer.constant(np.concatenate([local * OVER_RELAXATION, ones], axis=1)),
+            squares=writer.constant(np.concatenate([-2.0 * local, ones], axis=1).T),
+            remainders=writer.constant(np.square(local).sum(axis=1) + SOFTENING_M**2),
+            cells=len(local),
+            xs=writer.constant(local[np.newaxis, :, 0]),
+            ys=writer.constant(local[np.newaxis, :, 1]),
+            softening=writer.constant(SOFTENING_M**2),
+            halves=writer.constant(np.array([2, 2])),
+            single=writer.constant(np.array([1, 1])),
+            kept=writer.constant(np.eye(2) * (1.0 - OVER_RELAXATION)),
+        )
+
+
+def _median(writer: GraphWriter, masses: str, floor: _Floor) -> str:
+    """The point of least expected distance; see ``decoding.geometric_median``."""
+    point = writer.add("MatMul", masses, floor.places)
+    for step in range(MEDIAN_STEPS):
+        last = step == MEDIAN_STEPS - 1
+        distances = writer.add(
+            "Sqrt",
+            writer.add("Add", _squares(writer, point, floor), floor.softening)
+            if last
+            else _rough_squares(writer, point, floor),
+        )
+        sums = writer.add("MatMul", writer.add("Div", masses, distances), floor.sums)
+        above, below = writer.add_several("Split", sums, floor.halves, results=2, axis=1)
+        mean = writer.add("Div", above, below)
+        point = writer.add("Gemm", point, floor.kept, mean)
+    return point
+
+
+def _rough_squares(writer: GraphWriter, point: str, floor: _Floor) -> str:
+    """Squares of distances multiplied out: some centimetres off near a cell, but one product."""
+    terms = writer.add("Concat", point, writer.add("Mul", point, point), axis=1)
+    squares = writer.add("Gemm", terms, floor.squares, floor.remainders)
+    return writer.add("Max", squares, floor.softening)
+
+
+def _squares(writer: GraphWriter, point: str, floor: _Floor) -> str:
+    x, y = writer.add_several("Split", point, floor.single, results=2, axis=1)
+    across, along = writer.add("Sub", floor.xs, x), writer.add("Sub", floor.ys, y)
+    return writer.add("Add", writer.add("Mul", across, across), writer.add("Mul", along, along))
+
+
+def _radius(writer: GraphWriter, masses: str, point: str, floor: _Floor, scale: float) -> str:
+    """How far from its point the model expects the truth to be, times the scale.
+
+    A product, as the runtime's own sum over a row depends on where in memory the row lies.
+    """
+    distances = writer.add("Sqrt", _squares(writer, point, floor))
+    weights = writer.constant(np.full((floor.cells, 1), scale))
+    return writer.add("MatMul", writer.add("Mul", masses, distances), weights)

@@ -1,0 +1,84 @@
+"""A model with all that its answers share: what is the same in each is written once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from trainer.localization.bundle import LoadedModel
+from trainer.serving.exchange import CUSTOM_ATTRIBUTES, Headers
+
+SCHEMA_VERSION = 1
+UNKNOWN_BEACONS = "x-rssi-unknown-beacons"
+
+Labels = npt.NDArray[Any]
+"""(cells,) of text, as objects."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedModel:
+    """A model and the parts of its answers that no request changes."""
+
+    model: LoadedModel
+    identity: str
+    """Which model speaks, as SageMaker hands it through to the client."""
+    json_head: bytes
+    """A JSON answer up to the first prediction."""
+    headers: Headers
+    """Of an answer, as long as no beacon is unknown and nothing has to be echoed."""
+    json_labels: Labels
+    """The cells' labels as JSON writes them,"""
+    csv_labels: Labels
+    """as CSV does,"""
+    npy_labels: npt.NDArray[np.str_]
+    """and as text of one width."""
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> "ServedModel":
+        """Prepare a model that was loaded and checked."""
+        identity = f"release={model.release};digest={model.digest}"
+        head = {
+            "schema_version": SCHEMA_VERSION,
+            "release": model.release,
+            "digest": model.digest,
+            "predictions": [],
+        }
+        return cls(
+            model=model,
+            identity=identity,
+            json_head=orjson.dumps(head).removesuffix(b"]}"),
+            headers=answer_headers(model, ((CUSTOM_ATTRIBUTES, identity),), 0),
+            json_labels=_labels([orjson.dumps(label).decode() for label in model.cells]),
+            csv_labels=_labels([_quoted(label) for label in model.cells]),
+            npy_labels=np.array(model.cells, dtype=np.str_),
+        )
+
+
+def answer_headers(model: LoadedModel, echoed: Headers, unknown: int) -> Headers:
+    """The headers of an answer.
+
+    Args:
+        model: which answers.
+        echoed: what SageMaker expects back.
+        unknown: how many beacons of the request the model does not know.
+    """
+    return (
+        *echoed,
+        ("x-rssi-release", model.release),
+        ("x-rssi-digest", model.digest),
+        ("x-rssi-schema-version", str(SCHEMA_VERSION)),
+        (UNKNOWN_BEACONS, str(unknown)),
+    )
+
+
+def _labels(texts: Sequence[str]) -> Labels:
+    return np.array(texts, dtype=object)
+
+
+def _quoted(text: str) -> str:
+    if any(character in text for character in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
