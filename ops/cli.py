@@ -357,26 +357,61 @@ def audit(
 @app.command()
 def tune(
     *,
-    data: Annotated[Path, typer.Option(help="CSV of labelled fingerprints.")],
     output: Annotated[Path, typer.Option("--out", help="Where the settings go, as JSON.")],
+    data: Annotated[Path | None, typer.Option(help="CSV of labelled fingerprints.")] = None,
+    site: Annotated[
+        str | None,
+        typer.Option("--site", help="A site instead: the surveys of its newest release."),
+    ] = None,
     trials: Annotated[int, typer.Option(help="How many settings to try.", min=2, max=1000)] = 30,
     seed: Annotated[int, typer.Option(help="Seed of the search.", min=0)] = 0,
-    site_file: SiteFile = None,
     settings: SettingsFile = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes, or pods, at once; one for each core.", min=1)
+    ] = None,
+    site_file: SiteFile = None,
     study: Annotated[
         Path | None, typer.Option(help="Keeps the search; with the same file it goes on.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes; one for each core if not given.", min=1)
+    rounds: Annotated[
+        int, typer.Option(help="With --site: Jobs in turn, each learning from the last.", min=1)
+    ] = 1,
+    runner: Annotated[
+        str | None, typer.Option(help="With --site: where it runs, process or kubernetes.")
     ] = None,
+    pod_template: Annotated[
+        Path | None, typer.Option(help="YAML that describes the training pods, for kubernetes.")
+    ] = None,
+    namespace: Annotated[str | None, typer.Option(help="Namespace of the Jobs.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search the recipe's settings on honest folds, on all cores."""
-    from ops.offline import site_of
+    """Search the recipe's settings on honest folds.
+
+    On a file, here, on all cores: a trial is let go of once others do better after the same folds,
+    and --study FILE makes a search that can be interrupted.
+
+    On a site's own surveys, in processes here or as an Indexed Job in its cluster: the same command
+    goes on where it was. What it writes is for the agent's RSSI_HYPERPARAMETERS_FILE.
+    """
     from ops.tune import TuneOptions, tune_here
 
-    options = TuneOptions(study_file=study, workers=workers, as_json=as_json)
-    tune_here(out, data, site_of(site_file), settings, output, trials, seed, options)
+    if (data is None) == (site is None):
+        raise UsageError("Give either --data FILE or --site SITE.")
+    if data is not None:
+        from ops.offline import site_of
+
+        options = TuneOptions(study_file=study, workers=workers, as_json=as_json)
+        tune_here(out, data, site_of(site_file), settings, output, trials, seed, options)
+        return
+    from ops.tune_site import Place, SiteSearch, tune_site
+
+    if study is not None or site_file is not None:
+        raise UsageError(
+            "A site has its own study and description: --study and --site-file go with --data."
+        )
+    wanted = SiteSearch(trials, seed, workers or os.cpu_count() or 1, rounds)
+    place = Place(runner, pod_template, namespace)
+    tune_site(out, _desk(site), site or "", settings, output, wanted, place, as_json=as_json)
 
 
 @app.command()

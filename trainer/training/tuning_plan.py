@@ -6,6 +6,7 @@ does the same work and writes the same words, and who searches again finds what 
 import: who plans or starts processes must not pay for MXNet.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,7 +16,10 @@ from events.base import canonical_digest
 from events.manifests import Snapshot, Text
 from events.names import Digest, check_site
 from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.settings import KUBERNETES_TERMINATION_LOG
 
+TUNING = "trainer.training.tuning_job"
+"""The module that works off one number."""
 FOLDS = 5
 _PREFIX = "RSSI_"
 
@@ -96,3 +100,11 @@ class TuningSettings(BaseSettings):
     data_endpoint_url: str | None = None
     data_profile: str | None = None
     data_ca_bundle: str | None = None
+    termination_log: Path | None = None
+
+    @property
+    def note_path(self) -> Path | None:
+        """Where the outcome is to be left; None when nobody asked for it."""
+        if self.termination_log is not None:
+            return self.termination_log
+        return KUBERNETES_TERMINATION_LOG if KUBERNETES_TERMINATION_LOG.exists() else None
