@@ -27,6 +27,8 @@ def load_mxnet() -> ModuleType:
         setattr(np, name, builtin)
     # Else each bound graph writes a line about its backend to stderr.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+    # A step's graph goes to the engine in one piece each way; by default in pieces of 15 nodes.
+    os.environ.setdefault("MXNET_EXEC_BULK_EXEC_MAX_NODE_TRAIN", "100")
     with warnings.catch_warnings():
         # numpy's financial functions and distutils, neither of which we reach.
         warnings.simplefilter("ignore")

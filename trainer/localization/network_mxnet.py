@@ -40,7 +40,7 @@ def logits(features: Symbol, layers: Sequence[LayerSymbols]) -> Symbol:
     hidden = features
     for place, layer in enumerate(layers):
         if place:
-            hidden = mx.sym.relu(hidden)
+            hidden = mx.sym.Activation(hidden, act_type="relu")
         hidden = mx.sym.FullyConnected(hidden, layer.weight, layer.bias, num_hidden=layer.outputs)
     return hidden
 

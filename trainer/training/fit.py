@@ -1,13 +1,15 @@
 """Fits the network with MXNet: soft targets over the cells around the true one.
 
-The usual Gluon loop spends its time on per-row indexing and one update per parameter; here all
-parameters are one vector with one fused ``adam_update`` a step, batches are slices of a shuffled
-array, and the graph is bound once. What may go wrong: a diverging fit, which is refused by the
+The usual Gluon loop spends its time on per-row indexing and one update per parameter. Here the
+readings lie in MXNet once, as numbers of a small table of levels; a step is told only which rows
+to take, and one graph looks up their features and targets. All parameters are one vector with one
+fused ``adam_update`` a step, and the layers are views of it. Python only queues steps, and MXNet's
+engine works them off beside it. What may go wrong: a diverging fit, which is refused by the
 bundle's loader; and thread pools, see :mod:`trainer.localization.mxnet_loader`.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +19,20 @@ import numpy.typing as npt
 from trainer.localization.decoding import CellIndices, Positions
 from trainer.localization.features import FeatureParameters, featurize
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Dense, FloatVector, Network
+from trainer.localization.network import Dense, FloatVector, Network, probabilities
 from trainer.localization.network_mxnet import LayerSymbols, logits
-from trainer.localization.readings import FloatMatrix
+from trainer.localization.readings import LOWEST_READING, FloatMatrix
 from trainer.training.dataset import TrainingSet
 from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.split import mixed, row_keys
 from trainer.training.weights import Weights, row_weights
 
 _ADAM_BETA1, _ADAM_BETA2 = 0.9, 0.999
-_PART_ROWS = 4096
-"""Rows whose features are in memory at once: 104 features of a million rows would take 0.5 GB."""
+"""The defaults of ``adam_update``: to write out what need not be costs as much as the call."""
+_WATCHED_ROWS = 256
+"""Rows that the training curve is measured on, the same after each epoch; it costs nothing so."""
+
+Codes = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +62,30 @@ class _Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """What is learnt from, as small as it is: features and targets are made part by part."""
+    """What is learnt from, as small as it is; features and targets are looked up by the graph."""
 
-    rssi: FloatMatrix
+    codes: Codes
+    """(rows, beacons): which level each beacon was heard at."""
+    levels: FloatMatrix
+    """(levels, features per beacon): the features of one beacon heard so."""
     cells: CellIndices
     weights: Weights
     targets: FloatMatrix
     """(cells, cells): what the network should answer for each true cell."""
-    parameters: FeatureParameters
 
-    def in_parts(
-        self, order: npt.NDArray[np.intp], batch: int
-    ) -> Iterator[tuple[FloatMatrix, FloatMatrix]]:
-        """Features and weighted targets of the rows in this order, some whole batches at a time."""
-        size = max(1, _PART_ROWS // batch) * batch
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            # A row's loss is linear in its target, so its weight goes there.
-            wanted = self.targets[self.cells[rows]] * self.weights[rows, np.newaxis]
-            yield featurize(self.rssi[rows], self.parameters), wanted
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    @property
+    def inputs(self) -> int:
+        return int(self.codes.shape[1] * self.levels.shape[1])
 
 
 def fit(
     data: TrainingSet,
     parameters: FeatureParameters,
     hyperparameters: Hyperparameters,
-    told: Callable[[float], object] = lambda _: None,
+    told: Callable[[float], object] | None = None,
 ) -> Network:
     """Train the network; deterministic for a seed, whatever the order of the rows.
 
@@ -89,32 +93,83 @@ def fit(
         data: the rows to train on; a cell without rows is never answered but stays in place.
         parameters: of the features.
         hyperparameters: of the recipe.
-        told: the mean loss of each epoch, in nats, as it ends.
+        told: the mean loss of up to 256 of the rows, in nats, after each epoch.
 
     Returns:
         The weights, as numpy arrays: one output for each of the data's cells.
     """
-    order = _canonical_order(data.rssi, data.cells)
-    rssi, cells, cell_count = data.rssi[order], data.cells[order], len(data.labels)
-    rows = _Rows(
-        rssi=rssi,
-        cells=cells,
-        weights=row_weights(data.stays[order], hyperparameters.visit_damping),
-        targets=_targets(data.positions, cell_count, hyperparameters.target_sigma_m),
-        parameters=parameters,
-    )
-    inputs = parameters.per_beacon * len(data.beacons)
-    shape = _Shape((inputs, *hyperparameters.hidden, cell_count))
+    rows = _rows(data, parameters, hyperparameters)
+    shape = _Shape((rows.inputs, *hyperparameters.hidden, len(data.labels)))
     random = np.random.default_rng(hyperparameters.seed)
-    heard = ~np.isnan(rssi).all(axis=0)
-    theta = _initial(shape, heard, parameters.per_beacon, random)
-    trained = _Descent(shape, theta, hyperparameters).run(rows, random, told)
-    return _network(shape, trained)
+    theta = _initial(shape, _heard(data.rssi), parameters.per_beacon, random)
+    by_beacon = _by_beacon(shape, len(data.beacons))
+    descent = _Descent(shape, theta[by_beacon], rows, hyperparameters)
+    for _ in descent.epochs(random):
+        if told is not None:
+            told(_loss(_network(shape, descent.parameters()), rows))
+    ordered = np.empty_like(theta)
+    ordered[by_beacon] = descent.parameters()
+    return _network(shape, ordered)
 
 
-def _canonical_order(rssi: FloatMatrix, cells: CellIndices) -> npt.NDArray[np.intp]:
-    """An order of the rows that depends on what they are, not on where they stood."""
-    order: npt.NDArray[np.intp] = np.lexsort((*np.nan_to_num(rssi, nan=1.0).T, cells))
+def _rows(
+    data: TrainingSet, parameters: FeatureParameters, hyperparameters: Hyperparameters
+) -> _Rows:
+    """The rows in an order that depends on what they are, not on where they stood."""
+    weights = row_weights(data.stays, hyperparameters.visit_damping)
+    order = np.argsort(mixed(row_keys(data) + weights.view(np.uint32)), kind="stable")
+    codes, dbm = _coded(data.rssi)
+    return _Rows(
+        codes=codes[order],
+        levels=np.ascontiguousarray(featurize(dbm[:, np.newaxis], parameters)),
+        cells=data.cells[order],
+        weights=weights[order],
+        targets=_targets(data.positions, len(data.labels), hyperparameters.target_sigma_m),
+    )
+
+
+def _coded(rssi: FloatMatrix) -> tuple[Codes, FloatMatrix]:
+    """Each reading as the number of a level, and the levels in dBm, the first of them NaN."""
+    whole = _coded_whole(rssi)
+    if whole is not None:
+        return whole
+    levels = np.unique(np.concatenate([np.unique(column) for column in rssi.T]))
+    levels = np.concatenate([[np.float32(np.nan)], levels[~np.isnan(levels)]])
+    codes = np.empty(rssi.shape, dtype=np.int32)
+    for place, column in enumerate(rssi.T):
+        codes[:, place] = np.searchsorted(levels[1:], column) + 1
+        codes[np.isnan(column), place] = 0
+    return codes, levels
+
+
+def _coded_whole(rssi: FloatMatrix) -> tuple[Codes, FloatMatrix] | None:
+    """The same where all readings are whole numbers, as receivers give them: one byte each."""
+    codes = np.empty(rssi.shape, dtype=np.uint8)
+    for place, column in enumerate(rssi.T):
+        heard = np.nan_to_num(-column, nan=0.0)
+        codes[:, place] = heard
+        if not np.array_equal(codes[:, place], heard):
+            return None
+    levels = -np.arange(-int(LOWEST_READING), dtype=np.float32)
+    levels[0] = np.nan
+    return codes, levels
+
+
+def _heard(rssi: FloatMatrix) -> npt.NDArray[np.bool_]:
+    """(beacons,) which of them any row heard."""
+    return np.array([not np.isnan(column).all() for column in rssi.T], dtype=bool)
+
+
+def _by_beacon(shape: _Shape, beacons: int) -> npt.NDArray[np.intp]:
+    """Where each parameter comes from if a row's features stand beacon by beacon.
+
+    The graph looks up all features of a beacon at once; the network is served with the features
+    grouped the other way (:func:`featurize`).
+    """
+    inputs, outputs = shape.layers[0]
+    first = np.arange(inputs * outputs).reshape(outputs, inputs // beacons, beacons)
+    order = np.arange(shape.size)
+    order[: first.size] = first.transpose(0, 2, 1).ravel()
     return order
 
 
@@ -153,60 +208,64 @@ def _initial(
 
 
 class _Descent:
-    """One bound graph and Adam's state."""
+    """The data, one bound graph, and Adam's state, all inside MXNet."""
 
-    def __init__(self, shape: _Shape, theta: FloatVector, hyperparameters: Hyperparameters) -> None:
+    def __init__(
+        self, shape: _Shape, theta: FloatVector, rows: _Rows, hyperparameters: Hyperparameters
+    ) -> None:
         self._mx = load_mxnet()
         self._shape = shape
         self._settings = hyperparameters
-        batch, cells = hyperparameters.batch_size, shape.widths[-1]
-        self._features = self._mx.nd.zeros((batch, shape.widths[0]))
-        self._wanted = self._mx.nd.zeros((batch, cells))
+        self._count = len(rows)
         self._theta = self._mx.nd.array(theta)
-        self._gradient = self._mx.nd.zeros(shape.size)
-        self._mean = self._mx.nd.zeros(shape.size)
-        self._variance = self._mx.nd.zeros(shape.size)
-        self._losses = self._mx.nd.zeros(batch)
+        self._gradient, self._mean, self._variance = (
+            self._mx.nd.zeros(shape.size) for _ in range(3)
+        )
+        self._data = {
+            "codes": self._mx.nd.array(rows.codes, dtype=rows.codes.dtype),
+            "levels": self._mx.nd.array(rows.levels),
+            "cells": self._mx.nd.array(rows.cells, dtype=np.int32),
+            "weights": self._mx.nd.array(rows.weights),
+            "targets": self._mx.nd.array(rows.targets),
+        }
+        self._taken = self._mx.nd.zeros(hyperparameters.batch_size, dtype=np.int32)
         self._executor = self._bind()
 
     def _bind(self) -> Any:  # an MXNet executor, which has no type
-        mx = self._mx
-        logarithms = mx.sym.log_softmax(
-            logits(mx.sym.Variable("features"), _views(self._shape, mx.sym.Variable("theta")))
-        )
-        loss = mx.sym.MakeLoss(mx.sym.sum(logarithms * mx.sym.Variable("wanted"), axis=1) * -1.0)
-        return loss.bind(
-            mx.cpu(),
-            {"features": self._features, "wanted": self._wanted, "theta": self._theta},
-            args_grad={"theta": self._gradient},
-            grad_req={"features": "null", "wanted": "null", "theta": "write"},
+        """The graph of a step: from which rows to take to the gradient of the parameters."""
+        graph = _graph(self._mx, self._shape, self._settings.batch_size)
+        gradients = _views(self._gradient, self._shape)
+        arguments = {**self._data, "rows": self._taken, **_views(self._theta, self._shape)}
+        return graph.bind(
+            self._mx.cpu(),
+            arguments,
+            args_grad=gradients,
+            grad_req={name: "write" if name in gradients else "null" for name in arguments},
         )
 
-    def run(
-        self, rows: _Rows, random: np.random.Generator, told: Callable[[float], object]
-    ) -> FloatVector:
-        """All epochs; the last batch of each is filled up with rows from its start."""
+    def epochs(self, random: np.random.Generator) -> Iterator[None]:
+        """Queue one epoch after the other; the last batch of each is filled up from its start."""
         batch = self._settings.batch_size
-        batches = -(-len(rows.cells) // batch)
+        batches = -(-self._count // batch)
         rates = learning_rates(self._settings, self._settings.epochs * batches)
-        step = 0
-        for _ in range(self._settings.epochs):
-            self._losses[:] = 0.0
-            order = np.resize(random.permutation(len(rows.cells)), batches * batch)
-            for features, targets in rows.in_parts(order, batch):
-                shuffled, wanted = self._mx.nd.array(features), self._mx.nd.array(targets)
-                for start in range(0, len(features), batch):
-                    self._features[:] = shuffled[start : start + batch]
-                    self._wanted[:] = wanted[start : start + batch]
-                    self._step(rates[step], step + 1)
-                    step += 1
-            told(float(self._losses.asnumpy().sum()) / (batches * batch))
-        trained: FloatVector = self._theta.asnumpy()
-        return trained
+        order = self._mx.nd.zeros(batches * batch, dtype=np.int32)
+        parts = [order[start : start + batch] for start in range(0, batches * batch, batch)]
+        for epoch in range(self._settings.epochs):
+            # Waits for the steps that read the order before, so no more than an epoch is queued.
+            order[:] = np.resize(random.permutation(self._count), batches * batch)
+            for number, part in enumerate(parts, start=epoch * batches):
+                part.copyto(self._taken)
+                self._step(rates[number], number + 1)
+            yield
+
+    def parameters(self) -> FloatVector:
+        """What the queued steps come to, once they are done."""
+        reached: FloatVector = self._theta.asnumpy()
+        return reached
 
     def _step(self, rate: float, number: int) -> None:
         """One fused update; MXNet's operator leaves Adam's bias correction to the caller."""
-        self._losses += self._executor.forward(is_train=True)[0]
+        self._executor.forward(is_train=True)
         self._executor.backward()
         correction = math.sqrt(1.0 - _ADAM_BETA2**number) / (1.0 - _ADAM_BETA1**number)
         self._mx.nd.adam_update(
@@ -215,12 +274,59 @@ class _Descent:
             self._mean,
             self._variance,
             lr=rate * correction,
-            beta1=_ADAM_BETA1,
-            beta2=_ADAM_BETA2,
             wd=self._settings.weight_decay,
-            rescale_grad=1.0 / self._settings.batch_size,
             out=self._theta,
         )
+
+
+def _graph(mx: Any, shape: _Shape, batch: int) -> Any:
+    """A step's answers; ``SoftmaxOutput`` sends back answers minus targets as the gradient.
+
+    A row's weight belongs to its gradient alone (``out_grad=True`` is broken for targets that are
+    distributions, MXNet 1.9.1), so only a part of the last layer is let back.
+    """
+    rows = mx.sym.Variable("rows")
+    wanted = mx.sym.take(mx.sym.Variable("targets"), mx.sym.take(mx.sym.Variable("cells"), rows))
+    weights = mx.sym.reshape(mx.sym.take(mx.sym.Variable("weights"), rows), shape=(batch, 1))
+    last = _last_layer(mx, shape, rows, batch)
+    let_back = last * mx.sym.broadcast_to(weights, shape=(batch, shape.widths[-1]))
+    whole = mx.sym.BlockGrad(last - let_back) + let_back
+    return mx.sym.SoftmaxOutput(whole, wanted, grad_scale=1.0 / batch)
+
+
+def _last_layer(mx: Any, shape: _Shape, rows: Any, count: int) -> Any:
+    """What the network says before its softmax to so many rows."""
+    codes = mx.sym.take(mx.sym.Variable("codes"), rows)
+    features = mx.sym.take(mx.sym.Variable("levels"), codes)
+    layers = [
+        LayerSymbols(
+            weight=mx.sym.Variable(f"weight{place}"),
+            bias=mx.sym.Variable(f"bias{place}"),
+            outputs=outputs,
+        )
+        for place, (_, outputs) in enumerate(shape.layers)
+    ]
+    return logits(mx.sym.reshape(features, shape=(count, shape.widths[0])), layers)
+
+
+def _views(vector: Any, shape: _Shape) -> dict[str, Any]:
+    """Each layer's weights and biases as views of the one vector, by their names in the graph."""
+    found = {}
+    for place, ((inputs, outputs), (weights, biases)) in enumerate(
+        zip(shape.layers, shape.slices(), strict=True)
+    ):
+        found[f"weight{place}"] = vector[weights].reshape((outputs, inputs))
+        found[f"bias{place}"] = vector[biases]
+    return found
+
+
+def _loss(network: Network, rows: _Rows) -> float:
+    """The mean over the first rows, which are a fair sample: they stand in the order of a hash."""
+    asked = slice(_WATCHED_ROWS)
+    features = rows.levels[rows.codes[asked]].reshape(-1, rows.inputs)
+    answers = np.maximum(probabilities(network, features), np.finfo(np.float32).tiny)
+    wanted = rows.targets[rows.cells[asked]] * rows.weights[asked, np.newaxis]
+    return -float((np.log(answers) * wanted).sum()) / len(answers)
 
 
 def learning_rates(settings: Hyperparameters, steps: int) -> list[float]:
@@ -234,22 +340,6 @@ def learning_rates(settings: Hyperparameters, steps: int) -> list[float]:
             done = (step - warmup) / max(1, steps - warmup)
             rates.append(settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done)))
     return rates
-
-
-def _views(shape: _Shape, theta: Any) -> Sequence[LayerSymbols]:
-    """Each layer's weights and biases as views of the one parameter symbol."""
-    mx = load_mxnet()
-
-    def part(where: slice, *dimensions: int) -> Any:
-        cut = mx.sym.slice_axis(theta, axis=0, begin=where.start, end=where.stop)
-        return mx.sym.reshape(cut, shape=dimensions)
-
-    return [
-        LayerSymbols(
-            weight=part(weights, outputs, inputs), bias=part(biases, outputs), outputs=outputs
-        )
-        for (inputs, outputs), (weights, biases) in zip(shape.layers, shape.slices(), strict=True)
-    ]
 
 
 def _network(shape: _Shape, theta: FloatVector) -> Network:
