@@ -1,21 +1,26 @@
 """HTTP/1.1 on one socket: bytes to requests, replies to bytes, in the order of the requests.
 
 Written out over httptools, as a general server and its interface cost more per request than the
-model does. What may go wrong: bodies without end, which are read over but not kept; requests that
-never end; clients that leave, pipeline, or send no HTTP at all.
+model does. A client's requests mostly have one head over and over, byte by byte; a head that was
+parsed before and comes again, with its whole body, is not parsed again. What may go wrong: bodies
+without end, which are read over but not kept; requests that never end; clients that leave,
+pipeline, or send no HTTP at all.
 """
 
 import asyncio
 import time
 from collections import deque
+from collections.abc import Mapping
+from functools import lru_cache
 from http import HTTPStatus
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 
 from trainer.serving.desk import Desk
 from trainer.serving.exchange import (
     MAX_BODY_BYTES,
+    Headers,
     Reply,
     Request,
     TooLargeError,
@@ -32,11 +37,24 @@ _MAX_DRAINED_BYTES = 16 * MAX_BODY_BYTES
 """A client that is still sending would see a broken pipe instead of our 413; but not for ever."""
 _MAX_QUEUED = 32
 """Pipelined requests of one connection that wait for their turn."""
+_MAX_KNOWN_HEADS = 256
+_MAX_KNOWN_HEAD_BYTES = 2048
+_HEAD_END = b"\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: "
     for status in HTTPStatus
 }
+
+
+class _Head(NamedTuple):
+    """What the head of a request says; the same bytes always say the same."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    keep_alive: bool
+    body_bytes: int
 
 
 class _Turn:
@@ -58,6 +76,7 @@ class Connections:
         self.desk = desk
         self.stopping = False
         self.open: set[Connection] = set()
+        self.heads: dict[bytes, _Head] = {}
         self._none_open = asyncio.Event()
 
     def make(self) -> "Connection":
@@ -100,6 +119,8 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._paused = False
         self._choked = False
+        self._chunk = b""
+        """What came last, if a request may begin with it."""
         self._begin()
         self._receiving = False
 
@@ -140,6 +161,12 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         self._since = time.monotonic()
+        if self._receiving:
+            self._chunk = b""
+        elif self._known(data):
+            return
+        else:
+            self._chunk = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -184,24 +211,60 @@ class Connection(asyncio.Protocol):
         self._receiving = False
         if self._closing:
             return
-        request = self._request()
-        keep_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
-        turn = _Turn(keep_alive=keep_alive, without_body=request.method == "HEAD")
-        self._turns.append(turn)
-        self._read_or_not()
+        parser = self._parser
+        body, self._parts = b"".join(self._parts), []
+        head = _Head(
+            method=parser.get_method().decode("latin-1"),
+            path=_path(self._target),
+            headers=self._headers,
+            keep_alive=parser.should_keep_alive() and not parser.should_upgrade(),
+            body_bytes=len(body),
+        )
         if self._size > MAX_BODY_BYTES:
+            turn = self._turn(head)
             reply = TooLargeError().reply()
-            self._all.desk.note(request, reply)
+            self._all.desk.note(_request(head, b""), reply)
             self._answer(turn, reply)
         else:
-            self._all.desk.take(request, lambda reply: self._answer(turn, reply))
+            self._remember(head)
+            self._take(head, body)
 
     # Ours.
 
-    def _request(self) -> Request:
-        method = self._parser.get_method().decode("latin-1")
-        body, self._parts = b"".join(self._parts), []
-        return Request(method, _path(self._target), self._headers, body)
+    def _known(self, data: bytes) -> bool:
+        """Take a request that is all of ``data`` and has a head that was parsed before."""
+        split = data.find(_HEAD_END) + len(_HEAD_END)
+        head = self._all.heads.get(data[:split])
+        # One at a time: what comes after a request that ends the connection is not heard.
+        if head is None or len(data) != split + head.body_bytes or self._turns:
+            return False
+        self._take(head, data[split:])
+        return True
+
+    def _remember(self, head: _Head) -> None:
+        """Know the head when it comes again, if it and its body are all of one chunk."""
+        chunk, heads = self._chunk, self._all.heads
+        split = len(chunk) - head.body_bytes
+        plain = (
+            head.keep_alive
+            and split <= _MAX_KNOWN_HEAD_BYTES
+            and chunk.find(_HEAD_END) == split - len(_HEAD_END)
+            and not head.headers.keys() & {"transfer-encoding", "expect", "upgrade"}
+        )
+        if plain:
+            if len(heads) >= _MAX_KNOWN_HEADS:
+                heads.clear()
+            heads[chunk[:split]] = head
+
+    def _take(self, head: _Head, body: bytes) -> None:
+        turn = self._turn(head)
+        self._all.desk.take(_request(head, body), lambda reply: self._answer(turn, reply))
+
+    def _turn(self, head: _Head) -> _Turn:
+        turn = _Turn(keep_alive=head.keep_alive, without_body=head.method == "HEAD")
+        self._turns.append(turn)
+        self._read_or_not()
+        return turn
 
     def close_if_idle(self) -> None:
         """Close it, unless a request is on its way or being answered."""
@@ -278,13 +341,25 @@ def _path(target: bytes) -> str:
     return target.partition(b"?")[0].decode("latin-1")
 
 
+def _request(head: _Head, body: bytes) -> Request:
+    return Request(head.method, head.path, head.headers, body)
+
+
 def _bytes_of(reply: Reply, turn: _Turn) -> bytes:
+    head = _head(reply.status, reply.content_type, reply.headers, keep_alive=turn.keep_alive)
+    length = b"%d\r\n\r\n" % len(reply.body)
+    return head + length if turn.without_body else head + length + reply.body
+
+
+@lru_cache(maxsize=256)
+def _head(status: int, content_type: str, headers: Headers, *, keep_alive: bool) -> bytes:
+    """The head of an answer up to the length of its body."""
     lines = [
-        _STATUS_LINES[reply.status],
-        reply.content_type,
-        f"\r\ncontent-length: {len(reply.body)}\r\n",
-        *(f"{name}: {value}\r\n" for name, value in reply.headers),
-        "\r\n" if turn.keep_alive else "connection: close\r\n\r\n",
+        _STATUS_LINES[status],
+        content_type,
+        "\r\n",
+        *(f"{name}: {value}\r\n" for name, value in headers),
+        "" if keep_alive else "connection: close\r\n",
+        "content-length: ",
     ]
-    head = "".join(lines).encode("latin-1")
-    return head if turn.without_body else head + reply.body
+    return "".join(lines).encode("latin-1")

@@ -3,8 +3,8 @@
 The rows of all requests that came in one turn of the event loop are answered by one forward pass;
 a row's answer has the same bits alone and beside others, so nobody can tell. A large request would
 keep all others waiting for as long as it takes, so it goes to a thread, as loading a model does;
-the model's own work, most of it, lets the event loop go on beside it. What may go wrong: a model that
-fails in the midst; then each of its requests hears 500, and the next turn goes on.
+the model's own work, most of it, lets the event loop go on beside it. What may go wrong: a model
+that fails in the midst; then each of its requests hears 500, and the next turn goes on.
 """
 
 import asyncio

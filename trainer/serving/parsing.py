@@ -95,11 +95,18 @@ def _line(row: int, line: bytes) -> object:
     return instance
 
 
-def _readings(instances: Sequence[object], beacons: Sequence[str], top_k: int | None) -> Readings:
+def _readings(instances: Sequence[Any], beacons: Sequence[str], top_k: int | None) -> Readings:
     _check_count(len(instances))
-    _check_shapes(instances, len(beacons))
-    unknown = _unknown_beacons(instances, beacons)
-    return Readings(_rssi(instances, beacons), unknown, top_k)
+    kinds = set(map(type, instances))
+    _check_shapes(instances, kinds, len(beacons))
+    if kinds == {list}:
+        return Readings(_rssi([*chain.from_iterable(instances)], beacons), 0, top_k)
+    unknown = _unknown_beacons(instances, kinds, beacons)
+    in_order = [
+        map(instance.get, beacons, repeat(_NOT_HEARD)) if type(instance) is dict else instance
+        for instance in instances
+    ]
+    return Readings(_rssi([*chain.from_iterable(in_order)], beacons), unknown, top_k)
 
 
 def _asked_top_k(document: object) -> int | None:
@@ -132,13 +139,15 @@ def _check_count(rows: int) -> None:
         raise BadReadings(f"{rows} rows are too many for one request: send {MAX_ROWS} at most.")
 
 
-def _check_shapes(instances: Sequence[object], width: int) -> None:
-    kinds = set(map(type, instances))
+def _check_shapes(instances: Sequence[Any], kinds: set[type], width: int) -> None:
     if kinds == {dict}:
         return
-    lists = [instance for instance in instances if isinstance(instance, list)]
-    if kinds <= {dict, list} and set(map(len, lists)) == {width}:
-        return
+    if kinds <= {dict, list}:
+        lists = (
+            instances if len(kinds) == 1 else (one for one in instances if isinstance(one, list))
+        )
+        if set(map(len, lists)) == {width}:
+            return
     _refuse(
         ReadingProblem(row, None, problem)
         for row, instance in enumerate(instances)
@@ -156,16 +165,17 @@ def _shape_problem(instance: object, width: int) -> str | None:
     return None
 
 
-def _unknown_beacons(instances: Sequence[object], beacons: Sequence[str]) -> int:
+def _unknown_beacons(instances: Sequence[Any], kinds: set[type], beacons: Sequence[str]) -> int:
     """How many foreign names there are: other beacons are in the air everywhere.
 
     Raises:
         BadReadings: all of them are foreign, so this is another site.
     """
-    named = [instance for instance in instances if isinstance(instance, dict)]
+    only_objects = len(kinds) == 1
+    named = instances if only_objects else [one for one in instances if isinstance(one, dict)]
     names = set[str]().union(*named)
     unknown = len(names.difference(beacons))
-    if unknown == len(names) > 0 and len(named) == len(instances):
+    if unknown == len(names) > 0 and only_objects:
         raise BadReadings(
             f"No row names any of this model's {len(beacons)} beacons ({_some(beacons)}): is it "
             "another site's model, or are the beacons called otherwise?"
@@ -173,24 +183,16 @@ def _unknown_beacons(instances: Sequence[object], beacons: Sequence[str]) -> int
     return unknown
 
 
-def _rssi(instances: Sequence[object], beacons: Sequence[str]) -> FloatMatrix:
-    """(rows, beacons) of what was sent."""
-    flat: list[Any] = [*chain.from_iterable([_row(instance, beacons) for instance in instances])]
-    shape = len(instances), len(beacons)
+def _rssi(flat: list[Any], beacons: Sequence[str]) -> FloatMatrix:
+    """(rows, beacons) of what was sent for all of them, one row after another."""
     try:
-        # Takes integers and floats, and booleans too; none of those is a signal.
-        quick = np.frombuffer(array("f", flat), dtype=np.float32).reshape(shape)
+        # Takes integers and floats, and booleans too; but those are no signals.
+        quick = np.frombuffer(array("f", flat), dtype=np.float32).reshape(-1, len(beacons))
     except (TypeError, OverflowError):
         quick = None
     if quick is not None and all_plain(quick):
         return quick
-    return _checked(_told(flat, beacons).reshape(shape), beacons)
-
-
-def _row(instance: object, beacons: Sequence[str]) -> Iterable[object]:
-    if isinstance(instance, dict):
-        return map(instance.get, beacons, repeat(_NOT_HEARD))
-    return instance if isinstance(instance, list) else []
+    return _checked(_told(flat, beacons).reshape(-1, len(beacons)), beacons)
 
 
 def _told(flat: list[Any], beacons: Sequence[str]) -> npt.NDArray[np.float64]:
