@@ -35,25 +35,30 @@ def main() -> int:
     log = log.bind(
         run_id=settings.run_id, correlation_id=settings.correlation_id, attempt=settings.attempt
     )
-    job = _job(settings, log, own_log)
-    outcome = _outcome(job, log)
+    outcome, job = _attempt(settings, log, own_log)
     if settings.note_path:
         settings.note_path.write_bytes(outcome.note())
     log.info("ended", kind=outcome.kind, exit_code=int(outcome.exit_code), reason=outcome.reason)
-    if outcome.exit_code is not ExitCode.DONE:
+    if job is not None and outcome.exit_code is not ExitCode.DONE:
         job.leave_log()
     return outcome.exit_code
 
 
-def _outcome(job: Job, log: FilteringBoundLogger) -> Outcome:
+def _attempt(
+    settings: JobSettings, log: FilteringBoundLogger, own_log: OwnLog
+) -> tuple[Outcome, Job | None]:
+    """How it ended, and the job unless not even its clients could be made."""
+    job = None
     try:
-        return job.run()
+        job = _job(settings, log, own_log)
+        return job.run(), job
     except StoreError as error:
         log.warning("a store failed", reason=str(error))
-        return Outcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error))
+        return Outcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error)), job
     except Exception as error:  # The process's edge: whatever it is gets told, then the exit code.
         log.exception("crashed")
-        return Outcome(kind=OutcomeKind.FAILED, reason=f"{type(error).__name__}: {error}")
+        reason = f"{type(error).__name__}: {error}"
+        return Outcome(kind=OutcomeKind.FAILED, reason=reason), job
 
 
 def _job(settings: JobSettings, log: FilteringBoundLogger, own_log: OwnLog) -> Job:

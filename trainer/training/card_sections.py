@@ -21,6 +21,8 @@ _CURVE_WIDTH = 460.0
 SECTION_STYLE = """
 table.wide th{width:auto}table.wide td,table.wide th{font-variant-numeric:tabular-nums}
 table.wide thead th{border-bottom:2px solid var(--line)}
+table+p{margin-top:12px}
+td small{display:block;color:var(--mute);font-weight:400;white-space:nowrap}
 tr.ours td,tr.ours th{font-weight:600;color:var(--ink)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(280px,1fr));gap:24px}
 .plot text{font:11px system-ui,sans-serif;fill:var(--mute)}
@@ -32,17 +34,20 @@ tr.ours td,tr.ours th{font-weight:600;color:var(--ink)}
 .badge{display:inline-block;font-size:12px;border-radius:9px;padding:0 8px;margin-right:8px;
 border:1px solid var(--line);color:var(--mute)}
 .badge.warning{background:#fdae6140;border-color:#d9822b;color:var(--ink)}
-@media print{:root{color-scheme:light}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
+@page{margin:14mm}
+@media print{:root{color-scheme:light}
+.tiles{grid-template-columns:repeat(5,1fr)}.fm{max-height:118mm}
+*{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 body{background:#fff}section,.tile,tr,.finding{break-inside:avoid}section.long{break-inside:auto}
-main{max-width:none;padding:0}h2{break-after:avoid}}
+main{max-width:none;padding:0}h2{break-after:avoid}table+p{break-before:avoid}}
 """
 
 
 def beside_baselines(evaluation: Evaluation) -> str:
     """The model's figures with intervals on all held-out rows, above those of the baselines."""
     note = (
-        "On all rows that were held out. In brackets the 95 % interval, from resampling whole "
-        "visits. The simple methods knew the same rows and were asked the same."
+        "On all rows that were held out. Below each figure its 95 % interval, from resampling "
+        "whole visits. The simple methods knew the same rows and were asked the same."
     )
     return _contenders((_contender("this model", evaluation, "ours"),), evaluation.baselines, note)
 
@@ -59,7 +64,7 @@ def against_champion(comparison: Comparison | None, no_champion: str) -> str:
         _contender("this model", comparison.candidate, "ours"),
         _contender(champion, comparison.champion),
     )
-    note = f"On {told.rows} rows. {escape(told.reason)}"
+    note = f"On {told.rows} rows, with 95 % intervals. {escape(told.reason)}"
     return f"<p>{_verdict(told)}</p>{_contenders(rows, comparison.baselines, note)}"
 
 
@@ -269,13 +274,17 @@ def _finding(finding: Finding) -> str:
 def _share(value: float | None, between: Interval | None) -> str:
     if value is None:
         return "n/a"
-    return f"{value:.1%}" + (f" ({between.low:.1%} to {between.high:.1%})" if between else "")
+    return f"{value:.1%}" + _range(f"{between.low:.1%} to {between.high:.1%}" if between else "")
 
 
 def _metres(value: float | None, between: Interval | None) -> str:
     if value is None:
         return "n/a"
-    return f"{value:.2f} m" + (f" ({between.low:.2f} to {between.high:.2f})" if between else "")
+    return f"{value:.2f} m" + _range(f"{between.low:.2f} to {between.high:.2f}" if between else "")
+
+
+def _range(said: str) -> str:
+    return f"<small>{said}</small>" if said else ""
 
 
 def _dbm(value: float | None) -> str:

@@ -3,8 +3,9 @@
 The champion has learnt every row of its own snapshot, the candidate's rehearsal every row that was
 not held out. Fair are therefore the held-out rows of surveys that the champion has not learnt
 from, without those that are copies of rows that it has. What may go wrong: too few of them, and
-then nothing is compared, and it is said why; nothing is fitted again to make up for it. Only where
-both trainings held out the very same rows do their own figures stand side by side.
+then nothing is compared, and it is said why. And a candidate that looks worse only because of what
+was held out, so for its comparison others stand in for these rows. Only where both trainings held
+out the very same rows do their own figures stand side by side.
 """
 
 import hashlib
@@ -26,9 +27,12 @@ from trainer.training.evaluate import (
     summarize,
     with_intervals,
 )
+from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.protocols import fit_and_ask
 from trainer.training.reliability import Bootstrap, Interval
 from trainer.training.site import Site
 from trainer.training.split import Mask, Rows, row_keys
+from trainer.training.stand_ins import with_stand_ins
 
 FEWEST_ROWS = 50
 """A share of 50 rows is known to 14 points either way at best (binomial, 95 %)."""
@@ -65,12 +69,19 @@ class Asked:
     copies: Copies
 
 
-def compare(champion: Champion, asked: Asked, site: Site) -> Comparison:
-    """Hold a candidate against the champion, as far as that is fair."""
+def compare(champion: Champion, asked: Asked, site: Site, settings: Hyperparameters) -> Comparison:
+    """Hold a candidate against the champion, as far as that is fair.
+
+    Args:
+        champion: what is live.
+        asked: the candidate's rehearsal.
+        site: where the rows were taken.
+        settings: the candidate's; it is fitted once more where there are rows to ask.
+    """
     fair = _fair(asked)
     visits = len(np.unique(asked.data.visits[asked.held_out[fair]]))
     if len(fair) >= FEWEST_ROWS and visits >= FEWEST_VISITS:
-        return _on_unseen_rows(champion, asked, fair, site)
+        return _on_unseen_rows(champion, asked, fair, site, settings)
     theirs = _if_alike(champion.held_out, asked)
     if theirs is not None:
         return _on_the_same_hold_out(champion, theirs, asked)
@@ -107,16 +118,21 @@ def _fair(asked: Asked) -> Rows:
     return fair
 
 
-def _on_unseen_rows(champion: Champion, asked: Asked, fair: Rows, site: Site) -> Comparison:
+def _on_unseen_rows(
+    champion: Champion, asked: Asked, fair: Rows, site: Site, settings: Hyperparameters
+) -> Comparison:
     held_out = asked.held_out[fair]
     rows = asked.data.only(held_out)
-    ours, theirs = asked.judgement.only(fair), judge_model(champion.model, rows, site)
+    known = with_stand_ins(asked.data, asked.trained, asked.held_out)
+    ours = fit_and_ask(known, rows, site, settings)[1]
+    theirs = judge_model(champion.model, rows, site)
     return _beside(
         _told(
             champion,
             ComparisonBasis.UNSEEN_ROWS,
             "Both answered the held-out rows of surveys that the champion has not learnt from; "
-            "the candidate was asked as fitted without them.",
+            "the candidate was fitted without them for this, with other rows of the same "
+            "locations in their place.",
         ),
         with_intervals(summarize(ours), ours, rows.visits),
         with_intervals(summarize(theirs), theirs, rows.visits),

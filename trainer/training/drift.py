@@ -65,8 +65,8 @@ def eras_of(rows: Sequence[int], known_to_champion: Sequence[bool]) -> Eras:
         return Eras(
             np.repeat(new, rows),
             compared=True,
-            said=f"Compared: {_surveys(sum(new))} that the champion has not learnt from, with the "
-            f"{len(new) - sum(new)} that it has.",
+            said=f"Compared: {_surveys(sum(new))} that the champion has not learnt from, with "
+            f"{_surveys(len(new) - sum(new))} that it has.",
         )
     if known_to_champion and not any(new):
         nothing = np.zeros(sum(rows), dtype=bool)

@@ -37,10 +37,12 @@ _STYLE = """<style>
 .fm .pale{fill:#fff}
 .fm .mute{fill:var(--mute)}
 .fm .key{fill:var(--ink)}
-.fm .beacon{fill:var(--ink);stroke:var(--none);stroke-width:1.5}
+.fm .beacon{fill:none;stroke:var(--ink);stroke-width:2.5;paint-order:stroke}
+.fm .halo{fill:none;stroke:var(--none);stroke-width:5;stroke-opacity:.8}
 .fm .called{fill:var(--ink);font-size:8px;text-anchor:middle;paint-order:stroke;
 stroke:var(--none);stroke-width:2.5px;stroke-linejoin:round;pointer-events:none}
-.fm .paper{fill:#fff;stroke:none}.fm .over rect{fill-opacity:.78}
+.fm .paper{fill:#fff;stroke:none}.fm .over .spots rect{fill-opacity:.8}
+.fm .over{--ink:#1f2933;--mute:#6b7785;--none:#e8ecf0;--edge:#00000026}
 </style>"""
 
 
@@ -73,16 +75,17 @@ def floor_map_svg(
     floor = _floor(cells, shown, picture) if placed else None
     spots = [floor.spot(cell) for cell in cells] if floor else _in_reading_order(cells)
     right, bottom = floor.corner if floor else _corner(spots)
-    width, height = max(right, 480.0), bottom + _LEGEND
+    width, height = max(right, 520.0), bottom + _LEGEND
     named = len(spots) <= _LABELS_UP_TO
     squares = "".join(_square(spot, placed=placed, named=named) for spot in spots)
-    drawn = f'<g class="{"over" if picture else "plain"}">{squares}</g>'
+    drawn = f'<g class="spots">{squares}</g>'
     if floor:
-        drawn = floor.picture(picture) + drawn
         drawn += "".join(
             floor.beacon(name, place, called=len(shown) <= _BEACONS_NAMED_UP_TO)
             for name, place in shown.items()
         )
+    if floor and picture:
+        drawn = f'<g class="over">{floor.picture(picture)}{drawn}</g>'
     what = "Mean error in metres" if placed else "Share of wrong answers"
     legend = _legend(bottom + 8, what, placed=placed, beacons=bool(floor and shown))
     return (
@@ -128,16 +131,14 @@ class _Floor:
     def beacon(self, name: str, place: Position, *, called: bool) -> str:
         x, y = self.at(*place)
         label = escape(name)
-        text = f'<text class="called" x="{x:.1f}" y="{y + 13:.1f}">{label}</text>' if called else ""
+        text = f'<text class="called" x="{x:.1f}" y="{y + 15:.1f}">{label}</text>' if called else ""
         return (
-            f'<circle class="beacon" cx="{x:.1f}" cy="{y:.1f}" r="5"><title>beacon '
-            f"{label}</title></circle>{text}"
+            f'<circle class="halo" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/><circle class="beacon" '
+            f'cx="{x:.1f}" cy="{y:.1f}" r="5.5"><title>beacon {label}</title></circle>{text}'
         )
 
-    def picture(self, picture: Picture | None) -> str:
+    def picture(self, picture: Picture) -> str:
         """The floor's picture where it belongs, on white in the dark too."""
-        if picture is None:
-            return ""
         place = picture.place
         left, top = self.at(place.west, place.south + place.height_m)
         frame = (
@@ -236,9 +237,9 @@ def _legend(top: float, what: str, *, placed: bool, beacons: bool) -> str:
             f'<text class="mute" x="{left + 16:.0f}" y="{top + 26:.0f}">{name}</text>'
         )
     if beacons:
-        left = _MARGIN + len(fills) * 66 + 12
+        left = _MARGIN + len(fills) * 66 + 34
         parts.append(
-            f'<circle class="beacon" cx="{left:.0f}" cy="{top + 22:.0f}" r="5"/>'
+            f'<circle class="beacon" cx="{left:.0f}" cy="{top + 22:.0f}" r="5.5"/>'
             f'<text class="mute" x="{left + 9:.0f}" y="{top + 26:.0f}">beacon</text>'
         )
     return "".join(parts)

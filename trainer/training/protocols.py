@@ -74,13 +74,20 @@ def rehearse(
     data: TrainingSet, trained: Rows, asked: Rows, site: Site, settings: Hyperparameters
 ) -> tuple[Predictions, Judgement]:
     """Fit on some rows and judge the answers to others."""
+    return fit_and_ask(data.only(trained), data.only(asked), site, settings)
+
+
+def fit_and_ask(
+    known: TrainingSet, asked: TrainingSet, site: Site, settings: Hyperparameters
+) -> tuple[Predictions, Judgement]:
+    """Fit on one set of rows and judge the answers to another of the same cells and beacons."""
     parameters = FeatureParameters()
-    network = fit(data.only(trained), parameters, settings)
-    features = featurize(data.rssi[asked], parameters)
-    predictions = decode(probabilities(network, features), data.positions)
-    truth = data.cells[asked]
-    places = None if data.positions is None else data.positions[truth]
-    return predictions, judge(predictions, data.positions, truth, places, site.cell_size_m)
+    network = fit(known, parameters, settings)
+    features = featurize(asked.rssi, parameters)
+    predictions = decode(probabilities(network, features), known.positions)
+    places = None if known.positions is None else known.positions[asked.cells]
+    judgement = judge(predictions, known.positions, asked.cells, places, site.cell_size_m)
+    return predictions, judgement
 
 
 def measure(

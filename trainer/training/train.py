@@ -143,7 +143,10 @@ def train(
         copies=copies,
     )
     champion = background.champion
-    comparison = compare(champion, asked, site) if isinstance(champion, Champion) else None
+    comparison = None
+    if isinstance(champion, Champion):
+        progress("comparing with what is live")
+        comparison = compare(champion, asked, site, hyperparameters)
     progress("fitting on all rows")
     curve: list[float] = []
     started = time.monotonic()
