@@ -23,6 +23,8 @@ from trainer.localization.network import Dense, FloatVector, Network, probabilit
 from trainer.localization.network_mxnet import LayerSymbols, logits
 from trainer.localization.readings import LOWEST_READING, FloatMatrix
 from trainer.training.dataset import TrainingSet
+from trainer.training.device import device
+from trainer.training.distributed import peers
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.split import mixed, row_keys
 from trainer.training.weights import Weights, row_weights
@@ -103,10 +105,11 @@ def fit(
     random = np.random.default_rng(hyperparameters.seed)
     theta = _initial(shape, _heard(data.rssi), parameters.per_beacon, random)
     by_beacon = _by_beacon(shape, len(data.beacons))
-    descent = _Descent(shape, theta[by_beacon], rows, hyperparameters)
-    for _ in descent.epochs(random):
-        if told is not None:
-            told(_loss(_network(shape, descent.parameters()), rows))
+    with device():
+        descent = _Descent(shape, theta[by_beacon], rows, hyperparameters)
+        for _ in descent.epochs(random):
+            if told is not None:
+                told(_loss(_network(shape, descent.parameters()), rows))
     ordered = np.empty_like(theta)
     ordered[by_beacon] = descent.parameters()
     return _network(shape, ordered)
@@ -228,16 +231,17 @@ class _Descent:
             "weights": self._mx.nd.array(rows.weights),
             "targets": self._mx.nd.array(rows.targets),
         }
-        self._taken = self._mx.nd.zeros(hyperparameters.batch_size, dtype=np.int32)
+        self._ours = peers().part(hyperparameters.batch_size)
+        self._taken = self._mx.nd.zeros(self._ours.stop - self._ours.start, dtype=np.int32)
         self._executor = self._bind()
 
     def _bind(self) -> Any:  # an MXNet executor, which has no type
         """The graph of a step: from which rows to take to the gradient of the parameters."""
-        graph = _graph(self._mx, self._shape, self._settings.batch_size)
+        graph = _graph(self._mx, self._shape, len(self._taken), self._settings.batch_size)
         gradients = _views(self._gradient, self._shape)
         arguments = {**self._data, "rows": self._taken, **_views(self._theta, self._shape)}
         return graph.bind(
-            self._mx.cpu(),
+            self._mx.context.current_context(),
             arguments,
             args_grad=gradients,
             grad_req={name: "write" if name in gradients else "null" for name in arguments},
@@ -249,24 +253,30 @@ class _Descent:
         batches = -(-self._count // batch)
         rates = learning_rates(self._settings, self._settings.epochs * batches)
         order = self._mx.nd.zeros(batches * batch, dtype=np.int32)
-        parts = [order[start : start + batch] for start in range(0, batches * batch, batch)]
-        for epoch in range(self._settings.epochs):
-            # Waits for the steps that read the order before, so no more than an epoch is queued.
-            order[:] = np.resize(random.permutation(self._count), batches * batch)
-            for number, part in enumerate(parts, start=epoch * batches):
-                part.copyto(self._taken)
-                self._step(rates[number], number + 1)
-            yield
+        ours = self._ours
+        parts = [
+            order[start + ours.start : start + ours.stop]
+            for start in range(0, batches * batch, batch)
+        ]
+        with peers().adding_up(self._gradient) as add_up:
+            for epoch in range(self._settings.epochs):
+                # Waits for the steps that read the order before: no more than an epoch is queued.
+                order[:] = np.resize(random.permutation(self._count), batches * batch)
+                for number, part in enumerate(parts, start=epoch * batches):
+                    part.copyto(self._taken)
+                    self._step(rates[number], number + 1, add_up)
+                yield
 
     def parameters(self) -> FloatVector:
         """What the queued steps come to, once they are done."""
         reached: FloatVector = self._theta.asnumpy()
         return reached
 
-    def _step(self, rate: float, number: int) -> None:
+    def _step(self, rate: float, number: int, add_up: Callable[[], None]) -> None:
         """One fused update; MXNet's operator leaves Adam's bias correction to the caller."""
         self._executor.forward(is_train=True)
         self._executor.backward()
+        add_up()
         correction = math.sqrt(1.0 - _ADAM_BETA2**number) / (1.0 - _ADAM_BETA1**number)
         self._mx.nd.adam_update(
             self._theta,
@@ -279,17 +289,18 @@ class _Descent:
         )
 
 
-def _graph(mx: Any, shape: _Shape, batch: int) -> Any:
-    """A step's answers; ``SoftmaxOutput`` sends back answers minus targets as the gradient.
+def _graph(mx: Any, shape: _Shape, count: int, batch: int) -> Any:
+    """A step's answers to so many rows, all or a part of a batch.
 
+    ``SoftmaxOutput`` sends back answers minus targets as the gradient, by the rows of the batch.
     A row's weight belongs to its gradient alone (``out_grad=True`` is broken for targets that are
     distributions, MXNet 1.9.1), so only a part of the last layer is let back.
     """
     rows = mx.sym.Variable("rows")
     wanted = mx.sym.take(mx.sym.Variable("targets"), mx.sym.take(mx.sym.Variable("cells"), rows))
-    weights = mx.sym.reshape(mx.sym.take(mx.sym.Variable("weights"), rows), shape=(batch, 1))
-    last = _last_layer(mx, shape, rows, batch)
-    let_back = last * mx.sym.broadcast_to(weights, shape=(batch, shape.widths[-1]))
+    weights = mx.sym.reshape(mx.sym.take(mx.sym.Variable("weights"), rows), shape=(count, 1))
+    last = _last_layer(mx, shape, rows, count)
+    let_back = last * mx.sym.broadcast_to(weights, shape=(count, shape.widths[-1]))
     whole = mx.sym.BlockGrad(last - let_back) + let_back
     return mx.sym.SoftmaxOutput(whole, wanted, grad_scale=1.0 / batch)
 
