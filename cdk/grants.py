@@ -31,11 +31,14 @@ def write_log(group: logs.ILogGroup) -> tuple[Permission, ...]:
     )
 
 
-def read_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[Permission, ...]:
-    """To read objects, any version, and to tell a missing one (404) from a forbidden one (403).
+def read_objects(
+    sid: str, bucket: s3.IBucket, keys: tuple[str, ...], folders: tuple[str, ...] = ()
+) -> tuple[Permission, ...]:
+    """To read objects, any version, and to list them, or only those in `folders`.
 
-    S3 answers 403 for a missing object to who may not list the bucket, and a condition on the
-    prefix does not help: a GET or HEAD has none.
+    S3 answers 403 instead of 404 for a missing object to who may not list the whole bucket: a GET
+    or HEAD has no prefix that a condition could look at. Who has `folders` must look into a listing
+    to tell missing from forbidden.
     """
     return (
         Permission(
@@ -48,6 +51,9 @@ def read_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[P
             sid=f"List{sid}",
             actions=("s3:ListBucket", "s3:ListBucketVersions"),
             resources=(bucket.bucket_arn,),
+            conditions={"StringLike": {"s3:prefix": [f"{folder}*" for folder in folders]}}
+            if folders
+            else {},
         ),
     )
 
@@ -207,6 +213,14 @@ def set_aside(dead_letters: sqs.IQueue) -> tuple[Permission, ...]:
             resources=(dead_letters.queue_arn,),
         ),
     )
+
+
+def read_parameter(stack: Stack, name: str) -> tuple[Permission, ...]:
+    """To read one parameter."""
+    arn = stack.format_arn(
+        service="ssm", resource="parameter", resource_name=name.removeprefix("/")
+    )
+    return (Permission(sid="FindStack", actions=("ssm:GetParameter",), resources=(arn,)),)
 
 
 def serve(stack: Stack, endpoint_prefix: str) -> tuple[Permission, ...]:

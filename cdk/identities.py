@@ -1,25 +1,16 @@
-"""Who else acts on the stack: SageMaker when it serves, and the on-prem agent.
+"""Who acts on the stack in AWS besides its functions: SageMaker, when it serves.
 
 A permission too few shows only when an endpoint starts, a quarter of an hour into a rollout.
 """
 
 from aws_cdk import Stack
-from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk import grants
 from cdk.permissions import permit
 from cdk.settings import ServingImage
-from cdk.storage import CHAMPION_KEYS
-from events.outbound import Source
-
-_SITES = "sites/*"
-_TRAINER_WRITES = tuple(
-    f"{_SITES}/{folder}/*" for folder in ("quarantine", "releases", "runs", "snapshots")
-)
 
 
 class ExecutionRole(Construct):
@@ -56,37 +47,5 @@ class ExecutionRole(Construct):
                     repository=image.repository,
                 ),
                 *grants.serve(stack, endpoint_prefix),
-            ],
-        )
-
-
-class AgentPolicy(Construct):
-    """What the on-prem agent and its Jobs may do; it waits for an identity to be attached to."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        data: s3.IBucket,
-        artifacts: s3.IBucket,
-        surveys: sqs.IQueue,
-        dead_letters: sqs.IQueue,
-        bus: events.IEventBus,
-    ) -> None:
-        """Create the managed policy."""
-        super().__init__(scope, construct_id)
-        self.policy = iam.ManagedPolicy(
-            self, "Policy", description="The on-prem agent: surveys in, releases out"
-        )
-        permit(
-            self.policy,
-            [
-                *grants.work_off(surveys),
-                *grants.set_aside(dead_letters),
-                *grants.read_objects("Surveys", data, (_SITES,)),
-                *grants.read_objects("Artifacts", artifacts, (*_TRAINER_WRITES, CHAMPION_KEYS)),
-                *grants.write_objects("Artifacts", artifacts, _TRAINER_WRITES),
-                *grants.speak(bus, Source.AGENT),
             ],
         )

@@ -22,6 +22,7 @@ from pydantic import (
 
 from cdk import ROOT
 from cdk.errors import SettingsError
+from events.names import Site
 
 CONTEXT_KEY = "rssi-mlops"
 STAGE_KEY = "stage"
@@ -41,6 +42,9 @@ _SERVING_IMAGE = re.compile(
 )
 
 Email = Annotated[str, StringConstraints(pattern=r"^[^@\s]+@[^@\s]+\.[^@\s]+$")]
+AgentName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*$", max_length=20)]
+# EventBridge takes patterns of at most 2,048 characters, and a role ten policies.
+AgentSites = Annotated[tuple[Site, ...], Field(min_length=1, max_length=30)]
 
 
 class Removal(StrEnum):
@@ -99,6 +103,9 @@ class Settings(BaseModel):
     failed_attempts_days: Annotated[int, Field(ge=2, le=3650)] = 30
     """How long those of the newest attempt stay at a run that has no release."""
     notification_emails: tuple[Email, ...] = ()
+    agents: Mapping[AgentName, AgentSites] = {}
+    """The on-prem agents by name, each with the only sites that it looks after and sees; without
+    any, one agent looks after all sites."""
     removal: Removal = Removal.RETAIN
     log_retention_days: LogRetentionDays = 90
 
@@ -106,6 +113,17 @@ class Settings(BaseModel):
     @classmethod
     def _parse_image(cls, value: object) -> object:
         return ServingImage.parse(value) if isinstance(value, str) else value
+
+    @field_validator("agents")
+    @classmethod
+    def _one_agent_a_site(cls, value: Mapping[str, tuple[str, ...]]) -> object:
+        sites = [site for of_agent in value.values() for site in of_agent]
+        shared = sorted({site for site in sites if sites.count(site) > 1})
+        if shared:
+            raise ValueError(
+                f"a site is trained by one agent, and these are given to more: {', '.join(shared)}"
+            )
+        return value
 
     @property
     def name(self) -> str:

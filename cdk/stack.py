@@ -7,12 +7,13 @@ from aws_cdk import CfnOutput, DefaultStackSynthesizer, Stack
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from cdk.identities import AgentPolicy, ExecutionRole
+from cdk.agents import AgentPolicy, SiteAgent
+from cdk.identities import ExecutionRole
 from cdk.ledger import Ledger
 from cdk.release_functions import ReleaseFunctions
 from cdk.settings import Settings
 from cdk.storage import Storage
-from cdk.wire import Wire
+from cdk.wire import SurveysQueue, Wire
 from events.stack import Stack as StackDescription
 from events.stack import stack_parameter
 
@@ -31,7 +32,7 @@ class RssiMlops(Stack):
             synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
         )
         storage = Storage(self, "Storage", settings=settings)
-        wire = Wire(self, "Wire", settings=settings, data=storage.data)
+        wire = Wire(self, "Wire", settings=settings)
         ledger = Ledger(self, "Ledger", settings=settings)
         execution = ExecutionRole(
             self,
@@ -49,28 +50,47 @@ class RssiMlops(Stack):
             ledger=ledger,
             execution=execution,
         )
-        agent = AgentPolicy(
-            self,
-            "Agent",
-            data=storage.data,
-            artifacts=storage.artifacts,
-            surveys=wire.surveys,
-            dead_letters=wire.surveys_dead_letters,
-            bus=wire.bus,
-        )
         description = StackDescription(
             stage=settings.stage,
             data_bucket=storage.data.bucket_name,
             artifact_bucket=storage.artifacts.bucket_name,
-            queue_url=wire.surveys.queue_url,
             bus=wire.bus.event_bus_name,
             ledger_table=ledger.table.table_name,
             event_log=wire.event_log.log_group_name,
             endpoint_prefix=settings.endpoint_prefix,
             topic_arn=wire.topic.topic_arn,
         )
+        for name, sites in settings.agents.items():
+            SiteAgent(
+                self,
+                f"Agent{name.title()}",
+                name=name,
+                sites=sites,
+                storage=storage,
+                wire=wire,
+                description=description,
+            )
+        if not settings.agents:
+            description = self._one_agent(storage, wire, description)
         self._describe(description)
-        self._output("AgentPolicyArn", agent.policy.managed_policy_arn)
+
+    def _one_agent(
+        self, storage: Storage, wire: Wire, description: StackDescription
+    ) -> StackDescription:
+        """The agent that looks after all sites; returns the description with its queue."""
+        # Where they were before there could be several, so that a deployment replaces nothing.
+        surveys = SurveysQueue(wire, data=storage.data)
+        policy = AgentPolicy(
+            self,
+            "Agent",
+            storage=storage,
+            wire=wire,
+            surveys=surveys,
+            parameter=stack_parameter(description.stage),
+        )
+        self._output("QueueUrl", surveys.queue.queue_url)
+        self._output("AgentPolicyArn", policy.arns)
+        return description.model_copy(update={"queue_url": surveys.queue.queue_url})
 
     def _describe(self, description: StackDescription) -> None:
         parameter = ssm.StringParameter(
@@ -83,7 +103,6 @@ class RssiMlops(Stack):
         self._output("Parameter", parameter.parameter_name)
         self._output("DataBucket", description.data_bucket)
         self._output("ArtifactBucket", description.artifact_bucket)
-        self._output("QueueUrl", description.queue_url)
         self._output("BusName", description.bus)
         self._output("LedgerTable", description.ledger_table)
         self._output("TopicArn", description.topic_arn)

@@ -15,7 +15,6 @@ from cdk.keeping import removal_policy
 from cdk.nag import acknowledge
 from cdk.settings import Settings
 
-SURVEY_KEYS = "sites/*/surveys/*"
 RELEASE_KEYS = "sites/*/releases/*"
 RELEASE_MANIFEST_KEYS = f"{RELEASE_KEYS}/release.json"
 ATTEMPT_KEYS = f"{RELEASE_KEYS}/attempts/*"

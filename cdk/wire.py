@@ -1,4 +1,4 @@
-"""What carries events: our bus, the queue of surveys for the on-prem agent, and who listens.
+"""What carries events: our bus, queues of surveys for on-prem agents, and who listens.
 
 EventBridge drops what a target refuses for good, so the queue has a dead-letter queue both for
 what can't be delivered to it and for what the agent gives up on.
@@ -18,7 +18,6 @@ from constructs import Construct
 
 from cdk.keeping import log_retention, removal_policy
 from cdk.settings import Settings
-from cdk.storage import SURVEY_KEYS
 from events.base import Contract
 from events.outbound import (
     DeploymentFailed,
@@ -52,7 +51,7 @@ NOTIFIED = (
 
 
 class Wire(Construct):
-    """The bus, the surveys queue, the event log and the notification topic."""
+    """The bus, the event log and the notification topic."""
 
     def __init__(
         self,
@@ -60,44 +59,12 @@ class Wire(Construct):
         construct_id: str,
         *,
         settings: Settings,
-        data: s3.IBucket,
     ) -> None:
-        """Create all four, with the rules that feed them."""
+        """Create all three, with the rules that feed them."""
         super().__init__(scope, construct_id)
         self.bus = events.EventBus(self, "Bus", event_bus_name=settings.bus_name)
-        self.surveys_dead_letters = dead_letter_queue(self, "SurveysDeadLetters")
-        self.surveys = self._surveys_queue(data)
         self.event_log = self._event_log(settings)
         self.topic = self._topic(settings.notification_emails)
-
-    def _surveys_queue(self, data: s3.IBucket) -> sqs.Queue:
-        queue = sqs.Queue(
-            self,
-            "Surveys",
-            visibility_timeout=Duration.seconds(_IN_HAND_S),
-            receive_message_wait_time=Duration.seconds(_LONG_POLL_S),
-            retention_period=Duration.days(_KEPT_DAYS),
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
-            enforce_ssl=True,
-            dead_letter_queue=sqs.DeadLetterQueue(
-                queue=self.surveys_dead_letters, max_receive_count=_RECEIVES
-            ),
-        )
-        events.Rule(
-            self,
-            "SurveyUploaded",
-            description="A survey was uploaded: tell the on-prem agent",
-            event_pattern=object_created(data, SURVEY_KEYS),
-            targets=[
-                targets.SqsQueue(
-                    queue,
-                    dead_letter_queue=self.surveys_dead_letters,
-                    retry_attempts=DELIVERY_ATTEMPTS,
-                    max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
-                )
-            ],
-        )
-        return queue
 
     def _event_log(self, settings: Settings) -> logs.LogGroup:
         log = logs.LogGroup(
@@ -160,14 +127,50 @@ class Wire(Construct):
         return topic
 
 
-def object_created(bucket: s3.IBucket, keys: str) -> events.EventPattern:
-    """S3's event for a new object of the bucket whose key matches the wildcard `keys`."""
+class SurveysQueue:
+    """What tells one agent of uploads: a queue, its dead letters, and the rule that feeds it."""
+
+    def __init__(self, scope: Construct, *, data: s3.IBucket, sites: Sequence[str] = ()) -> None:
+        """Create all three in `scope`, for uploads to `sites`, or to any site."""
+        self.dead_letters = dead_letter_queue(scope, "SurveysDeadLetters")
+        self.queue = sqs.Queue(
+            scope,
+            "Surveys",
+            visibility_timeout=Duration.seconds(_IN_HAND_S),
+            receive_message_wait_time=Duration.seconds(_LONG_POLL_S),
+            retention_period=Duration.days(_KEPT_DAYS),
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.dead_letters, max_receive_count=_RECEIVES
+            ),
+        )
+        events.Rule(
+            scope,
+            "SurveyUploaded",
+            description="A survey was uploaded: tell the on-prem agent",
+            event_pattern=object_created(
+                data, *(f"sites/{site}/surveys/*" for site in sites or ("*",))
+            ),
+            targets=[
+                targets.SqsQueue(
+                    self.queue,
+                    dead_letter_queue=self.dead_letters,
+                    retry_attempts=DELIVERY_ATTEMPTS,
+                    max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
+                )
+            ],
+        )
+
+
+def object_created(bucket: s3.IBucket, *keys: str) -> events.EventPattern:
+    """S3's event for a new object of the bucket whose key matches one of the wildcards `keys`."""
     return events.EventPattern(
         source=["aws.s3"],
         detail_type=["Object Created"],
         detail={
             "bucket": {"name": [bucket.bucket_name]},
-            "object": {"key": events.Match.wildcard(keys)},
+            "object": {"key": events.Match.any_of(*map(events.Match.wildcard, keys))},
         },
     )
 

@@ -5,7 +5,7 @@ may write is found out by uploads that are given up, and by an event that no bus
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from threading import Event
@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
+from events.names import snapshot_key
 from events.outbound import Source
 from events.stack import Stack
 from ops.agent import agent_environment
@@ -36,7 +37,7 @@ from trainer.clients import Clients
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
-_PROBE_KEY = "sites/doctor/snapshots/probe.json"
+_PROBE_SITE = "doctor"
 _TROUBLES = (ClientError, BotoCoreError, AgentError, ValidationError)
 
 
@@ -154,17 +155,17 @@ class Doctor:
             "data bucket",
             f"{policy}: s3:ListBucket; for a store of your own check RSSI_DATA_ENDPOINT_URL, "
             "RSSI_DATA_PROFILE and RSSI_DATA_CA_BUNDLE",
-            lambda: _list(data, places.data_bucket),
+            lambda: _list(data, places.data_bucket, places.sites),
         )
         yield _Check(
             "artifact bucket, reading",
             f"{policy}: s3:ListBucket and s3:GetObject on sites/",
-            lambda: _list(artifacts, places.artifact_bucket),
+            lambda: _list(artifacts, places.artifact_bucket, places.sites),
         )
         yield _Check(
             "artifact bucket, writing",
             f"{policy}: s3:PutObject and s3:AbortMultipartUpload on sites/*/releases and the like",
-            lambda: _begin_upload(artifacts, places.artifact_bucket),
+            lambda: _begin_upload(artifacts, places.artifact_bucket, places.sites),
         )
         yield _Check(
             "bus",
@@ -241,14 +242,21 @@ def _print(console: Console, finding: Finding) -> None:
         console.print(f"    to mend it: {finding.mend}", markup=False, highlight=False)
 
 
-def _list(client: "BaseClient", bucket: str) -> str:
+def _list(client: "BaseClient", bucket: str, sites: Collection[str]) -> str:
+    """List what the agent would: all sites, or each of those that it is for."""
+    for site in sorted(sites):
+        client.list_objects_v2(Bucket=bucket, Prefix=f"sites/{site}/", MaxKeys=1)
+    if sites:
+        return f"{bucket}, for {', '.join(sorted(sites))}"
     answer = client.list_objects_v2(Bucket=bucket, Prefix="sites/", Delimiter="/", MaxKeys=1000)
     return f"{bucket}, {len(answer.get('CommonPrefixes', ()))} sites"
 
 
-def _begin_upload(client: "BaseClient", bucket: str) -> str:
-    upload = client.create_multipart_upload(Bucket=bucket, Key=_PROBE_KEY)["UploadId"]
-    client.abort_multipart_upload(Bucket=bucket, Key=_PROBE_KEY, UploadId=upload)
+def _begin_upload(client: "BaseClient", bucket: str, sites: Collection[str]) -> str:
+    for site in sorted(sites) or (_PROBE_SITE,):
+        key = snapshot_key(site, "0" * 64)
+        upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload)
     return bucket
 
 

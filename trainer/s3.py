@@ -26,6 +26,7 @@ UNVERSIONED = "null"
 """S3's own version id of an object in a bucket that keeps no versions."""
 
 _MISSING = {"NoSuchKey", "NoSuchVersion", "NotFound", "404"}
+_FORBIDDEN = {"AccessDenied", "Forbidden", "403"}
 _NO_VERSIONS = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _CLAIM_ATTEMPTS = 8
 
@@ -75,7 +76,7 @@ class Bucket:
             StoreUnavailableError: the store gave no useful answer.
         """
         version = {} if version_id == UNVERSIONED else {"VersionId": version_id}
-        with self._translated(f"read {key}"):
+        with self._translated(f"read {key}"), self._told_apart(key, version_id):
             answer = self._client.get_object(
                 Bucket=self.name, Key=key, ChecksumMode="ENABLED", **version
             )
@@ -88,7 +89,7 @@ class Bucket:
             StoreUnavailableError: the store gave no useful answer.
         """
         try:
-            with self._translated(f"look for {key}"):
+            with self._translated(f"look for {key}"), self._told_apart(key, UNVERSIONED):
                 self._client.head_object(Bucket=self.name, Key=key)
         except ObjectMissingError:
             return False
@@ -191,6 +192,33 @@ class Bucket:
             for found in page.get("Versions", ()):
                 if found["IsLatest"]:
                     yield _listed(found, found["VersionId"])
+
+    @contextmanager
+    def _told_apart(self, key: str, version_id: str) -> Iterator[None]:
+        """Tell an object that is missing from one that is forbidden.
+
+        To who may list only a part of a bucket S3 answers 403 for both (GetObject's reference,
+        "Permissions"); a listing of the very key knows.
+        """
+        try:
+            yield
+        except ClientError as error:
+            if _code(error) not in _FORBIDDEN or self._is_listed(key, version_id):
+                raise
+            raise ObjectMissingError(f"the bucket {self.name} has no {key}") from error
+
+    def _is_listed(self, key: str, version_id: str) -> bool:
+        if version_id == UNVERSIONED:
+            answer = self._client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
+            return any(found["Key"] == key for found in answer.get("Contents", ()))
+        pages = self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self.name, Prefix=key
+        )
+        return any(
+            (found["Key"], found["VersionId"]) == (key, version_id)
+            for page in pages
+            for found in page.get("Versions", ())
+        )
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:

@@ -4,7 +4,7 @@ import io
 import itertools
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -59,8 +59,8 @@ class Aws:
 
 
 @contextmanager
-def fake_aws() -> Iterator[Aws]:
-    """Moto behind a threaded server on loopback."""
+def fake_aws(before: Callable[[Any], Any] = lambda application: application) -> Iterator[Aws]:
+    """Moto behind a threaded server on loopback, and behind what ``before`` puts before it."""
     from moto.server import DomainDispatcherApplication, create_backend_app  # noqa: PLC0415
     from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: PLC0415
 
@@ -83,7 +83,7 @@ def fake_aws() -> Iterator[Aws]:
                     heard.append((entry["EventBusName"], entry["DetailType"], detail))
         return moto(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
+    server = make_server("127.0.0.1", 0, before(application), threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield Aws(f"http://127.0.0.1:{server.server_port}", Session(), heard, bodies)

@@ -40,6 +40,31 @@ class TestBucket:
         assert not bucket.put_once("k", b"second")
         assert bucket.get("k").body == b"first"
 
+    @pytest.mark.parametrize(("lies_there", "version"), [("k", "null"), ("kk", "null"), ("k", "v")])
+    def test_what_is_forbidden_is_told_from_what_is_missing_by_a_listing(
+        self, aws, lies_there, version
+    ):
+        client = aws.client("s3")
+        forbidden = {"service_error_code": "AccessDenied", "http_status_code": 403}
+        missing = lies_there != "k" or version == "v"
+        with Stubber(client) as answers:
+            answers.add_client_error("get_object", **forbidden)
+            if version == UNVERSIONED:
+                answers.add_response("list_objects_v2", {"Contents": [{"Key": lies_there}]})
+            else:
+                other = {**listed_version(lies_there), "VersionId": "another"}
+                answers.add_response("list_object_versions", {"Versions": [other]})
+            with pytest.raises(ObjectMissingError if missing else StoreUnavailableError):
+                Bucket(client, "any").get("k", version)
+
+    def test_who_may_not_even_list_a_key_hears_that_the_store_is_no_help(self, aws):
+        client = aws.client("s3")
+        with Stubber(client) as answers:
+            answers.add_client_error("head_object", "403", http_status_code=403)
+            answers.add_client_error("list_objects_v2", "AccessDenied", http_status_code=403)
+            with pytest.raises(StoreUnavailableError, match="AccessDenied"):
+                Bucket(client, "any").exists("k")
+
     def test_of_many_who_take_a_name_at_once_one_wins(self, aws):
         bucket, won = aws.bucket("any"), []
         threads = [

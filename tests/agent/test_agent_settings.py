@@ -22,7 +22,14 @@ STACK = Stack(
 def test_the_stack_names_everything():
     places = AgentSettings().places(STACK)
 
-    assert places == ("stack-data", "stack-artifacts", "stack-bus", "https://queue")
+    assert places == ("stack-data", "stack-artifacts", "stack-bus", "https://queue", frozenset())
+
+
+def test_the_stack_of_one_agent_of_several_names_its_sites():
+    several = STACK.model_copy(update={"sites": ("lab", "hall")})
+
+    assert AgentSettings().places(several).sites == {"lab", "hall"}
+    assert AgentSettings(sites=frozenset({"lab"})).places(several).sites == {"lab"}
 
 
 def test_a_name_that_is_given_on_its_own_wins():

@@ -150,7 +150,7 @@ class Service:
             recipe=self.settings.recipe(),
             pace=self.settings.pace,
             resync=timedelta(seconds=self.settings.resync_s),
-            only_sites=self.settings.sites,
+            only_sites=places.sites,
             mailbox=self.mailbox,
             clock=_now,
             log=self.log,
@@ -189,7 +189,7 @@ class Service:
             poller = Poller(
                 queue=agent.queue,
                 data_bucket=places.data_bucket,
-                sites=self.settings.sites,
+                sites=places.sites,
                 mailbox=self.mailbox,
                 stop=over,
                 clock=_now,

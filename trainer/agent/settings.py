@@ -36,6 +36,8 @@ class Places(NamedTuple):
     bus: str
     queue_url: str | None
     """Without a queue the agent only looks at every resync."""
+    sites: frozenset[str] = frozenset()
+    """The only sites to look after; empty for all."""
 
 
 class AgentSettings(BaseSettings):
@@ -50,7 +52,8 @@ class AgentSettings(BaseSettings):
     bus: Text | None = None
     queue_url: Text | None = None
     sites: frozenset[Site] = frozenset()
-    """The only sites to look after, as a JSON list; empty for every site in the data bucket."""
+    """The only sites to look after, as a JSON list; empty for those of the stack's parameter, or
+    for every site in the data bucket."""
     quiet_period_s: Seconds = 20.0
     """How long nothing must have been uploaded before a site is trained. A thousand uploads in a
     minute, over twenty sites, leave no gap of so long, and so make one run a site, or two."""
@@ -158,6 +161,7 @@ class AgentSettings(BaseSettings):
             artifact_bucket=self.artifact_bucket or _of(stack, "artifact_bucket"),
             bus=self.bus or _of(stack, "bus"),
             queue_url=self.queue_url or (stack.queue_url if stack else None),
+            sites=self.sites or frozenset(stack.sites if stack else ()),
         )
 
 
