@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +16,13 @@ import pytest
 import structlog
 
 from events import names
-from events.manifests import Quarantine, Release, SurveyRef
+from events.manifests import Champion, ComparisonBasis, Quarantine, Release, SurveyRef
 from trainer.agent.borders.artifacts import Artifacts
 from trainer.agent.borders.surveys import Surveys
 from trainer.agent.reconcile import Recipe, candidate
 from trainer.agent.runners import JobTemplate
 from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.job import Job
+from trainer.training.job import LOG_FILE, Job
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
 from trainer.training.settings import SITE_DESCRIPTION
 
@@ -106,6 +107,10 @@ class Site:
         return Release.model_validate_json(self.artifacts.get(names.release_key(run.id)).body)
 
 
+def left_log(site: Site, key: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in site.artifacts.get(key).body.splitlines()]
+
+
 def _drop(_logger: object, _method: str, _event: object) -> object:
     raise structlog.DropEvent
 
@@ -124,7 +129,7 @@ def test_a_snapshot_becomes_a_release_whose_checksums_are_those_of_its_files(sit
 
     assert ended.exit_code == ExitCode.DONE, ended.log
     release = site.release(run)
-    for file in (release.model, release.metrics_file, release.card):
+    for file in (release.model, release.metrics_file, release.card, release.log):
         head = site.aws.client("s3").head_object(
             Bucket=site.artifacts.name, Key=file.key, ChecksumMode="ENABLED"
         )
@@ -139,6 +144,9 @@ def test_a_snapshot_becomes_a_release_whose_checksums_are_those_of_its_files(sit
     )
     assert {line["run_id"] for line in ended.log} == {run.id}
     assert {line["correlation_id"] for line in ended.log} == {run.correlation_id}
+    kept = left_log(site, release.log.key)
+    assert kept == ended.log[: len(kept)], "what the process said, up to the claim"
+    assert "uploaded" in {line["event"] for line in kept}
 
 
 def test_two_processes_of_one_run_make_one_release_and_both_end_well(site):
@@ -188,6 +196,8 @@ def test_all_bad_surveys_are_found_at_once_and_nothing_is_trained(site):
         assert survey.key in ended.outcome.reason
         assert quarantine.reason in ended.outcome.reason
     assert not site.artifacts.exists(names.release_key(run.id))
+    kept = left_log(site, names.attempt_key(run.id, "one", LOG_FILE))
+    assert kept == ended.log, "who is on call reads it after the pod is gone"
 
 
 def test_of_two_surveys_that_contradict_each_other_the_later_is_set_aside(site):
@@ -284,6 +294,97 @@ def test_a_site_that_is_described_wrongly_is_said_so(site):
 
     assert outcome.kind is OutcomeKind.MISCONFIGURED
     assert "cell_size_m" in outcome.reason
+
+
+def goes_live(site: Site, run) -> Release:
+    """What the release logic writes once a release answered rightly."""
+    release = site.release(run)
+    pointer = Champion(site="lab", release=release.run_id, digest=release.digest, ledger_version=3)
+    body = pointer.model_dump_json().encode()
+    site.artifacts.put(names.champion_key("lab"), body, "application/json")
+    return release
+
+
+def card_of(site: Site, run) -> str:
+    return site.artifacts.get(site.release(run).card.key).body.decode()
+
+
+def test_a_candidate_is_held_against_what_is_live(site):
+    site.upload("a.csv", rows(seed=1, count=240))
+    first = site.seal()
+    assert site.outcome(first).kind is OutcomeKind.SUCCEEDED
+    live = goes_live(site, first)
+    site.upload("b.csv", rows(seed=2, count=320))
+    second = site.seal()
+
+    assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
+
+    told = site.release(second).metrics.against_champion
+    assert (told.release, told.digest) == (live.run_id, live.digest)
+    assert told.basis is ComparisonBasis.UNSEEN_ROWS
+    assert told.rows >= 50
+    assert live.run_id in card_of(site, second)
+    assert site.release(first).metrics.against_champion is None
+
+
+def test_another_recipe_for_the_same_surveys_is_held_against_what_is_live_on_its_hold_out(site):
+    site.upload("a.csv", rows(count=240))
+    first = site.seal()
+    site.outcome(first)
+    goes_live(site, first)
+    second = site.seal(Recipe("1", {**QUICK.hyperparameters, "epochs": 3}))
+
+    assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
+
+    told = site.release(second).metrics.against_champion
+    assert told.basis is ComparisonBasis.SAME_HOLD_OUT
+    assert told.rows == site.release(first).metrics.held_out_rows
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("champion.json", "What is written about what is live"),
+        ("release.json", "The manifest of"),
+        ("model.tar.gz", "is not the file"),
+        ("metrics.json", "is not the file"),
+    ],
+)
+def test_a_champion_that_can_not_be_read_is_no_reason_not_to_train(site, file, said):
+    site.upload("a.csv", rows())
+    first = site.seal()
+    site.outcome(first)
+    live = goes_live(site, first)
+    keys = {
+        "champion.json": names.champion_key("lab"),
+        "release.json": names.release_key(live.run_id),
+        "model.tar.gz": live.model.key,
+        "metrics.json": live.metrics_file.key,
+    }
+    site.artifacts.put(keys[file], b"spoilt", "application/octet-stream")
+    second = site.seal(Recipe("1", {**QUICK.hyperparameters, "epochs": 1}))
+
+    assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
+
+    assert site.release(second).metrics.against_champion is None
+    assert f"Not compared. {said}" in re.sub(r"sites/\S+ ", "", card_of(site, second))
+
+
+def test_the_picture_of_the_floor_lies_beside_the_description_of_the_site(site):
+    plan = {"image": "floor.svg", "west": -5, "south": -5, "width_m": 30, "height_m": 20}
+    body = json.dumps({"floor_plan": plan}).encode()
+    digest = site.data.put("sites/lab/site.json", body, "application/json")
+    site.upload("a.csv", rows())
+    recipe = {**QUICK.hyperparameters, SITE_DESCRIPTION: digest}
+    without, drawn = site.seal(Recipe("1", recipe)), site.seal(Recipe("2", recipe))
+
+    assert site.outcome(without).kind is OutcomeKind.SUCCEEDED
+    picture = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
+    site.data.put("sites/lab/floor.svg", picture, "image/svg+xml")
+    assert site.outcome(drawn).kind is OutcomeKind.SUCCEEDED
+
+    assert "No floor plan: sites/lab/floor.svg has 0 bytes" in card_of(site, without)
+    assert "data:image/svg+xml;base64," in card_of(site, drawn)
 
 
 def test_hyperparameters_that_do_not_exist_are_refused(site):

@@ -26,6 +26,11 @@ STUCK_ROWS = 30
 FEW_ROWS = 5
 """A cell with fewer rows can't be both learnt and measured."""
 NEAR_SENTINEL = 3.0
+LOWEST_SIGNAL = -105.0
+"""Receivers of beacons hear down to about -100 dBm."""
+LOWEST_GAP_DB = 4.0
+LOWEST_SHARE = 0.05
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
 class Weight(StrEnum):
@@ -133,7 +138,9 @@ def audit(
     findings = (
         *_on_copies(report, found),
         *_on_visits(report),
+        *_on_writing(surveys),
         *_on_sentinels(surveys),
+        *_on_lowest(data),
         *_on_beacons(beacons, len(data)),
         *_on_drift(beacons, drifts, eras),
         *_on_labels(data, report),
@@ -212,6 +219,49 @@ def _on_visits(report: Audit) -> list[Finding]:
             f"{report.visits} visits, half of them of {report.median_visit_rows:g} rows or fewer.",
             "Rows of one visit are alike; a model that has seen one of them knows the others.",
             "A visit stays whole on one side of the hold-out.",
+        )
+    ]
+
+
+def _on_writing(surveys: Sequence[Survey]) -> list[Finding]:
+    written = Counter(
+        f"{survey.found.encoding}, columns parted by {_DELIMITER_NAMES[survey.found.delimiter]}, "
+        + (f"times as {survey.found.time_format}" if survey.found.time_format else "no times")
+        for survey in surveys
+    )
+    ways = "; ".join(
+        way if times == len(surveys) else f"{way} ({times} of {len(surveys)} surveys)"
+        for way, times in written.most_common()
+    )
+    return [
+        Finding(
+            "how it is written",
+            Weight.NOTE,
+            f"{ways}.",
+            "Found by looking; nobody has to say so.",
+            "Times tell visits apart and are never learnt from.",
+        )
+    ]
+
+
+def _on_lowest(data: TrainingSet) -> list[Finding]:
+    """A way to say "not heard" that nobody can know for certain, such as -110."""
+    heard = data.rssi[~np.isnan(data.rssi)]
+    if not len(heard) or heard.min() > LOWEST_SIGNAL:
+        return []
+    lowest = float(heard.min())
+    times, others = int((heard == lowest).sum()), heard[heard > lowest]
+    lies_apart = not len(others) or float(others.min()) - lowest >= LOWEST_GAP_DB
+    if times < LOWEST_SHARE * len(heard) or not lies_apart:
+        return []
+    return [
+        Finding(
+            "a lowest reading apart",
+            Weight.WARNING,
+            f"{lowest:g} dBm, {times} times ({times / len(heard):.0%} of the readings), and "
+            f"nothing within {LOWEST_GAP_DB:g} dB above it.",
+            "That is no signal, but a way to write that a beacon was not heard.",
+            "It is used as it stands. Write such readings as blank or -200 and upload anew.",
         )
     ]
 
