@@ -1,9 +1,12 @@
 """Our own events: what happened to a survey, a run, a release or a deployment.
 
-The detail-type on the bus is the class's name. Listeners get each at least once; ``deployment``
-and ``release`` tell repeats apart.
+The detail-type on the bus is the class's name. Listeners get each at least once, for EventBridge
+knows no idempotency: who says it may die between saying it and noting that it is said. Repeats are
+told by what they name: `REPEATS` lists the fields of a detail that are the same in a repeat, and
+never in another event of that kind; the cloud's events name their ``deployment`` or ``trigger``.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -45,26 +48,31 @@ class SurveyQuarantined(Event):
     run_id: RunId | None = None
 
 
-class TrainingStarted(Event):
-    """A run began on the site's cluster."""
+class TrainingEvent(Event):
+    """What events about a run share."""
 
     run_id: RunId
+    start: Text | None = None
+    """Which start of the run this is about: one that failed may be started again."""
+
+
+class TrainingStarted(TrainingEvent):
+    """A run began on the site's cluster."""
+
     snapshot: Digest
     surveys: int
 
 
-class TrainingSucceeded(Event):
+class TrainingSucceeded(TrainingEvent):
     """A run ended with a release in the artifact bucket."""
 
-    run_id: RunId
     digest: Digest
     metrics: Metrics
 
 
-class TrainingFailed(Event):
+class TrainingFailed(TrainingEvent):
     """A run ended without a release."""
 
-    run_id: RunId
     reason: Text
     exit_code: int | None = None
     log_tail: tuple[str, ...] = ()
@@ -195,3 +203,12 @@ OUTBOUND: tuple[type[Contract], ...] = (
     RollbackRefused,
     RolledBack,
 )
+
+REPEATS: Mapping[str, tuple[str, ...]] = {
+    SurveyQuarantined.__name__: ("survey", "run_id"),
+    TrainingStarted.__name__: ("run_id", "start"),
+    TrainingSucceeded.__name__: ("run_id", "start"),
+    TrainingFailed.__name__: ("run_id", "start"),
+}
+"""By detail-type: the fields whose values name an event of the agent's. Where one is missing, as
+in what an older agent says, nothing is known to be a repeat."""

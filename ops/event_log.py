@@ -1,5 +1,6 @@
 """What happened, read back from the log group that every event on the bus is written to."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from events.outbound import OUTBOUND
+from events.outbound import OUTBOUND, REPEATS
 
 
 class LoggedEvent(BaseModel):
@@ -38,6 +39,14 @@ class LoggedEvent(BaseModel):
         """The release or run it is about."""
         return self.text("release") or self.text("run_id") or self.text("to")
 
+    @property
+    def identity(self) -> str:
+        """The same for each time that this was said, if that can be told; else its own id."""
+        named = {name: self.detail.get(name) for name in REPEATS.get(self.detail_type, ())}
+        if not named or ("start" in named and named["start"] is None):
+            return self.id
+        return f"{self.detail_type} {json.dumps(named, sort_keys=True)}"
+
 
 KINDS = frozenset(model.__name__ for model in OUTBOUND)
 
@@ -50,7 +59,7 @@ class EventLog:
         self._group = log_group
 
     def read(self, since: datetime | None = None, site: str | None = None) -> list[LoggedEvent]:
-        """All events since a moment, oldest first."""
+        """All events since a moment, oldest first; what was said twice is there once."""
         arguments: dict[str, Any] = {"logGroupName": self._group}
         if since is not None:
             arguments["startTime"] = int(since.timestamp() * 1000)
@@ -58,11 +67,15 @@ class EventLog:
         lines = [line for page in pages for line in page["events"]]
         lines.sort(key=lambda line: (line["timestamp"], line.get("ingestionTime", 0)))
         events = [_logged(line["message"], line["timestamp"]) for line in lines]
-        return [
+        wanted = [
             event
             for event in events
             if event.detail_type in KINDS and (site is None or event.site == site)
         ]
+        first: dict[str, LoggedEvent] = {}
+        for event in wanted:
+            first.setdefault(event.identity, event)
+        return [*first.values()]
 
     def follow(
         self,
@@ -80,8 +93,8 @@ class EventLog:
         while time.monotonic() < deadline:
             between()
             for event in self.read(since, site):
-                if event.id not in seen:
-                    seen.add(event.id)
+                if event.identity not in seen:
+                    seen.add(event.identity)
                     yield event
             time.sleep(every_s)
 

@@ -18,6 +18,7 @@ from runner_contract import eventually
 
 from events import names
 from events.manifests import Release, Snapshot
+from events.outbound import REPEATS
 from trainer.agent.runners import TrainingRun
 from trainer.s3 import Bucket
 
@@ -75,10 +76,12 @@ class Building:
             self.data.put(key, b"rows", "text/csv")
             self.sqs.send_message(QueueUrl=self.queue, MessageBody=event_body(key, self.data.name))
 
-    def told(self) -> Counter[tuple[str, str]]:
-        """How often each event was told, by kind and run."""
+    def told(self) -> Counter[tuple[str, object]]:
+        """How often each event was told, by kind and by what tells repeats from others."""
         return Counter(
-            (kind, detail["run_id"]) for bus, kind, detail in self.aws.heard if bus == self.bus
+            (kind, tuple(detail[name] for name in REPEATS[kind]))
+            for bus, kind, detail in self.aws.heard
+            if bus == self.bus
         )
 
     def ended(self) -> int:
@@ -143,7 +146,7 @@ def assert_each_survey_led_to_one_of_everything(building: Building, boundary: st
     assert {kind for kind, _ in told} == {"TrainingStarted", "TrainingSucceeded"}
     assert len(told) == 2 * len(building.sites)
     # PutEvents and the mark on the Job are two systems: killed between them, the agent says the
-    # same once more rather than never, and run_id tells listeners that it is the same.
+    # same once more rather than never, and its fields tell listeners that it is the same.
     assert sum(told.values()) - len(told) <= (boundary == "published")
 
 

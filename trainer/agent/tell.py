@@ -91,6 +91,7 @@ def started(status: RunStatus) -> TrainingStarted:
         site=spec.site,
         correlation_id=status.run.correlation_id,
         run_id=status.run.id,
+        start=status.start or None,
         snapshot=spec.snapshot,
         surveys=status.run.surveys,
     )
@@ -127,6 +128,7 @@ def _succeeded(status: RunStatus, release: Release) -> TrainingSucceeded:
         site=release.site,
         correlation_id=status.run.correlation_id,
         run_id=release.run_id,
+        start=status.start or None,
         digest=release.digest,
         metrics=release.metrics,
     )
@@ -137,6 +139,7 @@ def _failed(status: RunStatus) -> TrainingFailed:
         site=status.run.spec.site,
         correlation_id=status.run.correlation_id,
         run_id=status.run.id,
+        start=status.start or None,
         reason=_why(status)[:_REASON_LENGTH],
         exit_code=status.exit_code,
         log_tail=tuple(line[:_LINE_LENGTH] for line in status.log_tail[-_TAIL_LINES:]),

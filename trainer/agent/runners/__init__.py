@@ -70,6 +70,8 @@ class RunStatus(BaseModel):
     announced: Announced = Announced.NOTHING
     template: str = ""
     """The runner's `Runner.template` when it was started."""
+    start: str = ""
+    """Names this very start of the run: one that ended may be started again."""
 
     @property
     def active(self) -> bool:

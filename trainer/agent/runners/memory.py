@@ -34,6 +34,7 @@ class MemoryRunner:
             state=RunState.RUNNING,
             started_at=self._clock(),
             template=self.template,
+            start=f"{len(self.started)}",
         )
 
     def runs(self) -> tuple[RunStatus, ...]:

@@ -150,6 +150,7 @@ class ProcessRunner:
                 run=run,
                 state=RunState.PENDING,
                 started_at=self.clock(),
+                start=uuid.uuid4().hex,
                 template=self.template,
             )
             self._keep(_Record(status=status))

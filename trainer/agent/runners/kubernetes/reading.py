@@ -109,6 +109,7 @@ def status_of(job: Job, ending: Ending | None, standing: Standing | None) -> Run
         "started_at": started,
         "announced": announced(job),
         "template": job.metadata.labels.get(manifest.TEMPLATE_LABEL, ""),
+        "start": job.metadata.uid,
     }
     if ending is None:
         running = standing is not None and standing.running
