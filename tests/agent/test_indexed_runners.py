@@ -7,16 +7,19 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 import structlog
+import yaml
 from kubernetes_world import IMAGE, KubernetesWorld
-from runner_contract import WORK, IndexedContract, eventually
+from runner_contract import RUN, WORK, IndexedContract, eventually
 
 from trainer.agent.runners import RunState
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.indexed import IndexedJobs, indexed_job_manifest
+from trainer.agent.runners.kubernetes.manifest import CONTAINER
 from trainer.agent.runners.kubernetes.template import PodTemplate, Resources
 from trainer.agent.runners.memory import MemoryIndexed
 from trainer.agent.runners.process import Limits
 from trainer.agent.runners.process_indexed import IndexedProcesses
+from trainer.training.distributed import Together
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
 
 # Waits for a file named after its number, and ends with the exit code that is written in it.
@@ -202,3 +205,72 @@ def test_a_process_beyond_its_deadline_fails_the_work_and_leaves_nothing_behind(
 
     assert runner.look(WORK.name).reason == "DeadlineExceeded"
     eventually(lambda: not runner._works[WORK.name].children)
+
+
+def together(kubernetes: KubernetesWorld) -> dict:
+    """The Job of a run that three pods fit together."""
+    kubernetes.pods = PodTemplate(image=IMAGE, workers=3)
+    kubernetes.runner().start(RUN)
+    return kubernetes.server.manifest(RUN.id)
+
+
+class TestARunOfSeveralWorkers:
+    def test_is_a_valid_indexed_job_of_which_no_pod_is_replaced(self, kubernetes):
+        job = together(kubernetes)
+
+        sent = {key: value for key, value in job.items() if key != "status"}
+        kubernetes_validate.validate(sent, "1.36", strict=True)
+        spec = job["spec"]
+        assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == (
+            "Indexed",
+            3,
+            3,
+        )
+        assert spec["backoffLimit"] == 0
+        assert [rule["action"] for rule in spec["podFailurePolicy"]["rules"]] == ["FailJob"]
+
+    def test_tells_its_pods_how_many_they_are_and_where_they_meet(self, kubernetes):
+        pod = together(kubernetes)["spec"]["template"]["spec"]
+
+        (container,) = pod["containers"]
+        told = {each["name"]: each.get("value", "10.0.0.7") for each in container["env"]}
+        settings = Together(
+            workers=told["RSSI_WORKERS"],
+            meeting_host=told["RSSI_MEETING_HOST"],
+            own_host=told["RSSI_OWN_HOST"],
+            JOB_COMPLETION_INDEX=1,
+        )
+        assert settings.meeting_host == f"{RUN.id}-0.{pod['subdomain']}"
+        assert told["RSSI_RUN_ID"] == RUN.id
+        assert container["command"][-1] == "trainer.training.distributed"
+
+    def test_has_failed_by_the_pod_that_failed_by_itself(self, kubernetes):
+        together(kubernetes)
+        server, now = kubernetes.server, "2026-11-01T12:00:00Z"
+        for exit_code, deleted in ((42, False), (137, True)):
+            ended = {"exitCode": exit_code, "finishedAt": now}
+            status = {"name": CONTAINER, "state": {"terminated": ended}}
+            name = server.add_pod(RUN.id, {"phase": "Failed", "containerStatuses": [status]})
+            if deleted:
+                server.patch("pods", name, {"metadata": {"deletionTimestamp": now}})
+        server.end(RUN.id, "Failed", "BackoffLimitExceeded", "Job has reached the specified limit")
+
+        (status,) = kubernetes.runner().runs()
+        assert status.exit_code == ExitCode.BAD_DATA
+
+    def test_reaches_its_pods_by_the_component_that_an_overlay_adds(self, kubernetes):
+        pod = together(kubernetes)["spec"]["template"]
+        folder = Path(__file__).parents[2] / "trainer" / "deploy" / "components" / "workers"
+        component = yaml.safe_load((folder / "kustomization.yaml").read_text())
+        service, policy = (
+            yaml.safe_load((folder / name).read_text()) for name in component["resources"]
+        )
+
+        for document in (service, policy):
+            kubernetes_validate.validate(document, "1.36", strict=True)
+        assert service["metadata"]["name"] == pod["spec"]["subdomain"]
+        assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+        chosen = {"podSelector": policy["spec"]["podSelector"]}
+        assert chosen["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        assert policy["spec"]["ingress"] == [{"from": [chosen]}]
+        assert policy["spec"]["egress"] == [{"to": [chosen]}]

@@ -46,7 +46,8 @@ class Together(BaseSettings):
 
     workers: Annotated[int, Field(ge=1, le=64)]
     meeting_host: Text
-    """Where the process with the number 0 is reached."""
+    """Where the others reach the process with the number 0; a name, as its address is not known
+    beforehand."""
     meeting_port: Annotated[int, Field(ge=1, le=65_535)] = MEETING_PORT
     own_host: Text
     """Where the others reach this process: its pod's address."""
@@ -54,9 +55,11 @@ class Together(BaseSettings):
 
     def variables(self, role: str) -> dict[str, str]:
         """What ps-lite reads, for one of its roles: scheduler, server or worker."""
+        # The scheduler listens at this very address, so the first process names its own.
+        meeting = self.own_host if self.index == 0 else self.meeting_host
         return {
             "DMLC_ROLE": role,
-            "DMLC_PS_ROOT_URI": self.meeting_host,
+            "DMLC_PS_ROOT_URI": meeting,
             "DMLC_PS_ROOT_PORT": str(self.meeting_port),
             "DMLC_NUM_SERVER": "1",
             "DMLC_NUM_WORKER": str(self.workers),
@@ -128,7 +131,8 @@ def joined(settings: Together) -> Iterator[None]:
         TimeoutError: the first of them is not to be found.
     """
     with _served(settings):
-        _find(settings.meeting_host)
+        if settings.index:
+            _find(settings.meeting_host)
         os.environ.update(settings.variables("worker"))
         _joined.append(Peers(settings.index, settings.workers))
         try:

@@ -16,6 +16,9 @@ from trainer.training.outcome import FINAL_FAILURES
 
 CONTAINER = "trainer"
 TRAINING = ("python", "-m", "trainer.training")
+TRAINING_TOGETHER = ("python", "-m", "trainer.training.distributed")
+SUBDOMAIN = "rssi-workers"
+"""The headless Service of trainer/deploy/components/workers."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "rssi-agent"
 SITE_LABEL = "rssi-mlops/site"
@@ -65,14 +68,12 @@ def job_manifest(
             "annotations": {RUN_ANNOTATION: run.model_dump_json(), ANNOUNCED_ANNOTATION: "0"},
         },
         "spec": {
-            "completions": 1,
-            "parallelism": 1,
-            "backoffLimit": limits.backoff_limit,
+            **_extent(pods, limits),
             "activeDeadlineSeconds": limits.deadline_s,
             "ttlSecondsAfterFinished": limits.keep_s,
             # A pod that is being deleted may still train; one more beside it would gain nothing.
             "podReplacementPolicy": "Failed",
-            "podFailurePolicy": {"rules": failure_rules()},
+            "podFailurePolicy": {"rules": failure_rules()[: 1 if pods.workers > 1 else None]},
             # Kueue admits what is suspended. Until it does, or if it is away, nothing starts.
             "suspend": pods.queue_name is not None,
             "template": {
@@ -80,7 +81,7 @@ def job_manifest(
                     "labels": {**labels},
                     **({"annotations": {**pods.annotations}} if pods.annotations else {}),
                 },
-                "spec": pod_spec(pods, TRAINING, _environment(run, pods, told, aws)),
+                "spec": _trainer(run, pods, told, aws),
             },
         },
     }
@@ -94,6 +95,42 @@ def _labels(run: TrainingRun, pods: PodTemplate) -> dict[str, JsonValue]:
         RUN_LABEL: run.id,
         TEMPLATE_LABEL: pods.digest,
     }
+
+
+def _extent(pods: PodTemplate, limits: JobLimits) -> dict[str, JsonValue]:
+    """How many pods there are, and what becomes of the Job when one fails."""
+    if pods.workers == 1:
+        return {
+            "completions": 1,
+            "parallelism": 1,
+            "backoffLimit": limits.backoff_limit,
+        }
+    return {
+        "completionMode": "Indexed",
+        "completions": pods.workers,
+        "parallelism": pods.workers,
+        # One that is lost is not replaced: a new one does not know what the others have learnt.
+        "backoffLimit": 0,
+    }
+
+
+def _trainer(
+    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+) -> dict[str, JsonValue]:
+    environment = [*_environment(run, pods, told, aws)]
+    if pods.workers == 1:
+        return pod_spec(pods, TRAINING, environment)
+    among_others: list[JsonValue] = [
+        {"name": "RSSI_WORKERS", "value": str(pods.workers)},
+        {"name": "RSSI_MEETING_HOST", "value": f"{run.id}-0.{SUBDOMAIN}"},
+        {
+            "name": "RSSI_OWN_HOST",
+            "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}},
+        },
+    ]
+    spec = pod_spec(pods, TRAINING_TOGETHER, [*environment, *among_others])
+    # With it, the pods of an Indexed Job have names that the others can look up.
+    return {**spec, "subdomain": SUBDOMAIN}
 
 
 def failure_rules() -> list[JsonValue]:

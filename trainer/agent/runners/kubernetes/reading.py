@@ -188,6 +188,7 @@ def ending_of(job: Job, end: Condition, pods: Sequence[Pod], log: str, tail_line
         log: the end of the last pod's log; empty if it is gone.
         tail_lines: how many lines of it to keep.
     """
+    pods = _telling(job, pods)
     terminated = _terminated(_last(pods)) if pods else None
     code = terminated.exit_code if terminated else _code_in(end)
     if end.type == "Complete":
@@ -201,6 +202,18 @@ def ending_of(job: Job, end: Condition, pods: Sequence[Pod], log: str, tail_line
         log_tail=tuple(said.splitlines()[-tail_lines:]),
         ended_at=_moment(job, end),
     )
+
+
+def _telling(job: Job, pods: Sequence[Pod]) -> Sequence[Pod]:
+    """The pods whose end says something.
+
+    When one of several workers fails, the others are stopped after it, by no fault of theirs.
+    """
+    if (job.spec.completions or 1) == 1:
+        return pods
+    by_themselves = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+    failed = [pod for pod in by_themselves if pod.status.phase == "Failed"]
+    return failed or by_themselves or pods
 
 
 def last_pod(pods: Sequence[Pod]) -> Pod | None:

@@ -50,6 +50,7 @@ class JobSpec(Shape):
 
     suspend: bool | None = None
     active_deadline_seconds: int | None = None
+    completions: int | None = None
 
 
 class JobStatus(Shape):

@@ -101,6 +101,8 @@ class PodTemplate(_Part):
     queue_name: Label | None = None
     """A Kueue LocalQueue; Jobs then wait, suspended, for its quota."""
     annotations: dict[str, str] = {}
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Pods that fit one run together; more than one need trainer/deploy/components/workers."""
     scratch_size: Quantity = "1Gi"
     """How much the trainer may write to ``/tmp``; the root file system is read-only."""
     web_identity: WebIdentity | None = None

@@ -1,0 +1,129 @@
+"""One fit by several processes on loopback: MXNet's dist_sync over ps-lite."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_floor import HALL, QUICK, survey_lines, survey_text
+
+from trainer.localization.features import FeatureParameters
+from trainer.localization.network import Network
+from trainer.training.dataset import TrainingSet, combine
+from trainer.training.device import device_name
+from trainer.training.distributed import Peers, Together
+from trainer.training.fit import fit
+from trainer.training.surveys import read_survey
+
+# Fits twice, as every training does, and keeps the second network.
+WORKER = """
+import os, sys
+import numpy as np
+from test_distributed import SETTINGS, rows
+from trainer.localization.features import FeatureParameters
+from trainer.training.distributed import Together, joined
+from trainer.training.fit import fit
+
+with joined(Together()):
+    fit(rows().only(np.arange(100)), FeatureParameters(), SETTINGS)
+    network = fit(rows(), FeatureParameters(), SETTINGS)
+arrays = [array for layer in network.layers for array in (layer.weight, layer.bias)]
+np.savez(sys.argv[1], *arrays)
+sys.stdout.flush()
+os._exit(0)
+"""
+SETTINGS = QUICK.model_copy(update={"epochs": 8})
+
+
+def rows() -> TrainingSet:
+    return combine([read_survey(survey_text(survey_lines()).encode(), HALL, name="walk")], HALL)
+
+
+def arrays_of(network: Network) -> list[np.ndarray]:
+    return [array for layer in network.layers for array in (layer.weight, layer.bias)]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def told(index: int, port: int, **changes: str) -> dict[str, str]:
+    return {
+        "JOB_COMPLETION_INDEX": str(index),
+        "RSSI_WORKERS": "2",
+        "RSSI_MEETING_HOST": "127.0.0.1",
+        "RSSI_MEETING_PORT": str(port),
+        "RSSI_OWN_HOST": "127.0.0.1",
+        **changes,
+    }
+
+
+@pytest.mark.slow
+def test_two_workers_come_to_what_one_comes_to(tmp_path: Path) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path.cwd())]),
+    }
+    port = free_port()
+    outs = [tmp_path / f"{index}.npz" for index in range(2)]
+
+    workers = [
+        subprocess.Popen(
+            (sys.executable, "-c", WORKER, str(out)), env={**environment, **told(index, port)}
+        )
+        for index, out in enumerate(outs)
+    ]
+    alone = arrays_of(fit(rows(), FeatureParameters(), SETTINGS))
+    try:
+        ended = [worker.wait(60) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+    assert ended == [0, 0]
+    one, other = ([*np.load(out).values()] for out in outs)
+    for ours, theirs, single in zip(one, other, alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_allclose(ours, single, atol=1e-3)
+
+
+@pytest.mark.parametrize(("batch", "count"), [(128, 2), (128, 3), (5, 5), (7, 4)])
+def test_the_workers_parts_make_the_whole_batch(batch: int, count: int) -> None:
+    whole = [
+        row for index in range(count) for row in [*range(batch)][Peers(index, count).part(batch)]
+    ]
+
+    assert whole == [*range(batch)]
+
+
+def test_a_batch_that_leaves_a_worker_without_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="larger batch_size, or fewer workers"):
+        Peers(0, 4).part(3)
+
+
+def test_the_first_process_meets_the_others_at_its_own_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = []
+    for index in (0, 1):
+        changes = {"RSSI_MEETING_HOST": "run-0.rssi-workers", "RSSI_OWN_HOST": f"10.0.0.{index}"}
+        for name, value in told(index, 9091, **changes).items():
+            monkeypatch.setenv(name, value)
+        said.append(Together().variables("worker"))
+
+    assert [variables["DMLC_PS_ROOT_URI"] for variables in said] == [
+        "10.0.0.0",
+        "run-0.rssi-workers",
+    ]
+    assert [variables["DMLC_NODE_HOST"] for variables in said] == ["10.0.0.0", "10.0.0.1"]
+
+
+def test_without_a_gpu_the_fit_is_on_the_cpu() -> None:
+    assert device_name() == "cpu"
