@@ -25,6 +25,10 @@ def load_mxnet() -> ModuleType:
     """Import MXNet; about a second the first time, nothing afterwards."""
     for name, builtin in _DROPPED_BY_NUMPY.items():
         setattr(np, name, builtin)
+    # Graphs that need not wait for each other run on threads, each with working memory of its own.
+    threads = str(min(os.cpu_count() or 1, 4))
+    os.environ.setdefault("MXNET_CPU_WORKER_NTHREADS", threads)
+    os.environ.setdefault("MXNET_EXEC_NUM_TEMP", threads)
     # Else each bound graph writes a line about its backend to stderr.
     os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
     # A step's graph goes to the engine in one piece each way; by default in pieces of 15 nodes.

@@ -11,6 +11,7 @@ bundle's loader; and thread pools, see :mod:`trainer.localization.mxnet_loader`.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ from trainer.training.weights import Weights, row_weights
 
 _ADAM_BETA1, _ADAM_BETA2 = 0.9, 0.999
 """The defaults of ``adam_update``: to write out what need not be costs as much as the call."""
+_SHARE_ROWS = 512
+"""Rows of a batch that are worth a thread of their own."""
+_MOST_SHARES = 4
 _WATCHED_ROWS = 256
 """Rows that the training curve is measured on, the same after each epoch; it costs nothing so."""
 
@@ -46,7 +50,7 @@ class _Shape:
     @property
     def layers(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of each layer."""
-        return list(zip(self.widths, self.widths[1:], strict=False))
+        return list(pairwise(self.widths))
 
     @property
     def size(self) -> int:
@@ -221,9 +225,7 @@ class _Descent:
         self._settings = hyperparameters
         self._count = len(rows)
         self._theta = self._mx.nd.array(theta)
-        self._gradient, self._mean, self._variance = (
-            self._mx.nd.zeros(shape.size) for _ in range(3)
-        )
+        self._mean, self._variance = (self._mx.nd.zeros(shape.size) for _ in range(2))
         self._data = {
             "codes": self._mx.nd.array(rows.codes, dtype=rows.codes.dtype),
             "levels": self._mx.nd.array(rows.levels),
@@ -231,15 +233,19 @@ class _Descent:
             "weights": self._mx.nd.array(rows.weights),
             "targets": self._mx.nd.array(rows.targets),
         }
-        self._ours = peers().part(hyperparameters.batch_size)
-        self._taken = self._mx.nd.zeros(self._ours.stop - self._ours.start, dtype=np.int32)
-        self._executor = self._bind()
+        self._shares = _shares(peers().part(hyperparameters.batch_size))
+        self._taken = [self._mx.nd.zeros(_length(share), dtype=np.int32) for share in self._shares]
+        self._gradients = [self._mx.nd.zeros(shape.size) for _ in self._shares]
+        self._executors = [
+            self._bind(taken, gradient)
+            for taken, gradient in zip(self._taken, self._gradients, strict=True)
+        ]
 
-    def _bind(self) -> Any:  # an MXNet executor, which has no type
+    def _bind(self, taken: Any, gradient: Any) -> Any:  # an MXNet executor, which has no type
         """The graph of a step: from which rows to take to the gradient of the parameters."""
-        graph = _graph(self._mx, self._shape, len(self._taken), self._settings.batch_size)
-        gradients = _views(self._gradient, self._shape)
-        arguments = {**self._data, "rows": self._taken, **_views(self._theta, self._shape)}
+        graph = _graph(self._mx, self._shape, len(taken), self._settings.batch_size)
+        gradients = _views(gradient, self._shape)
+        arguments = {**self._data, "rows": taken, **_views(self._theta, self._shape)}
         return graph.bind(
             self._mx.context.current_context(),
             arguments,
@@ -253,17 +259,17 @@ class _Descent:
         batches = -(-self._count // batch)
         rates = learning_rates(self._settings, self._settings.epochs * batches)
         order = self._mx.nd.zeros(batches * batch, dtype=np.int32)
-        ours = self._ours
-        parts = [
-            order[start + ours.start : start + ours.stop]
+        steps = [
+            [order[start + share.start : start + share.stop] for share in self._shares]
             for start in range(0, batches * batch, batch)
         ]
-        with peers().adding_up(self._gradient) as add_up:
+        with peers().adding_up(self._gradients[0]) as add_up:
             for epoch in range(self._settings.epochs):
                 # Waits for the steps that read the order before: no more than an epoch is queued.
                 order[:] = np.resize(random.permutation(self._count), batches * batch)
-                for number, part in enumerate(parts, start=epoch * batches):
-                    part.copyto(self._taken)
+                for number, rows in enumerate(steps, start=epoch * batches):
+                    for share, taken in zip(rows, self._taken, strict=True):
+                        share.copyto(taken)
                     self._step(rates[number], number + 1, add_up)
                 yield
 
@@ -274,19 +280,37 @@ class _Descent:
 
     def _step(self, rate: float, number: int, add_up: Callable[[], None]) -> None:
         """One fused update; MXNet's operator leaves Adam's bias correction to the caller."""
-        self._executor.forward(is_train=True)
-        self._executor.backward()
+        for executor in self._executors:
+            executor.forward(is_train=True)
+            executor.backward()
+        if len(self._gradients) > 1:
+            self._mx.nd.add_n(*self._gradients, out=self._gradients[0])
         add_up()
         correction = math.sqrt(1.0 - _ADAM_BETA2**number) / (1.0 - _ADAM_BETA1**number)
         self._mx.nd.adam_update(
             self._theta,
-            self._gradient,
+            self._gradients[0],
             self._mean,
             self._variance,
             lr=rate * correction,
             wd=self._settings.weight_decay,
             out=self._theta,
         )
+
+
+def _shares(ours: slice) -> list[slice]:
+    """Which rows of each batch a thread takes; whatever the machine, so that sums are the same.
+
+    Threads within a product wait for each other at its end, which costs more than it saves unless
+    all cores are free; threads with shares of a batch do so once a step.
+    """
+    count = max(1, min(_MOST_SHARES, _length(ours) // _SHARE_ROWS))
+    ends = np.linspace(ours.start, ours.stop, count + 1).astype(int).tolist()
+    return [slice(start, stop) for start, stop in pairwise(ends)]
+
+
+def _length(share: slice) -> int:
+    return int(share.stop - share.start)
 
 
 def _graph(mx: Any, shape: _Shape, count: int, batch: int) -> Any:
