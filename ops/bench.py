@@ -24,6 +24,7 @@ from ops.aws import Aws, find_stack
 from ops.bench_agent import print_agent
 from ops.bench_model import measure_fit, measure_large_fit, measure_reading, measure_run
 from ops.bench_serving import bench_serving
+from ops.bench_soak import MINUTES, bench_soak
 from ops.demo.survey import generated_survey, survey_of_file
 from ops.desk import OperatorDesk
 from ops.errors import OpsError
@@ -34,6 +35,8 @@ SITE = "bench"
 DROPS = 6
 """The first finds everything cold and is told apart; the others make the median."""
 TURNS = 5
+SOAK = "soak"
+"""Only when it is asked for: it takes ten minutes."""
 HANDLERS = ("create_model", "roll_endpoint", "smoke_test", "roll_back")
 EVERYTHING = """
 import boto3, pydantic
@@ -71,7 +74,7 @@ def main() -> None:
     parser.add_argument("--only", choices=SECTIONS, action="append", help="may be repeated")
     options = parser.parse_args()
     console = Console()
-    for name in options.only or SECTIONS:
+    for name in options.only or [name for name in SECTIONS if name != SOAK]:
         SECTIONS[name](console, options.data)
 
 
@@ -194,6 +197,11 @@ def _print_serving(console: Console, _data: Path | None) -> None:
     bench_serving(console)
 
 
+def _print_soak(console: Console, _data: Path | None) -> None:
+    console.print(f"asking for {MINUTES} minutes")
+    bench_soak(console)
+
+
 def _print_agent(console: Console, _data: Path | None) -> None:
     print_agent(console)
 
@@ -204,6 +212,7 @@ SECTIONS: dict[str, Callable[[Console, Path | None], None]] = {
     "drops": _print_drops,
     "model": _print_model,
     "serving": _print_serving,
+    SOAK: _print_soak,
     "agent": _print_agent,
 }
 

@@ -1,20 +1,17 @@
 """Figures of the serving container, beside a plain Flask + gunicorn + MXNet server of one model.
 
-Both run as processes with two workers on loopback and take turns, since a machine's speed drifts;
-load is one process's raw sockets over an event loop, so that making requests costs little beside
-answering them. What may go wrong: the load shares the cores with the servers, so rates are lower
-bounds, and ratios tell more than absolutes.
+Both run as processes with two workers on loopback and take turns, since a machine's speed drifts.
+What may go wrong: the load shares the cores with the servers, so rates are lower bounds, and ratios
+tell more than absolutes. So two floors stand beside them: a server that answers without a thought,
+which shows what asking costs, and what one process computes without HTTP.
 """
 
-import asyncio
 import contextlib
 import http.client
 import io
 import json
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import textwrap
@@ -26,11 +23,22 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from ops.errors import OpsError
+from ops.load import (
+    START_TIMEOUT_S,
+    Load,
+    Measured,
+    Server,
+    cpu_s,
+    free_port,
+    measure,
+    memory_mb,
+    running,
+    running_echo,
+)
 from trainer.localization.bundle import LoadedModel, ModelDescription, write_bundle
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
@@ -47,7 +55,6 @@ TURNS = 3
 SITES = 100
 SECONDS = 3.0
 """Of each measurement, in each turn."""
-START_TIMEOUT_S = 60.0
 
 REFERENCE = '''
 """A plain server: Flask, gunicorn's synchronous workers, MXNet; imported after the fork."""
@@ -96,46 +103,6 @@ def invocations():
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What to send, over how many connections at once."""
-
-    name: str
-    connections: int
-    rows: int
-    body: bytes
-    content_type: str = "application/json"
-    path: str = "/invocations"
-
-    def request(self) -> bytes:
-        """The bytes of one request."""
-        head = (
-            f"POST {self.path} HTTP/1.1\r\nhost: bench\r\n"
-            f"content-type: {self.content_type}\r\naccept: {self.content_type}\r\n"
-            f"content-length: {len(self.body)}\r\n\r\n"
-        )
-        return head.encode() + self.body
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How one load went."""
-
-    requests_per_s: float
-    p50_ms: float
-    p99_ms: float
-    errors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server that is up."""
-
-    port: int
-    pid: int
-    cold_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class Subject:
     """The model, and where its bundle and its MXNet export lie."""
 
@@ -148,43 +115,89 @@ class Subject:
         return self.folder / "model.tar.gz"
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One load on our server: how it went, and the processor time that the server used for it."""
+
+    measured: Measured
+    server_us: float
+    """Microseconds per request, of all its processes."""
+
+
 def bench_serving(console: Console) -> None:
     """Measure both servers and print the tables."""
     with tempfile.TemporaryDirectory() as scratch:
-        subject = _make_subject(Path(scratch))
+        subject = make_subject(Path(scratch))
         _print_floor(console, subject)
-        loads = _loads(subject.model)
-        ours: list[list[Measured]] = []
+        loads = loads_of(subject.model)
+        ours: list[list[Turn]] = []
         theirs: list[list[Measured]] = []
+        echoes: list[list[Measured]] = []
         for _ in range(TURNS):
             with running_ours(subject) as server:
-                ours.append([measure(server.port, load) for load in loads])
-                memory = _memory_mb(server.pid)
+                ours.append([_turn(server, load) for load in loads])
+                memory = memory_mb(server.pid)
             with running_reference(subject) as server:
                 # Answers of one worker alone would wait for the import of the other.
-                measure(server.port, loads[1])
-                theirs.append([measure(server.port, load) for load in loads if load.rows == 1])
-        _print_loads(console, loads, ours, theirs)
+                measure(server.port, loads[1], SECONDS)
+                theirs.append(
+                    [measure(server.port, load, SECONDS) for load in loads if load.rows == 1]
+                )
+            echoes.append([_echoed(load, turn) for load, turn in zip(loads, ours[-1], strict=True)])
+        _print_loads(console, loads, ours, theirs, echoes)
         console.print(f"memory of {WORKERS} workers and their parent: {memory:.0f} MB (PSS)")
         _print_cold(console, subject)
         _print_shelf(console, subject)
 
 
+def _turn(server: Server, load: Load) -> Turn:
+    before = cpu_s(server.pid)
+    measured = measure(server.port, load, SECONDS)
+    used = cpu_s(server.pid) - before
+    return Turn(measured, used * 1e6 / (measured.requests_per_s * SECONDS))
+
+
+def _echoed(load: Load, turn: Turn) -> Measured:
+    """The same load on servers that answer without a thought, with as many bytes."""
+    with running_echo(turn.measured.answer_bytes, WORKERS) as server:
+        return measure(server.port, load, SECONDS / 3)
+
+
 def _print_floor(console: Console, subject: Subject) -> None:
-    """What one process does without HTTP."""
+    """What one process does without HTTP, and the least that its multiplications take."""
     service = SingleModel.open(subject.bundle)
     model = subject.model
-    one, batch = _fingerprints(1), _fingerprints(BATCH)
-    request = Request("POST", INVOCATIONS, {"content-type": "application/json"}, _json(model, one))
+    one, batch = fingerprints(1), fingerprints(BATCH)
+    loads = loads_of(model)
+    requests = {load.name: _in_process(load) for load in loads}
     rows = [
-        ("forward and decoding, one row", _best_s(lambda: model.predict(one)), 1),
-        ("JSON to JSON, one row", _best_s(lambda: answer(service, request)), 1),
-        (f"forward and decoding, {BATCH} rows", _best_s(lambda: model.predict(batch)), BATCH),
+        ("model, one row", lambda: model.table(one), 1),
+        ("JSON to JSON, one row", lambda: answer(service, requests[loads[0].name]), 1),
+        (f"multiplications alone, {BATCH} rows", _multiplications(model), BATCH),
+        (f"model, {BATCH} rows", lambda: model.table(batch), BATCH),
+        (f"JSON to JSON, {BATCH} rows", lambda: answer(service, requests[loads[2].name]), BATCH),
+        (f"npy to npy, {BATCH} rows", lambda: answer(service, requests[loads[3].name]), BATCH),
     ]
     table = Table("in one process", "µs", "rows/s", title="Floor", box=None)
-    for name, seconds, count in rows:
+    for name, work, count in rows:
+        seconds = _best_s(work)
         table.add_row(name, f"{seconds * 1e6:.0f}", f"{count / seconds:,.0f}")
     console.print(table)
+
+
+def _in_process(load: Load) -> Request:
+    headers = {"content-type": load.content_type, "accept": load.content_type}
+    return Request("POST", INVOCATIONS, headers, load.body)
+
+
+def _multiplications(model: LoadedModel) -> Callable[[], object]:
+    """The products of the network's layers by the machine's BLAS, with nothing between them."""
+    random = np.random.default_rng(2)
+    pairs = [
+        (random.random((BATCH, layer.weight.shape[1]), dtype=np.float32), layer.weight.T.copy())
+        for layer in model.network.layers
+    ]
+    return lambda: [rows @ weight for rows, weight in pairs]
 
 
 def _best_s(work: Callable[[], object]) -> float:
@@ -199,30 +212,41 @@ def _best_s(work: Callable[[], object]) -> float:
 def _print_loads(
     console: Console,
     loads: Sequence[Load],
-    ours: Sequence[Sequence[Measured]],
+    ours: Sequence[Sequence[Turn]],
     theirs: Sequence[Sequence[Measured]],
+    echoes: Sequence[Sequence[Measured]],
 ) -> None:
-    table = Table(
-        "load", "p50 ms", "p99 ms", "requests/s", "rows/s", "reference p50", "its requests/s",
-        "ratio", title=f"{WORKERS} workers, median of {TURNS} turns", box=None,
+    title = f"{WORKERS} workers, median of {TURNS} turns"
+    table = Table("load", "p50 ms", "p99 ms", "requests/s", "rows/s", title=title, box=None)
+    beside = Table(
+        "load", "server's CPU, µs/request", "no thought: p50 ms", "requests/s",
+        "reference: p50 ms", "requests/s", "ours, times", title="Beside it", box=None,
     )  # fmt: skip
     for place, load in enumerate(loads):
-        mine = _median([turn[place] for turn in ours])
-        cells = [
+        mine = _median([turn[place].measured for turn in ours])
+        if mine.errors:
+            raise OpsError(f"{mine.errors} of our answers to {load.name} were no 200.")
+        table.add_row(
             load.name,
             f"{mine.p50_ms:.2f}",
             f"{mine.p99_ms:.2f}",
             f"{mine.requests_per_s:,.0f}",
             f"{mine.requests_per_s * load.rows:,.0f}",
+        )
+        echo = _median([turn[place] for turn in echoes])
+        cells = [
+            load.name,
+            f"{statistics.median(turn[place].server_us for turn in ours):,.0f}",
+            f"{echo.p50_ms:.2f}",
+            f"{echo.requests_per_s:,.0f}",
         ]
         if place < len(theirs[0]):
             other = _median([turn[place] for turn in theirs])
             ratio = mine.requests_per_s / other.requests_per_s
             cells += [f"{other.p50_ms:.2f}", f"{other.requests_per_s:,.0f}", f"{ratio:.1f}"]
-        table.add_row(*cells)
-        if mine.errors:
-            raise OpsError(f"{mine.errors} of our answers to {load.name} were no 200.")
+        beside.add_row(*cells)
     console.print(table)
+    console.print(beside)
 
 
 def _median(turns: Sequence[Measured]) -> Measured:
@@ -252,15 +276,15 @@ def _print_shelf(console: Console, subject: Subject) -> None:
     """One site's latency with many in the server: nothing else going on, and others loading."""
     quiet, loading = [], []
     path = "/models/site-0/invoke"
-    load = Load("8 connections", 8, 1, _json(subject.model, _fingerprints(1)), path=path)
+    load = Load("8 connections", 8, 1, _json(subject.model, fingerprints(1)), path=path)
     with running_ours(subject, multi_model=True) as server:
         for number in range(SITES):
             _load_model(server.port, f"site-{number}", subject.bundle)
         for _ in range(TURNS):
-            quiet.append(measure(server.port, load))
+            quiet.append(measure(server.port, load, SECONDS))
             with _loading_others(server.port, subject.bundle) as loaded:
-                loading.append(measure(server.port, load))
-        memory = _memory_mb(server.pid)
+                loading.append(measure(server.port, load, SECONDS))
+        memory = memory_mb(server.pid)
     before, during = _median(quiet), _median(loading)
     console.print(
         f"{SITES} sites in one server, {memory:.0f} MB: p99 {before.p99_ms:.2f} ms quiet, "
@@ -306,93 +330,10 @@ def _ask(port: int, method: str, path: str, body: bytes) -> None:
         connection.close()
 
 
-def measure(port: int, load: Load, seconds: float = SECONDS) -> Measured:
-    """Send one load for some seconds, each connection its next request after its last answer."""
-    return uvloop.run(_measure(port, load, seconds))
-
-
-async def _measure(port: int, load: Load, seconds: float) -> Measured:
-    loop = asyncio.get_running_loop()
-    request = load.request()
-    times: list[float] = []
-    errors: list[int] = []
-    deadline = loop.time() + seconds
-    begun = time.perf_counter()
-    clients = [_Client(request, deadline, times, errors) for _ in range(load.connections)]
-    for client in clients:
-        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
-    await asyncio.gather(*(client.over for client in clients))
-    elapsed = time.perf_counter() - begun
-    if len(times) < 2:
-        raise OpsError(f"{load.name}: the server answered {len(times)} requests in {seconds} s.")
-    ordered = sorted(times)
-    return Measured(
-        requests_per_s=len(times) / elapsed,
-        p50_ms=ordered[len(times) // 2] * 1000,
-        p99_ms=ordered[int(len(times) * 0.99)] * 1000,
-        errors=len(errors),
-    )
-
-
-class _Client(asyncio.Protocol):
-    """One connection that asks again as soon as it is answered."""
-
-    def __init__(
-        self, request: bytes, deadline: float, times: list[float], errors: list[int]
-    ) -> None:
-        self._request = request
-        self._deadline = deadline
-        self._times = times
-        self._errors = errors
-        self._buffer = bytearray()
-        self._wanted = 0
-        self._loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = self._loop.create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self._ask()
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if not self._wanted:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            head = bytes(self._buffer[:end]).lower()
-            length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
-            self._wanted = end + 4 + int(length)
-        if len(self._buffer) < self._wanted:
-            return
-        self._times.append(time.perf_counter() - self._begun)
-        if not self._buffer.startswith(b"HTTP/1.1 200"):
-            self._errors.append(1)
-        self._buffer.clear()
-        if self._loop.time() >= self._deadline:
-            self._transport.close()
-        else:
-            self._ask()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:
-            self._errors.append(1)
-        if not self.over.done():
-            self.over.set_result(None)
-
-    def eof_received(self) -> None:
-        # gunicorn's synchronous workers close after each answer.
-        self._errors.append(1)
-
-    def _ask(self) -> None:
-        self._wanted = 0
-        self._begun = time.perf_counter()
-        self._transport.write(self._request)
-
-
 @contextlib.contextmanager
 def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[Server]:
     """The container's process."""
-    port = _free_port()
+    port = free_port()
     environment = {
         "RSSI_MODEL_DIR": str(subject.bundle),
         "RSSI_BIND_HOST": "127.0.0.1",
@@ -401,14 +342,14 @@ def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[Ser
         "SAGEMAKER_MULTI_MODEL": str(multi_model).lower(),
     }
     command = [sys.executable, "-m", "trainer.serving", "serve"]
-    with _running(command, environment, port) as server:
+    with running(command, environment, port) as server:
         yield server
 
 
 @contextlib.contextmanager
 def running_reference(subject: Subject) -> Iterator[Server]:
     """The plain server of the same model."""
-    port = _free_port()
+    port = free_port()
     module = subject.folder / "reference_server.py"
     module.write_text(textwrap.dedent(REFERENCE))
     environment = {
@@ -421,56 +362,11 @@ def running_reference(subject: Subject) -> Iterator[Server]:
         *("--workers", str(WORKERS), "--worker-class", "gthread", "--threads", "1"),
         *("--keep-alive", "60", "--log-level", "error"),
     ]
-    with _running(command, environment, port) as server:
+    with running(command, environment, port) as server:
         yield server
 
 
-@contextlib.contextmanager
-def _running(command: Sequence[str], environment: dict[str, str], port: int) -> Iterator[Server]:
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        while not _pings(port):
-            if process.poll() is not None or time.perf_counter() - begun > START_TIMEOUT_S:
-                raise OpsError(f"{command[2]} did not answer /ping; it can't be measured.")
-            time.sleep(0.002)
-        yield Server(port, process.pid, time.perf_counter() - begun)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _pings(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_S)
-    try:
-        connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _memory_mb(pid: int) -> float:
-    """Of a process and its children: each page once, shared ones in equal parts."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (str(pid), *children)]
-    lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
-    return sum(int(line.split()[1]) for line in lines) / 1024
-
-
-def _make_subject(folder: Path) -> Subject:
+def make_subject(folder: Path) -> Subject:
     """Random weights in recipe A's shapes: speed does not depend on what they are."""
     random = np.random.default_rng(0)
     network = Network(
@@ -492,7 +388,7 @@ def _make_subject(folder: Path) -> Subject:
     )
     unsmoked = LoadedModel(description, network, (), "")
     exported = export(network, description.features)
-    smoke = choose_smoke(unsmoked, _fingerprints(200))
+    smoke = choose_smoke(unsmoked, fingerprints(200))
     written = write_bundle(folder / "model.tar.gz", description, network, exported, smoke)
     (folder / "mxnet-symbol.json").write_bytes(exported.symbol)
     (folder / "mxnet-0000.params").write_bytes(exported.params)
@@ -500,7 +396,7 @@ def _make_subject(folder: Path) -> Subject:
     return Subject(folder, LoadedModel(description, network, smoke, written.digest))
 
 
-def _fingerprints(rows: int) -> FloatMatrix:
+def fingerprints(rows: int) -> FloatMatrix:
     """(rows, beacons) dBm, NaN where a beacon was not heard, as about half are."""
     random = np.random.default_rng(1)
     rssi = random.integers(-95, -55, size=(rows, BEACONS)).astype(np.float32)
@@ -508,8 +404,8 @@ def _fingerprints(rows: int) -> FloatMatrix:
     return rssi
 
 
-def _loads(model: LoadedModel) -> list[Load]:
-    one, batch = _fingerprints(1), _fingerprints(BATCH)
+def loads_of(model: LoadedModel) -> list[Load]:
+    one, batch = fingerprints(1), fingerprints(BATCH)
     buffer = io.BytesIO()
     np.save(buffer, batch)
     npy = "application/x-npy"

@@ -12,11 +12,8 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-import numpy as np
-
 from trainer.serving.exchange import RefusedError, Reply, Request, error_reply
-from trainer.serving.forms import answers_to
-from trainer.serving.invocation import Invocation
+from trainer.serving.invocation import Invocation, answer_all
 from trainer.serving.logs import log
 from trainer.serving.metrics import WorkerCounters
 from trainer.serving.service import Chore, Service, answer
@@ -106,16 +103,11 @@ class Desk:
 
     def _answer_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        if len(waiting) == 1:
-            _answer(waiting)
-            return
-        together: dict[tuple[int, int], list[tuple[Invocation, Finish]]] = {}
+        together: dict[object, list[tuple[Invocation, Finish]]] = {}
         for invocation, finish in waiting:
-            if len(invocation.rssi) > _TOGETHER_ROWS:
-                _answer([(invocation, finish)])
-            else:
-                kind = (id(invocation.served), invocation.top_k)
-                together.setdefault(kind, []).append((invocation, finish))
+            alone = len(invocation.rssi) > _TOGETHER_ROWS
+            kind = id(invocation) if alone else invocation.kind
+            together.setdefault(kind, []).append((invocation, finish))
         for group in together.values():
             _answer(group)
 
@@ -137,26 +129,13 @@ class Desk:
 
 
 def _answer(group: list[tuple[Invocation, Finish]]) -> None:
-    """One forward pass for requests of one model and one number of top cells."""
+    """One forward pass for requests of one kind."""
     try:
-        replies = _replies([invocation for invocation, _ in group])
+        replies = answer_all([invocation for invocation, _ in group])
     except Exception as error:  # noqa: BLE001 - the process's edge: these requests fail, not all
         replies = [_failure(error)] * len(group)
     for (_, finish), reply in zip(group, replies, strict=True):
         finish(reply)
-
-
-def _replies(group: list[Invocation]) -> list[Reply]:
-    first = group[0]
-    if len(group) == 1:
-        return [first.answer()]
-    rssi = np.concatenate([invocation.rssi for invocation in group])
-    answers = answers_to(first.served.model, rssi, first.top_k)
-    at, replies = 0, []
-    for invocation in group:
-        rows = slice(at, at := at + len(invocation.rssi))
-        replies.append(invocation.reply(answers.of(rows)))
-    return replies
 
 
 def _guarded(chore: Chore) -> Reply:

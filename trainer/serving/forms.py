@@ -5,7 +5,7 @@ numbers that make no sense (400).
 """
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,15 +41,6 @@ class Answers:
     """(rows, k), the likeliest first; k is 0 if they were not asked for."""
     top_confidences: Numbers
     """(rows, k)."""
-
-    def of(self, rows: slice) -> "Answers":
-        """The answers to some of the rows."""
-        return Answers(
-            self.cells[rows],
-            self.numbers[rows],
-            self.top_cells[rows],
-            self.top_confidences[rows],
-        )
 
 
 def answers_to(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
@@ -97,19 +88,21 @@ def _columns(answers: Answers, labels: Labels) -> list[list[str]]:
     return columns
 
 
-def _json_rows(served: ServedModel, answers: Answers) -> Iterable[str]:
+def _json_rows(served: ServedModel, answers: Answers) -> list[str]:
     fields = "".join(f',"{name}":%s' for name in served.model.number_fields)
     top = ",".join(['{"location":%s,"confidence":%s}'] * answers.top_cells.shape[1])
     row = f'{{"location":%s{fields},"top":[{top}]}}' if top else f'{{"location":%s{fields}}}'
-    return map(row.__mod__, zip(*_columns(answers, served.json_labels), strict=True))
+    return [*map(row.__mod__, zip(*_columns(answers, served.json_labels), strict=True))]
 
 
-def _write_json(served: ServedModel, answers: Answers) -> bytes:
-    return b"".join((served.json_head, ",".join(_json_rows(served, answers)).encode(), b"]}"))
+def _write_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    rows = _json_rows(served, answers)
+    return [served.json_head + ",".join(rows[cut]).encode() + b"]}" for cut in cuts]
 
 
-def _write_json_lines(served: ServedModel, answers: Answers) -> bytes:
-    return "".join(f"{row}\n" for row in _json_rows(served, answers)).encode()
+def _write_json_lines(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    rows = _json_rows(served, answers)
+    return ["".join(f"{row}\n" for row in rows[cut]).encode() for cut in cuts]
 
 
 def _names(served: ServedModel, answers: Answers) -> list[str]:
@@ -120,18 +113,18 @@ def _names(served: ServedModel, answers: Answers) -> list[str]:
     return names
 
 
-def _write_csv(served: ServedModel, answers: Answers) -> bytes:
+def _write_csv(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
     names = _names(served, answers)
     columns = _columns(answers, served.csv_labels)
     for name, column in zip(names, columns, strict=True):
         if not name.endswith("location") and "null" in column:
             column[:] = ["" if text == "null" else text for text in column]
-    lines = [",".join(names), *map(",".join, zip(*columns, strict=True))]
-    return ("\n".join(lines) + "\n").encode()
+    head, rows = ",".join(names), [*map(",".join, zip(*columns, strict=True))]
+    return [("\n".join([head, *rows[cut]]) + "\n").encode() for cut in cuts]
 
 
-def _write_npy(served: ServedModel, answers: Answers) -> bytes:
-    """One structured array; ``location`` is text of fixed width, all else float64."""
+def _write_npy(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    """Structured arrays; ``location`` is text of one width, all else float64."""
     labels = served.npy_labels
     columns = [labels[answers.cells], *answers.numbers.T]
     for cells, confidences in zip(answers.top_cells.T, answers.top_confidences.T, strict=True):
@@ -140,12 +133,17 @@ def _write_npy(served: ServedModel, answers: Answers) -> bytes:
     array = np.empty(len(answers.cells), dtype=[(name, column.dtype) for name, column in named])
     for name, column in named:
         array[name] = column
+    return [_npy(array[cut]) for cut in cuts]
+
+
+def _npy(array: npt.NDArray[np.void]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
-Writer = Callable[[ServedModel, Answers], bytes]
+Writer = Callable[[ServedModel, Answers, Sequence[slice]], list[bytes]]
+"""Writes answers down once, and cuts them into the bodies of the requests that asked."""
 
 WRITERS: Mapping[str, Writer] = {
     JSON: _write_json,

@@ -8,7 +8,10 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
+
+import numpy as np
 
 from trainer.localization.errors import BadReadings
 from trainer.localization.readings import FloatMatrix
@@ -30,7 +33,6 @@ from trainer.serving.forms import (
     MAX_TOP_K,
     NPY,
     WRITERS,
-    Answers,
     answers_to,
     chosen_form,
 )
@@ -65,14 +67,24 @@ class Invocation(NamedTuple):
     form: str
     headers: Headers
 
-    def reply(self, answers: Answers) -> Reply:
-        """Write down the answers to exactly this request's rows."""
-        body = WRITERS[self.form](self.served, answers)
-        return Reply(200, body, self.form, self.headers, len(self.rssi))
+    @property
+    def kind(self) -> tuple[int, int, str]:
+        """What requests have in common that may be answered together."""
+        return id(self.served), self.top_k, self.form
 
-    def answer(self) -> Reply:
-        """Let the model answer this request alone."""
-        return self.reply(answers_to(self.served.model, self.rssi, self.top_k))
+
+def answer_all(invocations: Sequence[Invocation]) -> list[Reply]:
+    """Let a model answer requests of one kind at once, each with the answers to its own rows."""
+    first = invocations[0]
+    rssi = [invocation.rssi for invocation in invocations]
+    together = rssi[0] if len(rssi) == 1 else np.concatenate(rssi)
+    answers = answers_to(first.served.model, together, first.top_k)
+    ends = [*accumulate(map(len, rssi), initial=0)]
+    bodies = WRITERS[first.form](first.served, answers, [*map(slice, ends, ends[1:])])
+    return [
+        Reply(200, body, one.form, one.headers, len(one.rssi))
+        for one, body in zip(invocations, bodies, strict=True)
+    ]
 
 
 def read_invocation(served: ServedModel, request: Request) -> Invocation:
@@ -114,7 +126,7 @@ def _headers(served: ServedModel, headers: Mapping[str, str], readings: Readings
 def _top_k(in_body: int | None, attributes: str) -> int:
     """From the body, or, as a CSV has no room for it, from the custom attributes."""
     if in_body is None:
-        found = _TOP_K.search(attributes)
+        found = _TOP_K.search(attributes) if attributes else None
         if found is None:
             return 0
         text = found[1].strip()
@@ -130,7 +142,9 @@ def unpacked(request: Request) -> bytes:
     Raises:
         RefusedError: 400, 413 or 415: it is damaged, too large or packed in another way.
     """
-    encoding = request.headers.get("content-encoding", "").strip().lower()
+    if "content-encoding" not in request.headers:
+        return request.body
+    encoding = request.headers["content-encoding"].strip().lower()
     if encoding in {"", "identity"}:
         return request.body
     if encoding not in {"gzip", "x-gzip"}:

@@ -10,9 +10,8 @@ import io
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import chain, product, repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +40,7 @@ _NOT_HEARD = LOWEST_READING
 _NUMERIC = frozenset({int, float, type(None)})
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(NamedTuple):
     """What a request holds."""
 
     rssi: FloatMatrix
@@ -172,6 +170,8 @@ def _unknown_beacons(instances: Sequence[Any], kinds: set[type], beacons: Sequen
         BadReadings: all of them are foreign, so this is another site.
     """
     only_objects = len(kinds) == 1
+    if only_objects and all(map(frozenset(beacons).issuperset, instances)):
+        return 0
     named = instances if only_objects else [one for one in instances if isinstance(one, dict)]
     names = set[str]().union(*named)
     unknown = len(names.difference(beacons))

@@ -15,7 +15,7 @@ from trainer.localization.bundle import LoadedModel, SmokeRow, load_bundle
 from trainer.localization.decoding import Answer
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import RefusedError, Reply, Request, echoed
-from trainer.serving.invocation import Invocation, read_invocation
+from trainer.serving.invocation import Invocation, answer_all, read_invocation
 from trainer.serving.openapi import openapi_document
 from trainer.serving.served_model import ServedModel
 
@@ -50,7 +50,7 @@ def answer(service: Service, request: Request) -> Reply:
         taken = service.take(request)
         if isinstance(taken, Reply):
             return taken
-        return taken.answer() if isinstance(taken, Invocation) else taken()
+        return answer_all([taken])[0] if isinstance(taken, Invocation) else taken()
     except RefusedError as refusal:
         return refusal.reply()
 

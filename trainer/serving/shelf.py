@@ -23,7 +23,7 @@ import orjson
 from trainer.localization.bundle import LoadedModel
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import RefusedError, Reply, Request
-from trainer.serving.invocation import Invocation, read_invocation
+from trainer.serving.invocation import Invocation, answer_all, read_invocation
 from trainer.serving.logs import log
 from trainer.serving.openapi import openapi_document
 from trainer.serving.registry import MAX_MODELS, Entry, Registry, TableFullError
@@ -112,7 +112,7 @@ class Shelf:
         if served is not None and token == entry.token:
             return read_invocation(served, request)
         # Another worker loaded it; from now on this one has it too.
-        return lambda: read_invocation(self._fetch(name, entry), request).answer()
+        return lambda: answer_all([read_invocation(self._fetch(name, entry), request)])[0]
 
     def _entry(self, name: str) -> Entry:
         entry = self._registry.entries().get(name)

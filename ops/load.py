@@ -1,0 +1,247 @@
+"""Sends one request over and over, over some connections, and times the answers.
+
+Clients and servers share the cores here, so what asking costs is kept small (an answer is told from
+its status and its length) and is measured too: by a server that answers without a thought, see
+:func:`running_echo`. What may go wrong: answers that are no 200, and servers that close; both are
+counted.
+"""
+
+import asyncio
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from ops.errors import OpsError
+
+START_TIMEOUT_S = 60.0
+
+_ECHO = '''
+"""Answers whatever it is sent with one answer of the size that it was told."""
+import asyncio, socket, sys, uvloop
+port, size = int(sys.argv[1]), int(sys.argv[2])
+head = b"HTTP/1.1 200 OK\\r\\ncontent-length: "
+whole = head + b"%d\\r\\n\\r\\n" % size + b" " * size
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.left = transport, 0
+
+    def data_received(self, data):
+        if not self.left:
+            end = data.find(b"\\r\\n\\r\\n") + 4
+            length = data[:end].partition(b"content-length: ")[2].partition(b"\\r\\n")[0]
+            self.left = end + int(length or 0)
+        self.left -= len(data)
+        if not self.left:
+            self.transport.write(whole)
+
+async def main():
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    one.bind(("127.0.0.1", port))
+    server = await asyncio.get_running_loop().create_server(Echo, sock=one, backlog=1024)
+    await server.serve_forever()
+
+uvloop.run(main())
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send, over how many connections at once."""
+
+    name: str
+    connections: int
+    rows: int
+    body: bytes
+    content_type: str = "application/json"
+    path: str = "/invocations"
+
+    def request(self) -> bytes:
+        """The bytes of one request."""
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nhost: bench\r\n"
+            f"content-type: {self.content_type}\r\naccept: {self.content_type}\r\n"
+            f"content-length: {len(self.body)}\r\n\r\n"
+        )
+        return head.encode() + self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """How one load went."""
+
+    requests_per_s: float
+    p50_ms: float
+    p99_ms: float
+    errors: int
+    answer_bytes: int = 0
+    """Of the last answer's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that is up."""
+
+    port: int
+    pid: int
+    cold_s: float
+
+
+def measure(port: int, load: Load, seconds: float) -> Measured:
+    """Send one load for some seconds, each connection its next request after its last answer."""
+    return uvloop.run(_measure(port, load, seconds))
+
+
+async def _measure(port: int, load: Load, seconds: float) -> Measured:
+    loop = asyncio.get_running_loop()
+    request = load.request()
+    begun = time.perf_counter()
+    clients = [Client(request, begun + seconds) for _ in range(load.connections)]
+    for client in clients:
+        await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
+    await asyncio.gather(*(client.over for client in clients))
+    elapsed = time.perf_counter() - begun
+    ordered = sorted(moment for client in clients for moment in client.times)
+    if len(ordered) < 2:
+        raise OpsError(f"{load.name}: the server answered {len(ordered)} requests in {seconds} s.")
+    return Measured(
+        requests_per_s=len(ordered) / elapsed,
+        p50_ms=ordered[len(ordered) // 2] * 1000,
+        p99_ms=ordered[int(len(ordered) * 0.99)] * 1000,
+        errors=sum(client.errors for client in clients),
+        answer_bytes=max(client.body_bytes for client in clients),
+    )
+
+
+class Client(asyncio.Protocol):
+    """One connection that asks again as soon as it is answered."""
+
+    def __init__(self, request: bytes, deadline: float) -> None:
+        """Ask ``request`` until ``deadline`` on ``time.perf_counter``."""
+        self._request = request
+        self._deadline = deadline
+        self._left = 0
+        self.times: list[float] = []
+        self.errors = 0
+        self.body_bytes = 0
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the first time."""
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+        self._ask()
+
+    def data_received(self, data: bytes) -> None:
+        """Count what came; with the last byte of an answer, ask again."""
+        if not self._left:
+            self._begin(data)
+        self._left -= len(data)
+        if self._left:
+            return
+        now = time.perf_counter()
+        self.times.append(now - self._begun)
+        if now >= self._deadline:
+            self._transport.close()
+        else:
+            self._ask()
+
+    def _begin(self, data: bytes) -> None:
+        """Our servers and the echo write a head at once; so does whatever this is used for."""
+        if not data.startswith(b"HTTP/1.1 200"):
+            self.errors += 1
+        end = data.index(b"\r\n\r\n") + 4
+        at = data.lower().index(b"content-length:", 0, end) + 15
+        self.body_bytes = int(data[at : data.index(b"\r", at)])
+        self._left = end + self.body_bytes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Closed by the server, or by us at the end."""
+        if exc is not None:
+            self.errors += 1
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def eof_received(self) -> None:
+        """The server closed: gunicorn's synchronous workers do so after each answer."""
+        self.errors += 1
+
+    def _ask(self) -> None:
+        self._begun = time.perf_counter()
+        self._transport.write(self._request)
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[Server]:
+    """A server process from its start to its first answer, and on until the block is left."""
+    begun = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not _pings(port):
+            if process.poll() is not None or time.perf_counter() - begun > START_TIMEOUT_S:
+                raise OpsError(f"{command[2]} did not answer /ping; it can't be measured.")
+            time.sleep(0.002)
+        yield Server(port, process.pid, time.perf_counter() - begun)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def running_echo(answer_bytes: int, processes: int) -> Iterator[Server]:
+    """Processes that answer at once with so many bytes: what the load itself costs."""
+    port = free_port()
+    command = [sys.executable, "-c", _ECHO, str(port), str(answer_bytes)]
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(running(command, {}, port)) for _ in range(processes)]
+        yield servers[0]
+
+
+def _pings(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_S)
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def memory_mb(pid: int) -> float:
+    """Of a process and its children: each page once, shared ones in equal parts."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (str(pid), *children)]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
+    return sum(int(line.split()[1]) for line in lines) / 1024
+
+
+def cpu_s(pid: int) -> float:
+    """What a process and its children have used of the processors so far."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = 0
+    for one in (str(pid), *children):
+        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
