@@ -242,7 +242,7 @@ class TestARunOfSeveralWorkers:
         )
         assert settings.meeting_host == f"{RUN.id}-0.{pod['subdomain']}"
         assert told["RSSI_RUN_ID"] == RUN.id
-        assert container["command"][-1] == "trainer.training.distributed"
+        assert container["command"][-1] == "trainer.training.together"
 
     def test_has_failed_by_the_pod_that_failed_by_itself(self, kubernetes):
         together(kubernetes)

@@ -1,6 +1,7 @@
 """One fit by several processes on loopback: MXNet's dist_sync over ps-lite."""
 
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Network
 from trainer.training.dataset import TrainingSet, combine
 from trainer.training.device import device_name
-from trainer.training.distributed import Peers, Together
+from trainer.training.distributed import Peers, Together, peers
 from trainer.training.fit import fit
+from trainer.training.outcome import ExitCode
 from trainer.training.surveys import read_survey
 
 # Fits twice, as every training does, and keeps the second network.
@@ -123,6 +125,35 @@ def test_the_first_process_meets_the_others_at_its_own_address(
         "run-0.rssi-workers",
     ]
     assert [variables["DMLC_NODE_HOST"] for variables in said] == ["10.0.0.0", "10.0.0.1"]
+
+
+def ended_with(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of a process that trains as one of several."""
+    ended: list[int] = []
+    monkeypatch.setattr("os._exit", ended.append)
+    runpy.run_module("trainer.training.together", run_name="__main__")
+    return ended[0]
+
+
+def test_a_training_process_fits_with_the_peers_that_it_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in told(1, 9091).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    monkeypatch.setattr("trainer.training.__main__.main", lambda: 100 * peers().count)
+
+    assert ended_with(monkeypatch) == 200
+    assert peers().count == 1
+
+
+def test_a_process_that_is_told_nothing_of_others_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RSSI_WORKERS", raising=False)
+
+    assert ended_with(monkeypatch) == ExitCode.MISCONFIGURED
+    assert "describes no worker" in capsys.readouterr().out
 
 
 def test_without_a_gpu_the_fit_is_on_the_cpu() -> None:

@@ -10,7 +10,7 @@ What may go wrong: a worker that is lost. The others then wait for it in vain un
 deadline, so the Job fails with the first pod that does, and the run is started anew. Nothing here
 encrypts: only the pods of one run should reach each other (trainer/deploy/components/workers).
 
-``python -m trainer.training.distributed`` is ``python -m trainer.training`` as one of several.
+:mod:`trainer.training.together` is the process of one of them.
 """
 
 import os
@@ -23,13 +23,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.manifests import Text
-from trainer import logs
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.training.outcome import ExitCode
 
 MEETING_PORT = 9091
 _LONGEST_WAIT_S = 600.0
@@ -174,28 +172,3 @@ def _find(host: str) -> None:
             time.sleep(_LOOK_EVERY_S)
         else:
             return
-
-
-def main() -> int:
-    """Train as one of several workers and return the exit code."""
-    from trainer.training import __main__ as alone  # noqa: PLC0415 - an entry point of its own
-
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    try:
-        settings = Together()
-    except ValidationError as error:
-        logs.configure().error("the environment describes no worker", reason=str(error))
-        return ExitCode.MISCONFIGURED
-    try:
-        with joined(settings):
-            return alone.main()
-    except TimeoutError as error:
-        logs.configure().error("the workers did not meet", reason=str(error))
-        return ExitCode.TRY_AGAIN
-
-
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    # As in trainer.training: nothing is left to do but to tear MXNet down.
-    os._exit(code)

@@ -16,7 +16,7 @@ from trainer.training.outcome import FINAL_FAILURES
 
 CONTAINER = "trainer"
 TRAINING = ("python", "-m", "trainer.training")
-TRAINING_TOGETHER = ("python", "-m", "trainer.training.distributed")
+TRAINING_TOGETHER = ("python", "-m", "trainer.training.together")
 SUBDOMAIN = "rssi-workers"
 """The headless Service of trainer/deploy/components/workers."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
