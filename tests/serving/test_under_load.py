@@ -14,6 +14,7 @@ from running_server import PATIENCE_S, RunningServer, until
 from small_model import RELEASE, fingerprints, write_exported_bundle
 
 from trainer.localization.network_mxnet import exported_probabilities
+from trainer.serving.parsing import MAX_ROWS
 
 CONNECTIONS = 16
 GOOD = b'{"instances":[{"b3001":-70},{"b3002":-80}]}'
@@ -221,3 +222,34 @@ def test_the_served_probabilities_are_those_of_mxnet(tmp_path: Path) -> None:
     ]
     served = np.array([[row[f"A{cell:02d}"] for cell in range(6)] for row in ours])
     assert np.abs(served - theirs).max() < 1e-5
+
+
+def test_a_small_request_behind_a_huge_one_is_answered_before_it(server: RunningServer) -> None:
+    huge = json.dumps({"instances": [[-70, -75, -80]] * MAX_ROWS}).encode()
+
+    async def play() -> tuple[list[str], int, int]:
+        order: list[str] = []
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.transport.set_write_buffer_limits(0)
+
+        async def read_huge() -> tuple[int, bytes, bool]:
+            found = await read_answer(reader)
+            order.append("huge")
+            return found
+
+        async with asyncio.timeout(PATIENCE_S):
+            waiting = asyncio.create_task(read_huge())
+            writer.write(request(huge, server.path))
+            await writer.drain()
+            # All of it has left, so whoever asks from here on stands behind it.
+            [(small, _, _)] = await exchange(server.port, request(GOOD, server.path), 1)
+            order.append("small")
+            status, answer, _ = await waiting
+        writer.close()
+        assert status == 200
+        return order, small, answer.count(b'"location"')
+
+    order, small, answered = asyncio.run(play())
+
+    assert order == ["small", "huge"]
+    assert (small, answered) == (200, MAX_ROWS)
