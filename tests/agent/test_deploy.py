@@ -14,8 +14,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from botocore.session import Session
-from kubernetes_world import KubernetesWorld
+from kubernetes_world import IMAGE, KubernetesWorld
 from runner_contract import RUN, now
+from test_pod_template import FULL, written
 
 from trainer.agent.runners import Announced
 from trainer.agent.runners.kubernetes.lease import LeaderLease
@@ -61,26 +62,46 @@ def rules(overlay: str = "plain") -> set[tuple[str, str]]:
 
 
 def violations(pod: dict) -> list[str]:
-    """What Pod Security's restricted profile would refuse, by its published controls."""
-    found = []
+    """What Pod Security's restricted profile, baseline included, would refuse of a pod.
+
+    By the tables of "Pod Security Standards" in Kubernetes' documentation; a read-only root file
+    system is our own.
+    """
     context = pod.get("securityContext", {})
-    if any(pod.get(name) for name in ("hostNetwork", "hostPID", "hostIPC")):
-        found.append("host namespaces")
     kinds = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "projected", "secret"}
     kinds |= {"name", "persistentVolumeClaim"}
-    found += [f"volume {volume}" for volume in pod.get("volumes", ()) if not set(volume) <= kinds]
-    for container in [*pod["containers"], *pod.get("initContainers", ())]:
+    found = [f"volume {volume}" for volume in pod.get("volumes", ()) if not set(volume) <= kinds]
+    found += [name for name in ("hostNetwork", "hostPID", "hostIPC") if pod.get(name)]
+    found += ["sysctls"] * bool(context.get("sysctls"))
+    found += ["a group of root"] * (0 in {context.get("fsGroup"), context.get("runAsUser")})
+    places = ("containers", "initContainers", "ephemeralContainers")
+    for container in (one for place in places for one in pod.get(place, ())):
         own = {**context, **container.get("securityContext", {})}
+        capabilities = own.get("capabilities", {})
         wanted = {
             "runAsNonRoot": own.get("runAsNonRoot") is True and own.get("runAsUser") != 0,
             "seccomp": own.get("seccompProfile", {}).get("type") == "RuntimeDefault",
             "privilege escalation": own.get("allowPrivilegeEscalation") is False,
-            "capabilities": own.get("capabilities") == {"drop": ["ALL"]},
+            "capabilities dropped": capabilities.get("drop") == ["ALL"],
+            "capabilities added": set(capabilities.get("add", ())) <= {"NET_BIND_SERVICE"},
             "privileged": not own.get("privileged"),
+            "proc mount": own.get("procMount", "Default") == "Default",
+            "SELinux": not own.get("seLinuxOptions"),
+            "AppArmor": own.get("appArmorProfile", {"type": "RuntimeDefault"})["type"]
+            == "RuntimeDefault",
+            "Windows": not own.get("windowsOptions"),
+            "host ports": not any(port.get("hostPort") for port in container.get("ports", ())),
+            "host probes": not _probes_a_host(container),
             "read-only root file system": own.get("readOnlyRootFilesystem") is True,
         }
         found += [name for name, kept in wanted.items() if not kept]
     return found
+
+
+def _probes_a_host(container: dict) -> bool:
+    probes = (container.get(f"{kind}Probe", {}) for kind in ("liveness", "readiness", "startup"))
+    actions = (probe.get(way, {}) for probe in probes for way in ("httpGet", "tcpSocket"))
+    return any(action.get("host") for action in actions)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -202,7 +223,9 @@ def test_the_role_allows_exactly_what_the_agent_does(kubernetes):
     assert asked_for(kubernetes) == rules()
 
 
-def test_the_job_is_valid_and_restricted_as_the_agent_is(kubernetes):
+@pytest.mark.parametrize("template", [f"image: {IMAGE}", FULL], ids=["the least", "all there is"])
+def test_the_job_is_valid_and_restricted_as_the_agent_is(kubernetes, tmp_path, template):
+    kubernetes.pods = read_pod_template(written(tmp_path, template))
     kubernetes.runner().start(RUN)
     job = kubernetes.server.manifest(RUN.id)
 
@@ -212,12 +235,23 @@ def test_the_job_is_valid_and_restricted_as_the_agent_is(kubernetes):
     assert job["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
 
 
+def test_a_failure_rule_of_another_shape_would_be_noticed(kubernetes):
+    kubernetes.runner().start(RUN)
+    job = kubernetes.server.manifest(RUN.id)
+    del job["status"], job["spec"]["podFailurePolicy"]["rules"][0]["onExitCodes"]["operator"]
+
+    with pytest.raises(kubernetes_validate.ValidationError, match="operator"):
+        kubernetes_validate.validate(job, KUBERNETES, strict=True)
+
+
 @pytest.mark.parametrize(
     "spoiled",
     [
         {"hostNetwork": True},
         {"securityContext": {}},
         {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]},
+        {"initContainers": [{"name": "first"}]},
+        {"containers": [{"name": "trainer", "ports": [{"containerPort": 1, "hostPort": 1}]}]},
     ],
 )
 def test_what_is_not_restricted_would_be_noticed(kubernetes, spoiled):

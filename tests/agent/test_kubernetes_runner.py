@@ -9,6 +9,7 @@ import pytest
 from agent_world import METRICS, survey_ref, training_run
 from runner_contract import OTHER, RUN
 
+from trainer.agent import tell
 from trainer.agent.errors import ForeignJobError, RunnerError
 from trainer.agent.runners import Announced, RunState
 from trainer.agent.runners.job_limits import JobLimits
@@ -202,13 +203,27 @@ class TestTheEnd:
 
 
 class TestTheReason:
-    def test_names_a_lack_of_memory(self, kubernetes):
+    @pytest.mark.parametrize("log_is_there", [True, False], ids=["with a log", "its log is gone"])
+    def test_names_a_lack_of_memory_with_the_last_lines_though_no_note_was_left(
+        self, kubernetes, log_is_there
+    ):
+        lines = "reading surveys\nfitting"
         runner = kubernetes.runner()
         runner.start(RUN)
-        kubernetes.server.finish(RUN.id, 137, reason="OOMKilled")
+        # Killed, the process writes no termination message; the kubelet takes the log's end.
+        kubernetes.server.finish(
+            RUN.id,
+            137,
+            reason="OOMKilled",
+            message=lines,
+            log=lines if log_is_there else "",
+        )
 
-        assert only(runner).reason == "OOMKilled"
-        assert only(runner).exit_code == 137
+        ended = only(runner)
+        assert (ended.reason, ended.exit_code, ended.outcome) == ("OOMKilled", 137, None)
+        (told,) = tell.ended(ended, None, ())
+        assert "resources.limits.memory" in told.reason
+        assert told.log_tail == ("reading surveys", "fitting")
 
     def test_names_an_image_that_cannot_be_had_while_it_waits_and_after_the_deadline(
         self, kubernetes

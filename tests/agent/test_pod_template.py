@@ -88,6 +88,11 @@ def test_a_web_identity_projects_a_token_for_that_audience_and_nothing_else_does
         (f"image: {IMAGE}\nnodeSelectors: {{}}", "nodeSelectors"),
         (f"image: {IMAGE}\nwebIdentity: {{roleArn: admin}}", "webIdentity.roleArn"),
         (f"image: {IMAGE}\nfiles: [{{mountPath: /x}}]", "files.0"),
+        (f"image: {IMAGE}\nfiles: [{{mountPath: /tmp/, secret: x}}]", "files"),
+        (
+            f"image: {IMAGE}\nfiles: [{{mountPath: /x, secret: a}}, {{mountPath: /x, secret: b}}]",
+            "files",
+        ),
         ("resources: {}", "image"),
         ("- a list", "the document"),
     ],

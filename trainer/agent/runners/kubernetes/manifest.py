@@ -11,7 +11,13 @@ from pydantic import JsonValue
 from trainer.agent.runners import JobTemplate, TrainingRun
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.shapes import JsonObject
-from trainer.agent.runners.kubernetes.template import Files, PodTemplate, WebIdentity
+from trainer.agent.runners.kubernetes.template import (
+    SCRATCH,
+    TOKEN_FOLDER,
+    Files,
+    PodTemplate,
+    WebIdentity,
+)
 from trainer.training.outcome import FINAL_FAILURES
 
 CONTAINER = "trainer"
@@ -36,9 +42,7 @@ TROUBLE_ANNOTATION = "rssi-mlops/trouble"
 
 _NOBODY = 65532
 """The image's own user; restricted pods must not be root."""
-_TOKEN_FOLDER = "/var/run/secrets/rssi-mlops/identity"  # noqa: S105 - a folder
 _TOKEN_LIFETIME_S = 3600
-_SCRATCH = "/tmp"  # noqa: S108 - inside the container, a volume of its own
 
 
 def job_manifest(
@@ -230,7 +234,7 @@ def _environment(
 
 def variables(pods: PodTemplate, told: Mapping[str, str]) -> Iterator[JsonValue]:
     """A container's variables: what it is told, and what its identity and its disk need."""
-    fixed = {**told, "HOME": _SCRATCH}
+    fixed = {**told, "HOME": SCRATCH}
     if pods.web_identity:
         fixed |= _web_identity_environment(pods.web_identity)
     for name, value in sorted(fixed.items()):
@@ -240,7 +244,7 @@ def variables(pods: PodTemplate, told: Mapping[str, str]) -> Iterator[JsonValue]
 def _web_identity_environment(identity: WebIdentity) -> dict[str, str]:
     return {
         "AWS_ROLE_ARN": identity.role_arn,
-        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{_TOKEN_FOLDER}/token",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": f"{TOKEN_FOLDER}/token",
     }
 
 
@@ -265,8 +269,8 @@ def _source(files: Files) -> dict[str, JsonValue]:
 
 
 def _mounts(pods: PodTemplate) -> Iterator[JsonValue]:
-    yield {"name": "scratch", "mountPath": _SCRATCH}
+    yield {"name": "scratch", "mountPath": SCRATCH}
     if pods.web_identity:
-        yield {"name": "identity", "mountPath": _TOKEN_FOLDER, "readOnly": True}
+        yield {"name": "identity", "mountPath": TOKEN_FOLDER, "readOnly": True}
     for place, files in enumerate(pods.files):
         yield {"name": f"files-{place}", "mountPath": files.mount_path, "readOnly": True}

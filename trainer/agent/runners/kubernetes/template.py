@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from events.base import canonical_digest
@@ -40,6 +40,9 @@ _OWNED = {
     "automountServiceAccountToken": "a token only where an identity needs it",
 }
 """What the agent answers for, and why."""
+SCRATCH = "/tmp"  # noqa: S108 - inside the container, a volume of its own
+TOKEN_FOLDER = "/var/run/secrets/rssi-mlops/identity"  # noqa: S105 - a folder
+_MOUNTED = frozenset({"", SCRATCH, TOKEN_FOLDER})
 
 
 class _Part(BaseModel):
@@ -109,6 +112,16 @@ class PodTemplate(_Part):
     credentials_secret: Name | None = None
     """A Secret with ``AWS_ACCESS_KEY_ID`` and the like. For a trial: such keys don't expire."""
     files: tuple[Files, ...] = ()
+
+    @field_validator("files")
+    @classmethod
+    def _places_of_their_own(cls, value: tuple[Files, ...]) -> tuple[Files, ...]:
+        """Refuse here what the API server would refuse at every start of a run."""
+        paths = [files.mount_path.rstrip("/") for files in value]
+        taken = sorted({path for path in paths if path in _MOUNTED or paths.count(path) > 1})
+        if taken:
+            raise ValueError(f"each needs a mountPath of its own, and these are taken: {taken}")
+        return value
 
     @model_validator(mode="before")
     @classmethod
