@@ -11,6 +11,9 @@ RUN python -m venv /opt/venv \
  && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r /tmp/serving.txt
 
 FROM ${BASE}
+# SageMaker lets an image hold many models, and choose its port, only if it says that it can.
+LABEL com.amazonaws.sagemaker.capabilities.multi-models=true \
+      com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
 COPY --from=packages /opt/venv /opt/venv
 COPY events/ /app/events/
 COPY trainer/__init__.py /app/trainer/

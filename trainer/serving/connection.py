@@ -52,6 +52,7 @@ class _Head(NamedTuple):
 
     method: str
     path: str
+    query: str
     headers: Mapping[str, str]
     keep_alive: bool
     body_bytes: int
@@ -213,9 +214,11 @@ class Connection(asyncio.Protocol):
             return
         parser = self._parser
         body, self._parts = b"".join(self._parts), []
+        path, query = _parts_of(self._target)
         head = _Head(
             method=parser.get_method().decode("latin-1"),
-            path=_path(self._target),
+            path=path,
+            query=query,
             headers=self._headers,
             keep_alive=parser.should_keep_alive() and not parser.should_upgrade(),
             body_bytes=len(body),
@@ -292,7 +295,8 @@ class Connection(asyncio.Protocol):
         if self._closing or (self._turns and not self._turns[-1].keep_alive):
             return
         self._receiving = False
-        self._all.desk.note(Request("", _path(self._target), self._headers, b""), reply)
+        path, _ = _parts_of(self._target)
+        self._all.desk.note(Request("", path, self._headers, b""), reply)
         turn = _Turn(keep_alive=False, without_body=False)
         self._turns.append(turn)
         self._answer(turn, reply)
@@ -331,18 +335,20 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-def _path(target: bytes) -> str:
-    """The path of a target, without the query; ``*`` and the like stay what they are."""
+def _parts_of(target: bytes) -> tuple[str, str]:
+    """The path and the query of a target; ``*`` and the like stay what they are."""
     if not target.startswith(b"/"):
         try:
-            target = httptools.parse_url(target).path or b"/"
+            url = httptools.parse_url(target)
         except httptools.HttpParserInvalidURLError:
-            return target.decode("latin-1")
-    return target.partition(b"?")[0].decode("latin-1")
+            return target.decode("latin-1"), ""
+        return (url.path or b"/").decode("latin-1"), (url.query or b"").decode("latin-1")
+    path, _, query = target.partition(b"?")
+    return path.decode("latin-1"), query.decode("latin-1")
 
 
 def _request(head: _Head, body: bytes) -> Request:
-    return Request(head.method, head.path, head.headers, body)
+    return Request(head.method, head.path, head.headers, body, head.query)
 
 
 def _bytes_of(reply: Reply, turn: _Turn) -> bytes:

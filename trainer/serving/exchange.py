@@ -39,6 +39,8 @@ class Request(NamedTuple):
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
+    """Of the target, what follows the question mark."""
 
 
 class Reply(NamedTuple):

@@ -96,6 +96,14 @@ _MODEL = {
     "required": ["modelName", "modelUrl"],
     "properties": {"modelName": {"type": "string"}, "modelUrl": {"type": "string"}},
 }
+_PAGE = {
+    "type": "object",
+    "required": ["models"],
+    "properties": {
+        "models": {"type": "array", "items": _MODEL},
+        "nextPageToken": {"type": "string", "description": "the next page's next_page_token"},
+    },
+}
 _TEXT = {"schema": {"type": "string"}}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _HEADERS = {
@@ -136,12 +144,22 @@ def _many() -> Document:
         "507": _json("it can't fit into memory", _ERROR),
     }
     body = {"required": True, "content": {"application/json": {"schema": _LOAD}}}
+    size = {"type": "integer", "minimum": 1, "maximum": 100}
     invocation = _invocation()
     invocation["parameters"].append(name)
     invocation["responses"] |= missing
     return {
         "/models": {
-            "get": {"responses": {"200": _json("all models", {"type": "object"})}},
+            "get": {
+                "parameters": [
+                    {"name": "page_size", "in": "query", "schema": size},
+                    {"name": "next_page_token", "in": "query", "schema": {"type": "string"}},
+                ],
+                "responses": {
+                    "200": _json("a page of the models, by name", _PAGE),
+                    "400": _json("no such page", _ERROR),
+                },
+            },
             "post": {"requestBody": body, "responses": loading},
         },
         "/models/{name}": {

@@ -36,6 +36,7 @@ _LINGER_S = 0.25
 _LAST_CALL_S = 0.05
 """For the requests of those who were taken last."""
 _SWEEP_S = 5.0
+_SWITCH_S = 0.0005
 
 
 def run(settings: ServingSettings) -> int:
@@ -145,6 +146,8 @@ class _Worker:
 
     async def run(self) -> None:
         """Answer until a signal, then finish what came before it."""
+        # A thread that reads a large request lets the event loop in as often as this.
+        sys.setswitchinterval(_SWITCH_S)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._told.set)

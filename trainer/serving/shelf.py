@@ -2,7 +2,7 @@
 
 =================================  =============================================================
 ``POST /models``                   load: 200; 409 if it is loaded; 507 if it can never fit
-``GET /models``                    list
+``GET /models``                    list, page by page
 ``GET /models/{name}``             one of them; 404 if it is not loaded
 ``DELETE /models/{name}``          unload: 200; 404
 ``POST /models/{name}/invoke``     as ``/invocations`` of a single model
@@ -16,13 +16,14 @@ asks one of those hears 404, upon which SageMaker loads it again.
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import orjson
 
 from trainer.localization.bundle import LoadedModel
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import RefusedError, Reply, Request
+from trainer.serving.heap import bytes_held
 from trainer.serving.invocation import Invocation, answer_all, read_invocation
 from trainer.serving.logs import log
 from trainer.serving.openapi import openapi_document
@@ -32,8 +33,8 @@ from trainer.serving.service import OPENAPI, PING, Chore, Taken, check_method, o
 
 MODELS = "/models"
 
-_OVERHEAD_BYTES = 96 * 1024
-"""Allowed for what a model takes beside its weights: names, positions, smoke rows."""
+_PAGE_MODELS = 100
+"""Of one answer to who lists the models, unless told otherwise; at most, too."""
 _MAX_NAME = 128
 
 
@@ -81,12 +82,27 @@ class Shelf:
     def _collection(self, request: Request) -> Taken:
         check_method(request, "GET", "POST")
         if request.method == "GET":
-            listed = [_shown(name, entry) for name, entry in self._registry.entries().items()]
-            return _json({"models": listed})
+            return self._page(request.query)
         name, url = _load_request(request.body)
         if name in self._registry.entries():
             raise _already_loaded(name)
         return lambda: self._load(name, url)
+
+    def _page(self, query: str) -> Reply:
+        """Models by name; as long as there are more, with the token that asks for the next page.
+
+        The token is the last name told, so that models that come and go meanwhile make none of the
+        others appear twice or not at all.
+        """
+        asked = parse_qs(query, keep_blank_values=True)
+        size = _page_size(asked.get("page_size", [str(_PAGE_MODELS)])[-1])
+        after = asked.get("next_page_token", [""])[-1]
+        entries = self._registry.entries()
+        names = sorted(name for name in entries if name > after)
+        page: dict[str, object] = {"models": [_shown(name, entries[name]) for name in names[:size]]}
+        if len(names) > size:
+            page["nextPageToken"] = names[size - 1]
+        return _json(page)
 
     def _one(self, request: Request) -> Taken:
         name, _, action = request.path.removeprefix(f"{MODELS}/").partition("/")
@@ -121,8 +137,9 @@ class Shelf:
         return entry
 
     def _load(self, name: str, url: str) -> Reply:
+        before = bytes_held()
         model = _opened(url)
-        size = _size(model) * self._workers
+        size = _size(model, bytes_held() - before) * self._workers
         if size > self._limit:
             raise RefusedError(
                 507, f"{name} takes {size} bytes, and all models may take {self._limit} together."
@@ -185,9 +202,16 @@ def _opened(url: str) -> LoadedModel:
         raise RefusedError(400, str(error)) from error
 
 
-def _size(model: LoadedModel) -> int:
+def _size(model: LoadedModel, measured: int) -> int:
+    """What a model takes: as measured, unless others gave back more meanwhile than it took."""
     weights = sum(layer.weight.nbytes + layer.bias.nbytes for layer in model.network.layers)
-    return weights + _OVERHEAD_BYTES
+    return max(measured, weights)
+
+
+def _page_size(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _PAGE_MODELS:
+        raise RefusedError(400, f"page_size has to be a whole number from 1 to {_PAGE_MODELS}.")
+    return int(text)
 
 
 def _already_loaded(name: str) -> RefusedError:
