@@ -2,15 +2,20 @@
 #
 #   docker build -f trainer/images/trainer.Dockerfile -t rssi-trainer .
 #
+# With --build-arg PACKAGES=trainer-gpu the trainer fits on an NVIDIA GPU (MXNet for
+# CUDA 11; 4 GB of libraries). That image needs the node's driver even to start MXNet: it
+# is for the Jobs of a pod template that asks for nvidia.com/gpu, see docs/adr/0024.
+#
 # Programs that lie in trainer/images/bin/ come along, such as AWS's signing helper for IAM Roles
 # Anywhere (see the README there). BASE may be a mirror's image, best by digest; it needs Python 3.11
 # and Debian's apt.
 ARG BASE=docker.io/library/python:3.11.13-slim-bookworm
 
 FROM ${BASE} AS packages
-COPY requirements/trainer.txt /tmp/trainer.txt
+ARG PACKAGES=trainer
+COPY requirements/trainer.txt requirements/trainer-gpu.txt /tmp/
 RUN python -m venv /opt/venv \
- && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r /tmp/trainer.txt
+ && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r /tmp/${PACKAGES}.txt
 
 FROM ${BASE}
 # MXNet's library is linked against these two; it brings the rest along.
@@ -18,6 +23,9 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends libgomp1 libquadmath0 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=packages /opt/venv /opt/venv
+# Where NVIDIA's packages put their libraries, if there are any: MXNet's names none of the folders.
+RUN find /opt/venv -path '*/nvidia/*/lib' -type d > /etc/ld.so.conf.d/nvidia-packages.conf \
+ && ldconfig
 COPY trainer/images/bin/ /usr/local/bin/
 COPY events/ /app/events/
 COPY trainer/__init__.py trainer/clients.py trainer/logs.py trainer/s3.py /app/trainer/
@@ -29,6 +37,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     HOME=/tmp
 # Compiled now: the root file system is read-only later.
 RUN python -m compileall -q /app
