@@ -50,7 +50,9 @@ Timeout = Annotated[float, typer.Option(help="Longest wait, in seconds.", min=1)
 CellSize = Annotated[
     float | None, typer.Option(help="Metres between cells that are named like O02.", min=0.01)
 ]
-SiteFile = Annotated[Path | None, typer.Option(help="site.json: grid, positions, thresholds.")]
+SiteFile = Annotated[
+    Path | None, typer.Option(help="site.json: grid, positions, thresholds, floor plan.")
+]
 SettingsFile = Annotated[Path | None, typer.Option(help="JSON of the recipe's hyperparameters.")]
 Port = Annotated[
     int, typer.Option(help="Port on this machine; 0 takes a free one.", min=0, max=65535)
@@ -308,7 +310,16 @@ def train(
     from ops.offline import site_of, train_here
 
     site = site_of(site_file, cell_size)
-    train_here(out, [*data, *(more or [])], output, seed, site, settings, as_json=as_json)
+    train_here(
+        out,
+        [*data, *(more or [])],
+        output,
+        seed,
+        site,
+        settings,
+        site_file.parent if site_file else None,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -30,10 +30,13 @@ def train_here(
     seed: int,
     site: Site,
     settings_file: Path | None = None,
+    site_folder: Path | None = None,
     *,
     as_json: bool,
 ) -> None:
     """Train from files and say where the bundle is and how good the recipe is.
+
+    The picture of the floor that a site names lies in ``site_folder``, beside its description.
 
     Raises:
         OpsError: the data can't be used, or the folder can't be written.
@@ -52,6 +55,7 @@ def train_here(
             site=site,
             hyperparameters=settings_of(settings_file),
             progress=status.update,
+            site_folder=site_folder,
         )
     if as_json:
         _print_json(
