@@ -7,7 +7,9 @@ on which of them ends first.
 """
 
 import fcntl
-from collections.abc import Iterator, Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,14 +166,7 @@ def open_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with _alone(file):
-        try:
-            study = optuna.create_study(
-                storage=_storage(file), study_name=_NAME, load_if_exists=True
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{file} is no study of rssi tune: name another file, or remove this one."
-            ) from error
+        study = optuna.create_study(storage=_storage(file), study_name=_NAME, load_if_exists=True)
         _check_question(study, question, file)
         # Not the same numbers again that the trials before it were drawn with.
         study.sampler = optuna.samplers.TPESampler(
@@ -183,7 +178,23 @@ def open_study(
 
 
 def _storage(file: Path | None) -> BaseStorage:
-    return JournalStorage(JournalFileBackend(str(file))) if file else InMemoryStorage()
+    if file is None:
+        return InMemoryStorage()
+    content = file.read_bytes()
+    *whole, cut_off = content.split(b"\n")
+    if content and not _is_journal(whole):
+        raise UsageError(f"{file} is no study of rssi tune: name another file, or remove this one.")
+    # A kill may have left half a line, and Optuna would write on behind it.
+    os.truncate(file, len(content) - len(cut_off))
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _is_journal(lines: Sequence[bytes]) -> bool:
+    """Whether Optuna wrote these lines; it would write below any others all the same."""
+    try:
+        return bool(lines) and all("op_code" in json.loads(line) for line in lines)
+    except (ValueError, TypeError):
+        return False
 
 
 def _check_question(study: optuna.Study, question: str, file: Path | None) -> None:

@@ -158,3 +158,16 @@ def test_a_process_that_is_told_nothing_of_others_says_so(
 
 def test_without_a_gpu_the_fit_is_on_the_cpu() -> None:
     assert device_name() == "cpu"
+
+
+def locked(name: str) -> set[str]:
+    text = (Path(__file__).parents[2] / "requirements" / f"{name}.txt").read_text()
+    return {line.split()[0] for line in text.splitlines() if line and line[0] not in " #"}
+
+
+def test_the_gpus_image_differs_in_mxnet_and_nvidias_libraries_alone() -> None:
+    more = locked("trainer-gpu") - locked("trainer")
+
+    assert locked("trainer") - locked("trainer-gpu") == {"mxnet==1.9.1"}
+    assert "mxnet-cu112==1.9.1" in more
+    assert all(name.startswith(("mxnet-cu", "nvidia-")) for name in more)
