@@ -5,10 +5,12 @@ import runpy
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import structlog
 from made_up_floor import HALL, QUICK, survey_lines, survey_text
 
 from trainer.localization.features import FeatureParameters
@@ -127,6 +129,13 @@ def test_the_first_process_meets_the_others_at_its_own_address(
     assert [variables["DMLC_NODE_HOST"] for variables in said] == ["10.0.0.0", "10.0.0.1"]
 
 
+@pytest.fixture
+def log_of_its_own() -> Iterator[None]:
+    """Forget how a training process logs once it has ended."""
+    yield
+    structlog.reset_defaults()
+
+
 def ended_with(monkeypatch: pytest.MonkeyPatch) -> int:
     """The exit code of a process that trains as one of several."""
     ended: list[int] = []
@@ -148,7 +157,7 @@ def test_a_training_process_fits_with_the_peers_that_it_joined(
 
 
 def test_a_process_that_is_told_nothing_of_others_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log_of_its_own: None
 ) -> None:
     monkeypatch.delenv("RSSI_WORKERS", raising=False)
 

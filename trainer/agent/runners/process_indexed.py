@@ -114,8 +114,8 @@ class IndexedProcesses:
             self._make_attempts(works, index)
         except OSError as error:
             # Nobody waits for this thread: work that it let go of would seem to go on for ever.
-            self.log.exception("numbered work given up", name=works.work.name, index=index)
             self._fail(works, f"a process could not be started: {error}", ())
+            self.log.exception("numbered work given up", name=works.work.name, index=index)
 
     def _make_attempts(self, works: _Works, index: int) -> None:
         """Make attempts at a number until one counts."""
@@ -172,8 +172,8 @@ class IndexedProcesses:
         reason = _reason(self._file(works, index, attempt, "json")) or why
         with self._file(works, index, attempt, "log").open(errors="replace") as lines:
             tail = tuple(line.rstrip("\n") for line in deque(lines, maxlen=_TAIL_LINES))
-        self.log.info("numbered work failed", name=works.work.name, index=index, reason=reason)
         self._fail(works, reason, tail)
+        self.log.info("numbered work failed", name=works.work.name, index=index, reason=reason)
 
     def _fail(self, works: _Works, reason: str, tail: tuple[str, ...]) -> None:
         status = IndexedStatus(
