@@ -9,12 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_floor import survey_lines, survey_text
 
+from trainer.training.csv_blocks import Block, read_blocks
 from trainer.training.csv_polars import read_plain
-from trainer.training.csv_text import Wanted, decode, read_any, read_header
+from trainer.training.csv_text import Wanted, read_header
 from trainer.training.errors import BadSurvey
 from trainer.training.faults import FaultKind
 from trainer.training.site import Site, Thresholds
-from trainer.training.surveys import Survey, read_survey
+from trainer.training.surveys import Survey, read_from, read_survey
 
 SITE = Site(name="hall")
 
@@ -159,30 +160,109 @@ def test_whatever_is_uploaded_is_read_or_set_aside(content: bytes) -> None:
     assert not (survey.rssi >= 0).any()
 
 
+LENIENT = Site(
+    name="hall", thresholds=Thresholds(malformed_rows=1, implausible_rows=1, silent_rows=1)
+)
+
+
+def outcome(text: str, *, large: bool, block_bytes: int = 1 << 20) -> tuple[object, ...]:
+    """What a survey is read as, or the reason why it is set aside."""
+    try:
+        survey = read_from(read_blocks(text.encode(), block_bytes), "walk", LENIENT, large=large)
+    except BadSurvey as error:
+        return (error.reason,)
+    readings = np.nan_to_num(survey.rssi, nan=1.0).tolist()
+    places = None if survey.positions is None else np.nan_to_num(survey.positions).tolist()
+    found = (survey.found.delimiter, survey.found.not_heard)
+    return (survey.labels, readings, places, survey.lines.tolist(), survey.faults, found)
+
+
 def test_the_fast_reader_reads_what_the_thorough_one_reads() -> None:
-    lines = survey_lines(seed=3)
-    text = decode(
-        survey_text([*lines, "A01,,-70,NaN,,0,100", "?,x,-70.5,null,NA,-1e2,-200"]).encode()
-    )
-    header = read_header(text)
-    wanted = Wanted(location=0, numeric=tuple(range(2, len(header.names))), time=1)
+    lines = [*survey_lines(seed=3), "A01,,-70,NaN,,0,100", "?,x,-70.5,null,NA,-1e2,-200"]
+    text = survey_text(lines)
 
-    fast, thorough = read_plain(text, header, wanted), read_any(text, header, wanted)
+    assert outcome(text, large=True) == outcome(text, large=False)
+    assert len(outcome(text, large=True)[0]) == len(lines) - 1  # type: ignore[arg-type]
 
-    assert fast is not None
-    assert fast.locations == thorough.locations
-    assert fast.times == thorough.times
-    np.testing.assert_array_equal(fast.numbers, thorough.numbers)
-    np.testing.assert_array_equal(fast.lines, thorough.lines)
+
+FIELDS = st.sampled_from(
+    [
+        "-70",
+        "-70.5",
+        "-200",
+        "NaN",
+        "Nan",
+        "inf",
+        "-inf",
+        "+5",
+        "7",
+        "1e1",
+        ".5",
+        "-1e999",
+        "0x1",
+        "-7_0",
+        "loud",
+        "100",
+        "0",
+        "-070",
+        "-6.",
+        "null",
+    ]
+) | st.sampled_from(["", " ", " -70", "99999", '"-70"', '"a\nb"', "-7\r"])
+LABELS = st.sampled_from(["A01", " A01", "B02", "?", "", "NA", "größe", '"C,3"', "A" * 200])
+POINTS = st.sampled_from(["1", "1.0", "2.5", "", "nan", "north", "-0"])
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(LABELS, POINTS, POINTS, FIELDS, FIELDS).map(",".join)
+        | st.sampled_from(["", " ", "A01", "A01,1,1,-70,-70,", "A01,1,1,-70", "A01,,,-70,-71"]),
+        max_size=12,
+    ),
+    st.integers(30, 300),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_fast_or_thorough_whole_or_in_blocks_a_survey_is_read_the_same(
+    rows: list[str], block_bytes: int, end: str
+) -> None:
+    good = ["A01,1,1,-70,-71", "B02,2.5,1,-80,"] * 2
+    text = end.join(["location,x,y,b1,b2", *good, *rows, *good]) + end
+
+    whole = outcome(text, large=False)
+
+    assert outcome(text, large=False, block_bytes=block_bytes) == whole
+    assert outcome(text, large=True) == whole
+    assert outcome(text, large=True, block_bytes=block_bytes) == whole
 
 
 @pytest.mark.parametrize(
-    "line", ["A01,-70", "A01,-70,-70,-70", "A01,seven,-70", '"A01",-70,-70', "\nA01,-70,-70"]
+    "line",
+    ["A01,-70", "A01,-70,-70,-70", "A01,seven,-70", "\nA01,-70,-70", "A01,Nan,-70", "A01,inf,-7"],
 )
 def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str) -> None:
-    text = f"location,b1,b2\nA01,-70,-70\n{line}\n"
+    header = read_header("location,b1,b2\n")
+    plain = "A01,-70,-70\n"
 
-    assert read_plain(text, read_header(text), Wanted(0, (1, 2))) is None
+    assert read_plain(Block(2, plain.encode()), header, Wanted(0, (1, 2))) is not None
+    assert read_plain(Block(2, f"{plain}{line}\n".encode()), header, Wanted(0, (1, 2))) is None
+
+
+def test_one_odd_row_costs_a_large_survey_the_fast_reader_for_its_block_only() -> None:
+    lines = survey_lines() * 40
+    odd = [*lines, "A01,, -70 ,-71,,,", *lines]
+
+    assert outcome(survey_text(odd), large=True, block_bytes=20_000) == outcome(
+        survey_text(odd), large=False
+    )
+
+
+def test_a_line_without_an_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainer.training.csv_blocks.MAX_LINE_BYTES", 10_000)
+
+    [reason] = outcome("location,b1\n" + "7" * 20_000, large=True, block_bytes=1_000)
+
+    assert "more than 10000 bytes" in str(reason)
 
 
 def test_a_large_survey_is_read_whole_and_its_faults_are_still_found() -> None:

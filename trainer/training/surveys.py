@@ -7,14 +7,16 @@ nearest in time would give the label away); every other column is a beacon, what
 Rows whose location is blank or ``?`` are unlabelled: counted, not used. Where only ``x``
 and ``y`` are given, each distinct point is a cell, labelled like ``x=1.5,y=3.0``.
 
-What may go wrong: the file is anyone's. Rows that are no measurement are dropped and listed, as far
-as the site's thresholds go; beyond them the survey is set aside whole, with a reason that names the
-line and the column.
+A file is read some rows at a time, and of those only what a survey holds is kept, so that a file of
+any size fits. What may go wrong: the file is anyone's. Rows that are no measurement are dropped and
+listed, as far as the site's thresholds go; beyond them the survey is set aside whole, with a reason
+that names the line and the column.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +25,22 @@ import numpy.typing as npt
 from trainer.localization.decoding import Positions
 from trainer.localization.readings import (
     EXPECTED,
+    LOWEST_READING,
     MISSING_WORDS,
     NOT_HEARD_BELOW,
     FloatMatrix,
     heard_only,
     is_rssi,
 )
+from trainer.training.csv_blocks import Blocks, read_blocks
 from trainer.training.csv_text import (
+    Header,
     Numbers,
     Table,
     Wanted,
-    decode,
-    encoding_of,
+    Words,
     read_header,
-    read_table,
+    read_tables,
 )
 from trainer.training.errors import BadSurvey
 from trainer.training.faults import FaultKind, RowFault, check_share
@@ -50,6 +54,8 @@ MAX_COORDINATE_M = 1e7
 """Larger than any projected coordinate on Earth."""
 POSITION_TOLERANCE_M = 0.01
 """Two positions of one label that are nearer than this are the same, written down twice."""
+LARGE_BYTES = 4 * 1024 * 1024
+"""Below it the standard library is done before Polars would be imported (0.3 s)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +116,33 @@ def read_survey(source: Path | bytes, site: Site, name: str | None = None) -> Su
         BadSurvey: it can't be used; the reason says where it is wrong and what would be right.
         OSError: the file can't be read.
     """
-    content = source if isinstance(source, bytes) else source.read_bytes()
-    encoding = encoding_of(content)
     called = name or ("survey" if isinstance(source, bytes) else source.name)
-    text = decode(content)
-    del content
-    header = read_header(text)
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
+    return read_from(read_blocks(source), called, site, large=size >= LARGE_BYTES)
+
+
+def read_from(read: Blocks, name: str, site: Site, *, large: bool) -> Survey:
+    """:func:`read_survey` for a file that is open already.
+
+    Args:
+        read: the file.
+        name: what to call the survey.
+        site: where it was taken.
+        large: whether the fast reader is worth its import.
+    """
+    begin = next((block for block in read.blocks if block.content.strip()), None)
+    if begin is None:
+        raise BadSurvey("The file is empty: upload a CSV with a header line and labelled rows.")
+    header = read_header(begin.content.decode())
     columns = _columns(header.names, site.ignored_columns)
     numeric = (*(columns.point or ()), *columns.beacons)
-    table = read_table(text, header, Wanted(columns.location, numeric, columns.time))
-    survey = _survey(called, columns, table, site)
+    # Of a large file there are too many distinct times to be told apart (trainer.training.times).
+    wanted = Wanted(columns.location, numeric, None if large else columns.time)
+    tables = read_tables(chain([begin], read.blocks), header, wanted, large=large)
+    parts = [_part(columns, table) for table in tables]
+    survey = _survey(name, columns, parts, _Origin(read.encoding, header, site))
     _check_against_site(survey, site)
-    found = replace(survey.found, encoding=encoding, delimiter=header.delimiter)
-    return replace(survey, found=found)
+    return survey
 
 
 def _columns(names: tuple[str, ...], ignored: Sequence[str]) -> _Columns:
@@ -174,53 +194,115 @@ def _check_unique(names: Sequence[str], lowered: Sequence[str], beacons: Sequenc
         raise BadSurvey(f"The header names {name!r} twice: which column counts is anyone's guess.")
 
 
-def _survey(name: str, columns: _Columns, table: Table, site: Site) -> Survey:
-    rows = len(table.lines) + len(table.faults)
-    table = _measured(columns, table)
-    points = None if columns.point is None else table.numbers[:, :2]
-    labels = _labels(table, points)
-    labelled = np.array([label is not None for label in labels], dtype=bool)
-    values = _values(columns, table)
-    faults = [
-        *table.faults,
-        *_misplaced(table, labels, points),
-        *_silent(table, labelled & ~_hears(values)),
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where a survey comes from, for its report and its thresholds."""
+
+    encoding: str
+    header: Header
+    site: Site
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """What is kept of some rows; those that hold impossible numbers or labels are left out."""
+
+    labels: Words
+    """Blank for rows without a label."""
+    rssi: FloatMatrix
+    points: Positions | None
+    lines: npt.NDArray[np.intp]
+    times: list[str] | None
+    faults: tuple[RowFault, ...]
+    not_heard: Counter[str]
+
+
+def _part(columns: _Columns, table: Table) -> _Part:
+    sound = _measured(columns, table)
+    points = None if columns.point is None else sound.numbers[:, :2].copy()
+    values = _values(columns, sound)
+    return _Part(
+        labels=_labels(sound, points),
+        rssi=np.ascontiguousarray(heard_only(values)),
+        points=points,
+        lines=sound.lines,
+        times=sound.times,
+        faults=sound.faults,
+        not_heard=_ways_not_heard(values),
+    )
+
+
+def _survey(name: str, columns: _Columns, parts: list[_Part], origin: _Origin) -> Survey:
+    """The parts as one survey; they are used up, as two of a large one would fill the memory."""
+    whole = _together(parts, len(columns.beacons))
+    parts.clear()
+    rows = len(whole.lines) + len(whole.faults)
+    labelled = np.array([bool(label) for label in whole.labels.distinct], dtype=bool)[
+        whole.labels.codes
     ]
+    silent = labelled & np.isnan(whole.rssi).all(axis=1)
+    misplaced = _misplaced(whole, columns, labelled)
+    faults = [*whole.faults, *misplaced, *_silent(whole.lines[silent])]
     faults.sort(key=lambda fault: fault.line)
-    check_share(faults, rows, site.thresholds)
-    kept = labelled & ~np.isin(table.lines, [fault.line for fault in faults])
+    check_share(faults, rows, origin.site.thresholds)
+    kept = labelled & ~silent
+    if misplaced:
+        kept &= ~np.isin(whole.lines, [fault.line for fault in misplaced])
     if not kept.any():
         raise BadSurvey(
             f"None of the {rows} rows says where it was taken: fill in location, or x and y."
         )
-    times = None if table.times is None else read_times(table.times)
+    times = None if whole.times is None else read_times(whole.times)
+    distinct = np.array(whole.labels.distinct, dtype=object)
     return Survey(
         name=name,
         beacons=tuple(columns.names[place] for place in columns.beacons),
-        rssi=heard_only(values if kept.all() else values[kept]),
-        labels=tuple(
-            label for label, used in zip(labels, kept.tolist(), strict=True) if used and label
-        ),
-        positions=None if points is None else points[kept],
+        rssi=whole.rssi if kept.all() else whole.rssi[kept],
+        labels=tuple(distinct[whole.labels.codes[kept]].tolist()),
+        positions=None if whole.points is None else whole.points[kept],
         ignored_rows=int((~labelled).sum()),
-        lines=table.lines[kept],
+        lines=whole.lines[kept],
         times=None if times is None else times.seconds[kept],
         faults=tuple(faults),
         found=Found(
+            encoding=origin.encoding,
+            delimiter=origin.header.delimiter,
             time_format=None if times is None else times.form,
-            not_heard=_ways_not_heard(values),
+            not_heard=tuple(
+                sorted(whole.not_heard.items(), key=lambda way: (way[0] == "blank", way[0]))
+            ),
         ),
     )
+
+
+def _together(parts: Sequence[_Part], beacons: int) -> _Part:
+    points = [part.points for part in parts if part.points is not None]
+    times = [part.times for part in parts if part.times is not None]
+    rssi = np.empty((sum(len(part.lines) for part in parts), beacons), dtype=np.float32)
+    np.concatenate([part.rssi for part in parts], out=rssi)
+    return _Part(
+        labels=_joined_words([part.labels for part in parts]),
+        rssi=rssi,
+        points=np.concatenate(points) if points else None,
+        lines=np.concatenate([part.lines for part in parts]),
+        times=list(chain.from_iterable(times)) if times else None,
+        faults=tuple(chain.from_iterable(part.faults for part in parts)),
+        not_heard=sum((part.not_heard for part in parts), Counter()),
+    )
+
+
+def _joined_words(columns: Sequence[Words]) -> Words:
+    known: dict[str, int] = {}
+    codes = []
+    for column in columns:
+        mapped = [known.setdefault(word, len(known)) for word in column.distinct]
+        codes.append(np.array(mapped, dtype=np.int32)[column.codes])
+    return Words(tuple(known), np.concatenate(codes))
 
 
 def _values(columns: _Columns, table: Table) -> Numbers:
     """(rows, beacons) as written."""
     return table.numbers[:, 2:] if columns.point is not None else table.numbers
-
-
-def _hears(values: Numbers) -> npt.NDArray[np.bool_]:
-    heard: npt.NDArray[np.bool_] = ((values >= NOT_HEARD_BELOW) & (values < 0.0)).any(axis=1)
-    return heard
 
 
 def _measured(columns: _Columns, table: Table) -> Table:
@@ -234,6 +316,8 @@ def _measured(columns: _Columns, table: Table) -> Table:
 def _out_of_range(columns: _Columns, table: Table) -> Iterator[RowFault]:
     values = _values(columns, table)
     wrong = ~is_rssi(values)
+    if not wrong.any():
+        return
     for row in np.flatnonzero(wrong.any(axis=1)).tolist():
         place = int(wrong[row].argmax())
         column = columns.names[columns.beacons[place]]
@@ -263,22 +347,23 @@ def _bad_points(columns: _Columns, table: Table) -> Iterator[RowFault]:
 
 
 def _long_labels(table: Table) -> Iterator[RowFault]:
-    words = table.locations or []
-    long = {word for word in set(words) if len(word.strip()) > MAX_NAME_CHARACTERS}
-    if not long:
+    if table.locations is None:
         return
-    for word, line in zip(words, table.lines.tolist(), strict=True):
-        if word in long:
-            yield RowFault(
-                line,
-                FaultKind.LONG_LABEL,
-                f"Line {line}: the location has {len(word)} characters, and "
-                f"{MAX_NAME_CHARACTERS} are the most.",
-            )
+    lengths = np.array([len(word.strip()) for word in table.locations.distinct], dtype=np.intp)
+    if not (lengths > MAX_NAME_CHARACTERS).any():
+        return
+    for row in np.flatnonzero((lengths > MAX_NAME_CHARACTERS)[table.locations.codes]).tolist():
+        line, word = int(table.lines[row]), table.locations.distinct[table.locations.codes[row]]
+        yield RowFault(
+            line,
+            FaultKind.LONG_LABEL,
+            f"Line {line}: the location has {len(word)} characters, and "
+            f"{MAX_NAME_CHARACTERS} are the most.",
+        )
 
 
-def _silent(table: Table, silent: npt.NDArray[np.bool_]) -> Iterator[RowFault]:
-    for line in table.lines[silent].tolist():
+def _silent(lines: npt.NDArray[np.intp]) -> Iterator[RowFault]:
+    for line in lines.tolist():
         yield RowFault(
             line,
             FaultKind.SILENT,
@@ -286,76 +371,87 @@ def _silent(table: Table, silent: npt.NDArray[np.bool_]) -> Iterator[RowFault]:
         )
 
 
-def _misplaced(
-    table: Table, labels: Sequence[str | None], points: Positions | None
-) -> Iterator[RowFault]:
+def _misplaced(whole: _Part, columns: _Columns, labelled: npt.NDArray[np.bool_]) -> list[RowFault]:
     """Rows that lie elsewhere than most rows of their label."""
-    if points is None or table.locations is None:
-        return
-    usual = {
-        label: Counter(places).most_common(1)[0][0]
-        for label, places in _places_by_label(labels, points).items()
-    }
-    for row, label in enumerate(labels):
-        if label is None or label not in usual or np.isnan(points[row, 0]):
-            continue
-        (x, y), (usual_x, usual_y) = points[row].tolist(), usual[label]
-        if max(abs(x - usual_x), abs(y - usual_y)) > POSITION_TOLERANCE_M:
-            line = int(table.lines[row])
-            yield RowFault(
-                line,
-                FaultKind.MISPLACED,
-                f"Line {line}: the location {label!r} lies in more than one place, here at "
-                f"({x:g}, {y:g}) and mostly at ({usual_x:g}, {usual_y:g}) m: correct x and y, or "
-                "give each place its own label.",
-            )
-
-
-def _places_by_label(
-    labels: Sequence[str | None], points: Positions
-) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = {}
-    for label, (x, y) in zip(labels, points.tolist(), strict=True):
-        if label is not None and x == x:  # noqa: PLR0124 - the cheap way to leave out NaN
-            found.setdefault(label, []).append((x, y))
-    return found
-
-
-def _ways_not_heard(values: Numbers) -> tuple[tuple[str, int], ...]:
-    """How the file writes "not heard", and how often: -200, -199, 0, 100, blank."""
-    counted: Counter[str] = Counter()
-    # Column by column: all such readings of a large file at once would be a copy of most of it.
-    for column in values.T:
-        written = column[(column < NOT_HEARD_BELOW) | (column >= 0.0)]
-        numbers, times = np.unique(written, return_counts=True)
-        for number, count in zip(numbers.tolist(), times.tolist(), strict=True):
-            counted[f"{number:g}"] += count
-        blank = int(np.isnan(column).sum())
-        if blank:
-            counted["blank"] += blank
-    return tuple(sorted(counted.items(), key=lambda way: (way[0] == "blank", way[0])))
-
-
-def _labels(table: Table, points: Positions | None) -> list[str | None]:
-    """The cell of each row, None where it has none."""
-    if table.locations is None:
-        return [None if label == _NOWHERE else label for label in _point_labels(points)]
-    known = {word: _label(word) for word in set(table.locations)}
-    return [known[word] for word in table.locations]
-
-
-_NOWHERE = "x=nan,y=nan"
-
-
-def _point_labels(points: Positions | None) -> list[str]:
-    if points is None:
+    if whole.points is None or columns.location is None:
         return []
-    return [f"x={x!r},y={y!r}" for x, y in (points + 0.0).tolist()]
+    placed = np.flatnonzero(labelled & ~np.isnan(whole.points[:, 0]))
+    codes, points = whole.labels.codes[placed], whole.points[placed]
+    usual = _usual_points(codes, points, len(whole.labels.distinct))
+    wrong = (np.abs(points - usual[codes]) > POSITION_TOLERANCE_M).any(axis=1)
+    return [
+        _elsewhere(
+            int(whole.lines[placed[row]]),
+            whole.labels.distinct[codes[row]],
+            points[row].tolist(),
+            usual[codes[row]].tolist(),
+        )
+        for row in np.flatnonzero(wrong).tolist()
+    ]
 
 
-def _label(word: str) -> str | None:
+def _usual_points(codes: npt.NDArray[np.int32], points: Positions, labels: int) -> Positions:
+    """(labels, 2) where most rows of each label lie; of equally many, the first in the file."""
+    _, firsts, counts = np.unique(
+        np.column_stack([codes, points]), axis=0, return_index=True, return_counts=True
+    )
+    usual = np.full((labels, 2), np.nan)
+    # The last one that is written stays: the most rows, then the earliest.
+    order = firsts[np.lexsort((-firsts, counts))]
+    usual[codes[order]] = points[order]
+    return usual
+
+
+def _elsewhere(line: int, label: str, point: Sequence[float], usual: Sequence[float]) -> RowFault:
+    (x, y), (usual_x, usual_y) = point, usual
+    return RowFault(
+        line,
+        FaultKind.MISPLACED,
+        f"Line {line}: the location {label!r} lies in more than one place, here at "
+        f"({x:g}, {y:g}) and mostly at ({usual_x:g}, {usual_y:g}) m: correct x and y, or give each "
+        "place its own label.",
+    )
+
+
+def _ways_not_heard(values: Numbers) -> Counter[str]:
+    """How rows write "not heard", and how often: -200, -199, 0, 100, blank."""
+    counted: Counter[str] = Counter()
+    for column in values.T:
+        written = column[~((column >= NOT_HEARD_BELOW) & (column < 0.0))]
+        usual = int(np.count_nonzero(written == LOWEST_READING))
+        blank = int(np.count_nonzero(np.isnan(written)))
+        counted[f"{LOWEST_READING:g}"] += usual
+        counted["blank"] += blank
+        if usual + blank < len(written):
+            others = written[(written != LOWEST_READING) & ~np.isnan(written)]
+            counted.update(f"{number:g}" for number in others.tolist())
+    return +counted
+
+
+def _labels(table: Table, points: Positions | None) -> Words:
+    """The cell of each row, blank where it has none."""
+    if table.locations is not None:
+        return replace(
+            table.locations, distinct=tuple(_label(word) for word in table.locations.distinct)
+        )
+    return _point_labels(table.numbers[:, :2] if points is None else points)
+
+
+def _point_labels(points: Positions) -> Words:
+    """Each distinct point as a label; blank where there is none."""
+    # One complex number sorts ten times as fast as two columns; minus zero becomes zero.
+    keys = (points[:, 0] + 0.0) + 1j * (points[:, 1] + 0.0)
+    keys[np.isnan(points[:, 0])] = np.nan
+    distinct, codes = np.unique(keys, return_inverse=True)
+    labels = (
+        "" if np.isnan(key) else f"x={float(key.real)!r},y={float(key.imag)!r}" for key in distinct
+    )
+    return Words(tuple(labels), codes.astype(np.int32))
+
+
+def _label(word: str) -> str:
     label = word.strip()
-    return None if label in UNLABELLED_WORDS else label
+    return "" if label in UNLABELLED_WORDS else label
 
 
 def positions_by_label(survey: Survey) -> dict[str, Position]:

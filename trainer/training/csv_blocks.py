@@ -1,0 +1,129 @@
+"""A survey's bytes as blocks of whole lines, so that a file of any size is never in memory whole.
+
+What may go wrong: an encoding nobody knows, bytes that are no text, a line without an end. Each is
+refused here, with the place where it was met.
+"""
+
+import codecs
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from trainer.training.errors import BadSurvey
+
+BLOCK_BYTES = 4 * 1024 * 1024
+"""Some 50,000 rows of 13 beacons: enough for a fast reader to be fast, and small beside them."""
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    r"""Some lines of a file, as UTF-8, with ``\n`` after each but perhaps its last."""
+
+    line: int
+    """Of the file, from 1, that the block begins with."""
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A file, to be gone through once."""
+
+    encoding: str
+    blocks: Iterator[Block]
+
+
+def read_blocks(source: Path | bytes, size: int = BLOCK_BYTES) -> Blocks:
+    """Open a file; its blocks are read as they are asked for.
+
+    Args:
+        source: the file, or its content.
+        size: of what is read at once, in bytes.
+
+    Raises:
+        BadSurvey: it is no text in a known encoding; most of it shows only in its blocks.
+        OSError: the file can't be read.
+    """
+    pieces = _pieces(source, size)
+    first = next(pieces, b"")
+    mark = next((mark for mark in _BYTE_ORDER_MARKS if first.startswith(mark)), b"")
+    encoding = _BYTE_ORDER_MARKS.get(mark, "utf-8")
+    pieces = chain([first[len(mark) :]], pieces)
+    if encoding != "utf-8":
+        pieces = _pieces(_as_utf8(b"".join(pieces), encoding), size)
+    return Blocks(encoding, _checked(_whole_lines(pieces)))
+
+
+def _pieces(source: Path | bytes, size: int) -> Iterator[bytes]:
+    if isinstance(source, bytes):
+        for start in range(0, len(source), size):
+            yield source[start : start + size]
+        return
+    with source.open("rb") as file:
+        while piece := file.read(size):
+            yield piece
+
+
+def _as_utf8(content: bytes, encoding: str) -> bytes:
+    try:
+        return content.decode(encoding).encode()
+    except UnicodeDecodeError as error:
+        raise _no_text(error.start) from error
+
+
+def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        held = rest + piece
+        end = _last_end(held)
+        if end:
+            yield held[:end]
+        rest = held[end:]
+        if len(rest) > MAX_LINE_BYTES:
+            raise BadSurvey(
+                f"A line has more than {MAX_LINE_BYTES} bytes, so this is no table of "
+                "fingerprints: export it as CSV again."
+            )
+    if rest:
+        yield rest
+
+
+def _last_end(held: bytes) -> int:
+    r"""Where the last whole line ends; a ``\r`` at the very end may be half of a ``\r\n``."""
+    return held.rfind(b"\n") + 1 or held.rfind(b"\r", 0, -1) + 1
+
+
+def _checked(blocks: Iterable[bytes]) -> Iterator[Block]:
+    line, offset = 1, 0
+    for raw in blocks:
+        _check_text(raw, offset)
+        offset += len(raw)
+        content = raw
+        if b"\r" in raw:
+            content = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        yield Block(line, content)
+        line += content.count(b"\n")
+
+
+def _check_text(content: bytes, offset: int) -> None:
+    if not content.isascii():
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:
+            raise _no_text(offset + error.start) from error
+    if b"\0" in content:
+        raise BadSurvey("The file holds NUL characters, so it is no text: export it as CSV again.")
+
+
+def _no_text(byte: int) -> BadSurvey:
+    return BadSurvey(
+        f"The file is neither UTF-8 nor UTF-16 with a byte-order mark (byte {byte} does not fit): "
+        "save it as CSV in UTF-8."
+    )
