@@ -185,30 +185,12 @@ def test_the_fast_reader_reads_what_the_thorough_one_reads() -> None:
     assert len(outcome(text, large=True)[0]) == len(lines) - 1  # type: ignore[arg-type]
 
 
-FIELDS = st.sampled_from(
-    [
-        "-70",
-        "-70.5",
-        "-200",
-        "NaN",
-        "Nan",
-        "inf",
-        "-inf",
-        "+5",
-        "7",
-        "1e1",
-        ".5",
-        "-1e999",
-        "0x1",
-        "-7_0",
-        "loud",
-        "100",
-        "0",
-        "-070",
-        "-6.",
-        "null",
-    ]
-) | st.sampled_from(["", " ", " -70", "99999", '"-70"', '"a\nb"', "-7\r"])
+NUMBERS = st.sampled_from(
+    ["-70", "-70.5", "-200", "100", "0", "-070", "-6.", "+5", "7", "1e1", ".5"]
+)
+WORDS = st.sampled_from(["NaN", "Nan", "inf", "-inf", "-1e999", "0x1", "-7_0", "loud", "null"])
+ODD = st.sampled_from(["", " ", " -70", "99999", '"-70"', '"a\nb"', "-7\r"])
+FIELDS = NUMBERS | WORDS | ODD
 LABELS = st.sampled_from(["A01", " A01", "B02", "?", "", "NA", "größe", '"C,3"', "A" * 200])
 POINTS = st.sampled_from(["1", "1.0", "2.5", "", "nan", "north", "-0"])
 
