@@ -8,15 +8,18 @@ import pytest
 import structlog
 from agent_world import Clock, MemoryBucket, release_of, survey_ref, training_run
 from aws_world import Aws
+from kubernetes_world import KubernetesWorld, kubeconfig
 from runner_contract import eventually
 
 from events.manifests import Release, Snapshot, SurveyRef
 from ops.errors import OpsError
-from ops.tune_site import SearchGround, SiteSearch, search
+from ops.tune_site import SearchGround, SiteSearch, _runner, search
 from trainer.agent.borders.surveys import Surveys
 from trainer.agent.runners import JobTemplate, RunState
 from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
+from trainer.agent.runners.kubernetes.indexed import WORK_ANNOTATION
 from trainer.agent.runners.process_indexed import IndexedProcesses
+from trainer.agent.settings import AgentSettings
 from trainer.s3 import Bucket
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.outcome import Outcome, OutcomeKind
@@ -294,3 +297,31 @@ def test_a_process_of_this_machine_works_a_number_off(aws: Aws, tmp_path: Path):
     assert runner.look(plan.id).state is RunState.SUCCEEDED, runner.look(plan.id)
     assert ground.results(plan)[0].settings == QUICK
     assert ground.results(plan)[0].rows == 120
+
+
+def test_a_cluster_works_a_search_off_as_one_indexed_job_a_round(
+    kubernetes: KubernetesWorld, monkeypatch, tmp_path: Path
+):
+    lab = Lab(pretending=True)
+
+    def play(name: str) -> None:
+        stored = kubernetes.server.manifest(name)["metadata"]["annotations"][WORK_ANNOTATION]
+        work = IndexedWork.model_validate_json(stored)
+        for index in range(work.completions):
+            lab.runner.work_off(work, index)
+            kubernetes.server.finish_index(name, index, 0)
+
+    kubernetes.server.on_job = play
+    template = tmp_path / "template.yaml"
+    template.write_text(kubernetes.pods.model_dump_json(by_alias=True))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, kubernetes.server)))
+    settings = AgentSettings(runner="kubernetes", pod_template=template)
+
+    with _runner(settings) as runner:
+        wanted = SiteSearch(trials=5, seed=0, parallelism=3)
+        report = search(lab.ground, QUICK, runner, wanted, lambda *_: None, lambda _: None)
+
+    assert report == Lab(pretending=True).search(trials=5, parallelism=3)
+    jobs = [kubernetes.server.manifest(job.metadata.name) for job in kubernetes.server.jobs()]
+    assert [job["spec"]["completions"] for job in jobs] == [5, 2]
+    assert {job["spec"]["completionMode"] for job in jobs} == {"Indexed"}
