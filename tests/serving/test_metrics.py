@@ -9,6 +9,7 @@ from running_server import RunningServer
 from small_model import RELEASE
 
 from trainer.serving.metrics import Counters
+from trainer.serving.settings import read_settings
 
 
 def scraped(running: RunningServer) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -45,9 +46,8 @@ def test_requests_rows_and_errors_of_all_workers_are_counted(bundle: Path) -> No
     assert dict(labels)["release"] == RELEASE
 
 
-@pytest.mark.parametrize("word", ["off", "0", "FALSE"])
-def test_metrics_may_be_off(bundle: Path, word: str) -> None:
-    with RunningServer(bundle, environment={"RSSI_METRICS": word}) as running:
+def test_metrics_may_be_off(bundle: Path) -> None:
+    with RunningServer(bundle, environment={"RSSI_METRICS": "off"}) as running:
         assert running.invoke({"b3001": -70}).status == 200
         assert running.ask("GET", "/metrics").status == 404
         _, log = running.stop()
@@ -55,9 +55,15 @@ def test_metrics_may_be_off(bundle: Path, word: str) -> None:
     assert [line["event"] for line in log] == ["refused", "stopped"]
 
 
-def test_only_get_is_taken(bundle: Path) -> None:
-    with RunningServer(bundle) as running:
-        assert running.ask("POST", "/metrics").status == 405
+@pytest.mark.parametrize(
+    ("word", "on"), [("off", False), ("0", False), ("FALSE", False), ("", True), ("On", True)]
+)
+def test_the_switch_is_understood_in_several_words(word: str, *, on: bool) -> None:
+    assert read_settings({"RSSI_METRICS": word}).metrics is on
+
+
+def test_only_get_is_taken(server: RunningServer) -> None:
+    assert server.ask("POST", "/metrics").status == 405
 
 
 def test_what_happened_is_logged_for_cloudwatch_on_the_way_down(bundle: Path) -> None:

@@ -24,7 +24,7 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 @schemathesis.serializer("application/x-npy")  # type: ignore[untyped-decorator]
