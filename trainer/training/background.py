@@ -10,6 +10,7 @@ from importlib import metadata
 
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.champion import NOTHING_TOLD, Champion, NoChampion
+from trainer.training.device import device_name
 from trainer.training.floor_plan import NoPicture, Picture
 from trainer.training.settings import TRAINER_VERSION
 
@@ -49,6 +50,7 @@ class Background:
 
 
 def package_versions() -> dict[str, str]:
-    """The versions of Python and of what computes the model."""
-    found = {"python": platform.python_version(), "mxnet": str(load_mxnet().__version__)}
+    """The versions of Python and of what computes the model, MXNet's with what it computes on."""
+    mxnet = f"{load_mxnet().__version__} ({device_name()})"
+    found = {"python": platform.python_version(), "mxnet": mxnet}
     return found | {name: metadata.version(name) for name in ("numpy", "polars")}
