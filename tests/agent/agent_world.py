@@ -217,11 +217,11 @@ class CountingQueue:
         self.deleted: list[str] = []
         self.hidden: dict[str, int] = {}
 
-    def delete(self, message: Message) -> None:
-        self.deleted.append(message.receipt)
+    def delete(self, *messages: Message) -> None:
+        self.deleted += [message.receipt for message in messages]
 
-    def keep_hidden(self, message: Message, seconds: int) -> None:
-        self.hidden[message.receipt] = seconds
+    def keep_hidden(self, messages: Sequence[Message], seconds: int) -> None:
+        self.hidden |= {message.receipt: seconds for message in messages}
 
 
 class World:

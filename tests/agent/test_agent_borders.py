@@ -339,10 +339,36 @@ class TestQueue:
         (again,) = queue.receive()
         assert (first.first_time, again.first_time) == (True, False)
 
-        queue.keep_hidden(again, 60)
+        queue.keep_hidden([again], 60)
         assert hidden(sqs, url) == 1
         queue.delete(again)
         assert hidden(sqs, url) == 0
+
+    def test_many_messages_are_hidden_and_deleted_ten_at_a_time(self, aws):
+        sqs = aws.client("sqs")
+        url = sqs.create_queue(QueueName="many")["QueueUrl"]
+        for start in range(0, 23, 10):
+            entries = [{"Id": str(n), "MessageBody": "x"} for n in range(min(10, 23 - start))]
+            sqs.send_message_batch(QueueUrl=url, Entries=entries)
+        queue, found = Queue(sqs, url), list[Message]()
+        while len(found) < 23:
+            found += queue.receive()
+        aws.bodies.clear()
+
+        queue.keep_hidden(found, 0)
+        assert in_sight(sqs, url) == 23
+        queue.delete(*found)
+
+        assert in_sight(sqs, url) + hidden(sqs, url) == 0
+        assert len([body for body in aws.bodies if b"Entries" in body]) == 6
+
+    def test_a_batch_that_is_answered_well_but_failed_in_part_is_an_error(self, aws):
+        client = aws.client("sqs")
+        failed = {"Id": "0", "SenderFault": True, "Code": "ReceiptHandleIsInvalid"}
+        with Stubber(client) as answers:
+            answers.add_response("delete_message_batch", {"Successful": [], "Failed": [failed]})
+            with pytest.raises(BorderError, match=r"refused 1 .* ReceiptHandleIsInvalid"):
+                Queue(client, "any").delete(Message("x", "r", first_time=True))
 
     def test_a_queue_that_is_not_there_is_said_so(self, aws):
         missing = Queue(aws.client("sqs"), f"{aws.url}/123456789012/missing")

@@ -143,7 +143,9 @@ def requests_of(environ: Mapping[str, Any], body: bytes) -> Iterator[Request]:
     """What IAM is asked about one HTTP request."""
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target.startswith(_SQS):
-        yield _of_queue(f"sqs:{target.removeprefix(_SQS)}", json.loads(body))
+        # Permission to do a thing is permission to do it in a batch.
+        action = target.removeprefix(_SQS).removesuffix("Batch")
+        yield _of_queue(f"sqs:{action}", json.loads(body))
     elif target == "AmazonSSM.GetParameter":
         name = json.loads(body)["Name"]
         yield Request("ssm:GetParameter", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{name}")

@@ -401,39 +401,44 @@ class Agent:
     def _keep_hidden(self) -> None:
         """Hide held messages again before they come into sight; let go of those held too long."""
         now = self.clock()
+        to_hide, to_delete = list[_Held](), list[Message]()
         for attention in self._sites.values():
-            due = [held for held in attention.held if held.hidden_until - _HIDE_AGAIN_BEFORE <= now]
-            for held in due:
+            for held in tuple(attention.held):
+                if held.hidden_until - _HIDE_AGAIN_BEFORE > now:
+                    continue
                 if now - held.since >= _HOLD_AT_MOST:
                     # The listing carries on what it asked for.
                     attention.held.remove(held)
-                    self._delete(held.message)
+                    to_delete.append(held.message)
                 else:
-                    self._hide(held, now)
+                    to_hide.append(held)
+        self._delete(to_delete)
+        self._hide(to_hide, now)
 
-    def _hide(self, held: _Held, now: datetime) -> None:
-        held.hidden_until = now + _HIDE_FOR
+    def _hide(self, held: list[_Held], now: datetime) -> None:
+        for one in held:
+            one.hidden_until = now + _HIDE_FOR
         try:
-            if self.queue:
-                self.queue.keep_hidden(held.message, math.ceil(_HIDE_FOR.total_seconds()))
+            if self.queue and held:
+                messages = [one.message for one in held]
+                self.queue.keep_hidden(messages, math.ceil(_HIDE_FOR.total_seconds()))
         except BorderError as error:
             self.metrics.failed("queue")
-            self.log.warning("a message may come twice", reason=str(error))
+            self.log.warning("messages may come twice", reason=str(error))
 
     def _delete_messages(self, attention: _Attention) -> None:
         """What the messages asked for is durable: as a run, or as nothing left to do."""
         done = [*(held.message for held in attention.held), *attention.arrived]
         attention.held, attention.arrived = [], []
-        for message in done:
-            self._delete(message)
+        self._delete(done)
 
-    def _delete(self, message: Message) -> None:
+    def _delete(self, messages: list[Message]) -> None:
         try:
-            if self.queue:
-                self.queue.delete(message)
+            if self.queue and messages:
+                self.queue.delete(*messages)
         except BorderError as error:
             self.metrics.failed("queue")
-            self.log.warning("a message will come again", reason=str(error))
+            self.log.warning("messages will come again", reason=str(error))
 
     def _count(self, error: AgentError | StoreError) -> None:
         match error:

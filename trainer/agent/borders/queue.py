@@ -5,7 +5,7 @@ where a person can see it and why.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 _AT_ONCE = 10
+"""SQS's limit on one request, in either direction."""
 _LONG_POLL_S = 20
 """SQS waits at most this long."""
 _REASON_LENGTH = 1000
@@ -58,17 +59,20 @@ class Queue:
             )
             return tuple(_message(found) for found in answer.get("Messages", ()))
 
-    def delete(self, message: Message) -> None:
-        """Take a message out of the queue: what it asked for is done."""
+    def delete(self, *messages: Message) -> None:
+        """Take messages out of the queue: what they asked for is done."""
         with _translated("delete a message"):
-            self._client.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt)
+            for entries in _batches(messages):
+                _all_of(self._client.delete_message_batch(QueueUrl=self._url, Entries=entries))
 
-    def keep_hidden(self, message: Message, seconds: int) -> None:
-        """Let nobody else receive a message for so long, from now."""
+    def keep_hidden(self, messages: Sequence[Message], seconds: int) -> None:
+        """Let nobody else receive messages for so long, from now."""
         with _translated("hide a message for longer"):
-            self._client.change_message_visibility(
-                QueueUrl=self._url, ReceiptHandle=message.receipt, VisibilityTimeout=seconds
-            )
+            for entries in _batches(messages):
+                hidden = [{**entry, "VisibilityTimeout": seconds} for entry in entries]
+                _all_of(
+                    self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=hidden)
+                )
 
     def reject(self, message: Message, reason: str) -> None:
         """Move a message to the dead-letter queue, with the reason as an attribute.
@@ -124,6 +128,26 @@ def _site_of_key(key: str) -> str | None:
         return names.parse_survey_key(key).site
     except names.InvalidNameError:
         return None
+
+
+def _batches(messages: Sequence[Message]) -> Iterator[list[dict[str, str]]]:
+    for start in range(0, len(messages), _AT_ONCE):
+        batch = messages[start : start + _AT_ONCE]
+        yield [
+            {"Id": str(number), "ReceiptHandle": message.receipt}
+            for number, message in enumerate(batch)
+        ]
+
+
+def _all_of(answer: dict[str, list[dict[str, object]]]) -> None:
+    """A batch is answered with 200 although parts of it failed."""
+    failed = answer.get("Failed", [])
+    if failed:
+        first = failed[0]
+        raise BorderError(
+            f"the queue refused {len(failed)} of a batch of messages: {first['Code']} "
+            f"{first.get('Message', '')}"
+        )
 
 
 def _message(found: dict[str, object]) -> Message:
