@@ -46,6 +46,8 @@ class TestABorder:
         client = aws.client("s3")
         with Stubber(client) as stub:
             stub.add_client_error("head_object", code, http_status_code=status)
+            # Asked where access was denied, for that may mean missing.
+            stub.add_client_error("list_objects_v2", code, http_status_code=status)
 
             with pytest.raises(StoreUnavailableError, match=code):
                 Bucket(client, "any").exists("k")
