@@ -185,6 +185,14 @@ def _print_release(console: Console, release: Release) -> None:
         f"  exact {_percent(release.metrics.exact_accuracy)}, mean error "
         f"{_metres(release.metrics.mean_error_m)} on {release.metrics.held_out_rows} held-out rows"
     )
+    against = release.metrics.against_champion
+    if against is not None and against.mean_error_difference_m is not None:
+        console.print(
+            f"  mean error {against.mean_error_difference_m:+.2f} m against {against.release}, "
+            f"which was live, on {against.rows} rows"
+        )
+    if release.log is not None:
+        console.print(f"  training log {release.log.key}", style=DIM, soft_wrap=True)
     for survey in release.snapshot.surveys:
         console.print(f"  learned from {survey.key}  version {survey.version_id}")
 

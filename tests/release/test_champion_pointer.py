@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from events.manifests import Champion
@@ -79,6 +79,7 @@ def test_what_somebody_wrote_over_by_hand_is_written_anew(real):
     assert real.read(SITE).champion == pointer(3, 1)
 
 
+@settings(deadline=None)
 @given(looks=st.permutations(range(1, 7)), repeats=st.lists(st.integers(1, 6), max_size=6))
 def test_looks_at_the_ledger_in_any_order_end_with_the_newest(looks, repeats):
     """Releases 1 to 3 become live in turn, so that each comes back once."""

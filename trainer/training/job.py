@@ -24,18 +24,11 @@ from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreError
 from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.outcome import Outcome, OutcomeKind
-from trainer.training.settings import (
-    SITE_DESCRIPTION,
-    JobSettings,
-    site_description_key,
-    site_file_key,
-)
+from trainer.training.settings import SITE_DESCRIPTION, JobSettings, site_description_key
 from trainer.training.site import Site
 
 if TYPE_CHECKING:
     from trainer.training.background import Background
-    from trainer.training.champion import Champion, NoChampion
-    from trainer.training.floor_plan import NoPicture, Picture
     from trainer.training.surveys import Survey
     from trainer.training.train import TrainingResult
 
@@ -225,61 +218,20 @@ class Job:
         )
 
     def _background(
-        self, snapshot: Snapshot, readings: Sequence[_Read], site: Site, folder: Path
+        self, snapshot: Snapshot, good: Sequence[_Read], site: Site, folder: Path
     ) -> "Background":
         """What the reports tell besides the data."""
-        from trainer.training.background import (  # noqa: PLC0415 - as below
-            Background,
-            SurveyOrigin,
-        )
+        from trainer.training import gathering  # noqa: PLC0415 - its libraries take a while
 
-        champion = self._champion(folder)
-        known = _surveys_known_to(champion)
-        return Background(
-            surveys=tuple(
-                SurveyOrigin(
-                    sha256=reading.sha256,
-                    version_id=reading.ref.version_id,
-                    id=reading.ref.id,
-                    known_to_champion=reading.ref.id in known,
-                )
-                for reading in readings
-            ),
-            snapshot=snapshot.digest,
-            trainer_version=self.settings.run_spec.trainer_version,
-            image=self.settings.image,
-            champion=champion,
-            floor_plan=self._floor_plan(snapshot, site),
-        )
-
-    def _champion(self, folder: Path) -> "Champion | NoChampion":
-        from trainer.training.champion import (  # noqa: PLC0415 - as below
-            NoChampion,
-            read_champion,
-        )
-
-        champion = read_champion(self.artifacts, self.settings.site, folder)
-        if isinstance(champion, NoChampion):
-            self.log.info("nothing to compare with", reason=champion.reason)
-        else:
-            self.log.info("comparing with what is live", release=champion.release.run_id)
-        return champion
-
-    def _floor_plan(self, snapshot: Snapshot, site: Site) -> "Picture | NoPicture | None":
-        """The picture that the site's description names, from beside it."""
-        from trainer.training.floor_plan import MOST_BYTES, NoPicture, picture_of  # noqa: PLC0415
-
-        if site.floor_plan is None:
-            return None
-        key = site_file_key(self.settings.site, site.floor_plan.image)
+        champion = gathering.champion_of(self.artifacts, self.settings.site, folder, self.log)
         store = self.data(snapshot.surveys[0].bucket)
-        try:
-            size = next((one.size for one in store.objects(key) if one.key == key), 0)
-            if 0 < size <= MOST_BYTES:
-                return picture_of(site.floor_plan, store.get(key).body)
-        except StoreError as error:
-            return NoPicture(f"{key} could not be read: {error}")
-        return NoPicture(f"{key} has {size} bytes, and 1 to {MOST_BYTES} can be drawn.")
+        return gathering.background_of(
+            self.settings,
+            snapshot,
+            [(reading.ref, reading.sha256) for reading in good],
+            champion,
+            gathering.floor_plan_of(store, self.settings.site, site),
+        )
 
     def _train(
         self,
@@ -359,12 +311,3 @@ class Job:
     def _someone_else_was_first(self) -> Outcome:
         self.log.info("the run has a release already", attempt=self.settings.attempt)
         return Outcome(kind=OutcomeKind.ALREADY_RELEASED)
-
-
-def _surveys_known_to(champion: "Champion | NoChampion") -> frozenset[str]:
-    """The ids of the surveys in a champion's snapshot."""
-    from trainer.training.champion import Champion  # noqa: PLC0415 - as above
-
-    if not isinstance(champion, Champion):
-        return frozenset()
-    return frozenset(survey.id for survey in champion.release.snapshot.surveys)
