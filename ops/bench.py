@@ -178,18 +178,25 @@ def _ms(seconds: Sequence[float]) -> str:
 
 def _print_model(console: Console, data: Path | None) -> None:
     fit, run = measure_fit(data), measure_run()
-    table = Table("what", "seconds", "ratio", title="The model", box=None)
-    table.add_row("plain Gluon loop", f"{fit.plain_loop_s:.2f}", "1")
-    table.add_row(
-        "the same network here", f"{fit.same_network_s:.2f}", f"{fit.same_network_ratio:.1f}"
-    )
-    table.add_row("the recipe", f"{fit.recipe_s:.2f}", f"{fit.recipe_ratio:.1f}")
+    table = Table("what", "seconds", "ratio", "exact", title="The model", box=None)
+    for what, seconds, ratio, exact in (
+        ("plain Gluon loop", fit.plain_loop_s, 1.0, fit.plain_exact),
+        (
+            "the same network here",
+            fit.same_network_s,
+            fit.same_network_ratio,
+            fit.same_network_exact,
+        ),
+        ("the recipe", fit.recipe_s, fit.recipe_ratio, fit.recipe_exact),
+    ):
+        table.add_row(what, f"{seconds:.2f}", f"{ratio:.1f}", f"{exact:.1%}")
     table.add_row("a run as a process", f"{run.whole_s:.2f}", "")
     table.add_row("of it neither import nor fit", f"{run.neither_import_nor_fit_s:.2f}", "")
     console.print(table)
     for what, large in (("fitting", measure_large_fit()), ("reading", measure_reading())):
         speed = f"{large.rows_per_s / 1000:.0f} k rows/s, {large.peak_mb:.0f} MB at most"
         console.print(f"{what} {large.rows / 1e6:.2f} M rows: {speed}", highlight=False)
+        console.print(f"  beside it: {large.beside}", highlight=False)
     console.print()
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.training.dataset import TrainingSet
+from trainer.training.split import row_keys
 
 NEAR_DB = 2.0
 """Copies differ by at most this, for each beacon; the same beacons are heard."""
@@ -125,9 +126,7 @@ def find_copies(data: TrainingSet) -> Copies:
 
 def _exact_rows(data: TrainingSet) -> int:
     """Rows that another visit of their location repeats exactly."""
-    content = np.column_stack([data.cells, np.nan_to_num(data.rssi, nan=1.0)]).astype(np.float32)
-    packed = np.ascontiguousarray(content).view(f"V{content.shape[1] * 4}").ravel()
-    _, group = np.unique(packed, return_inverse=True)
+    _, group = np.unique(row_keys(data), return_inverse=True)
     visits = np.full((2, group.max() + 1), [[len(data)], [-1]], dtype=np.intp)
     np.minimum.at(visits[0], group, data.visits)
     np.maximum.at(visits[1], group, data.visits)
