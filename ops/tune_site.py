@@ -39,6 +39,8 @@ from trainer.training.settings import SITE_DESCRIPTION
 from trainer.training.tuning_plan import TUNING, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
+_MOST_LOOKS = 60
+"""A cluster deletes a Job's pods before the Job."""
 _FOR_PROCESSES = frozenset({"PATH", "HOME", "TMPDIR"})
 
 
@@ -148,8 +150,7 @@ def _work_off(
     ground.artifacts.put_once(plan.key, plan.model_dump_json().encode())
     results = ground.results(plan)
     if len(results) < len(plan.tasks):
-        # It may have failed when it was asked for before, or its results were deleted.
-        runner.forget(plan.id)
+        _forget_ended(plan, runner, sleep)
         runner.start(ground.work(plan, parallelism))
         _wait(plan, runner, told, sleep)
         results = ground.results(plan)
@@ -160,6 +161,18 @@ def _work_off(
             "the command."
         )
     return [results[index] for index in range(len(plan.tasks))]
+
+
+def _forget_ended(
+    plan: TuningPlan, runner: IndexedRunner, sleep: Callable[[float], object]
+) -> None:
+    """Make way if the work failed when it was asked for before, or its results were deleted."""
+    for _ in range(_MOST_LOOKS):
+        status = runner.look(plan.id)
+        if status is None or status.active:
+            return
+        runner.forget(plan.id)
+        sleep(POLL_S)
 
 
 def _wait(
@@ -208,6 +221,8 @@ def tune_site(
         OpsError: there is no release, or the search could not be done.
     """
     check_writable(output)
+    if wanted.rounds > wanted.trials:
+        raise UsageError(f"{wanted.trials} trials can't be divided into {wanted.rounds} rounds.")
     release = _newest_release(desk, site)
     first = settings_of(start) or _settings_of_release(release)
     settings = _agent_settings(place)

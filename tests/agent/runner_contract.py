@@ -162,6 +162,12 @@ class IndexedContract:
         assert self.indexed.look(WORK.name).active
         assert self.indexed.look(WORK.name).succeeded == 0
 
+    def test_takes_the_same_work_for_the_same_however_many_should_do_it_at_once(self):
+        self.indexed.start(WORK)
+        self.indexed.start(WORK.model_copy(update={"parallelism": 1}))
+
+        assert self.indexed.look(WORK.name).active
+
     def test_takes_no_other_work_under_the_same_name(self):
         self.indexed.start(WORK)
 

@@ -1,6 +1,7 @@
 """Numbered processes: what every runner of them promises, and what each adds to it."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,10 +75,23 @@ def make_indexed(tmp_path):
         runner.close()
 
 
-def jobs_of(world: KubernetesWorld, **changes) -> IndexedJobs:
+def jobs_of(world: KubernetesWorld) -> IndexedJobs:
     return IndexedJobs(
         world.api(), world.pods, world.limits, {"AWS_REGION": "eu-west-1"}, world.log
     )
+
+
+def asked_for(kubernetes: KubernetesWorld) -> set[tuple[str, str]]:
+    """What was asked of the API server, in RBAC's words."""
+    verbs = {"POST": "create", "DELETE": "delete"}
+    found = set()
+    for request in kubernetes.server.requests:
+        place = re.search(r"/namespaces/[^/]+/(\w+)(/[^/]+)?(/log)?$", request.path)
+        assert place is not None
+        kind, name, log = place.groups()
+        verb = verbs.get(request.method) or ("get" if name else "list")
+        found.add((verb, kind + (log or "")))
+    return found
 
 
 @pytest.fixture(params=["memory", "process", "kubernetes"])
@@ -163,6 +177,22 @@ class TestTheIndexedJob:
 
         assert jobs.look(WORK.name).state is RunState.PENDING
         assert "quota" in jobs.look(WORK.name).reason
+
+    def test_needs_nothing_that_the_agents_role_does_not_allow(self, kubernetes):
+        jobs = jobs_of(kubernetes)
+        for code in (42, 0):
+            jobs.start(WORK)
+            jobs.start(WORK)
+            jobs.look(WORK.name)
+            for index in range(WORK.completions if code == 0 else 1):
+                kubernetes.server.finish_index(WORK.name, index, code)
+            jobs.look(WORK.name)
+            jobs.forget(WORK.name)
+
+        role = Path(__file__).parents[2] / "trainer" / "deploy" / "base" / "role.yaml"
+        rules = next(yaml.safe_load_all(role.read_text()))["rules"]
+        allowed = {(verb, kind) for r in rules for verb in r["verbs"] for kind in r["resources"]}
+        assert asked_for(kubernetes) <= allowed
 
     def test_waits_in_the_queue_that_the_template_names(self, kubernetes):
         kubernetes.pods = PodTemplate(image=IMAGE, queue_name="slow")

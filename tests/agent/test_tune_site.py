@@ -74,6 +74,8 @@ class Here:
         return job.run()
 
     def look(self, name: str) -> IndexedStatus | None:
+        if not self.outcomes:
+            return None
         bad = [each for each in self.outcomes if each.kind is not OutcomeKind.SUCCEEDED]
         state = RunState.FAILED if bad else RunState.SUCCEEDED
         return IndexedStatus(name=name, state=state, reason=bad[0].reason if bad else None)
@@ -142,7 +144,7 @@ class Lab:
 
 
 def test_a_round_is_one_plan_and_the_rematch_another():
-    lab = Lab()
+    lab = Lab(pretending=True)
 
     report = lab.search(trials=2)
 
@@ -268,6 +270,24 @@ def test_a_plan_that_was_changed_after_it_was_named_is_refused():
 
     assert outcome.kind is OutcomeKind.MISCONFIGURED
     assert "was changed" in outcome.reason
+
+
+def test_a_plan_for_another_version_of_the_trainer_is_refused():
+    lab = Lab()
+    plan = lab.plan().model_copy(update={"trainer_version": "0"})
+    lab.artifacts.put(plan.key, plan.model_dump_json().encode())
+
+    outcome = lab.runner.work_off(lab.ground.work(plan, 1), 0)
+
+    assert outcome.kind is OutcomeKind.MISCONFIGURED
+    assert "trainer version 0" in outcome.reason
+
+
+def test_a_search_that_failed_is_started_anew():
+    lab = Lab(pretending=True)
+    lab.runner.outcomes = [Outcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
+
+    assert len(lab.search(trials=2).tried) == 2
 
 
 def test_a_number_that_is_started_twice_writes_one_result():

@@ -22,7 +22,7 @@ from trainer.training.dataset import TrainingSet, combine
 from trainer.training.errors import BadSplit, BadSurvey, NotEnoughData
 from trainer.training.job import Misdescribed, StaleSnapshot
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
-from trainer.training.settings import site_description_key
+from trainer.training.settings import TRAINER_VERSION, site_description_key
 from trainer.training.site import Site
 from trainer.training.surveys import Survey, read_survey
 from trainer.training.tuning import Ground
@@ -81,6 +81,11 @@ class TuningJob:
             raise Misdescribed(f"{key} is no plan that this version knows: {error}") from error
         if plan.key != key:
             raise Misdescribed(f"{key} was changed: what it says now would lie at {plan.key}")
+        if plan.trainer_version != TRAINER_VERSION:
+            raise Misdescribed(
+                f"the plan is for trainer version {plan.trainer_version}, and this image holds "
+                f"version {TRAINER_VERSION}: plan and measure with the same"
+            )
         return plan
 
     def _site(self, plan: TuningPlan) -> Site:

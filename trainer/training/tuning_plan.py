@@ -16,7 +16,7 @@ from events.base import canonical_digest
 from events.manifests import Snapshot, Text
 from events.names import Digest, check_site
 from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.settings import KUBERNETES_TERMINATION_LOG
+from trainer.training.settings import KUBERNETES_TERMINATION_LOG, TRAINER_VERSION
 
 TUNING = "trainer.training.tuning_job"
 """The module that works off one number."""
@@ -39,6 +39,8 @@ class TuningPlan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
+    trainer_version: Text = TRAINER_VERSION
+    """Who measures; another version's results are not comparable."""
     snapshot: Snapshot
     """The surveys, every one of which read well in a training before."""
     site_sha256: Digest | None = None

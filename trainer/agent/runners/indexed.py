@@ -34,6 +34,10 @@ class IndexedWork(BaseModel):
     parallelism: Annotated[int, Field(ge=1)]
     """How many processes there are at once, at most."""
 
+    def is_same_as(self, other: "IndexedWork") -> bool:
+        """Whether it is the same work, however many do it at once."""
+        return self == other.model_copy(update={"parallelism": self.parallelism})
+
 
 class IndexedStatus(BaseModel):
     """Where such work stands."""

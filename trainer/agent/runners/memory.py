@@ -82,7 +82,7 @@ class MemoryIndexed:
         Raises:
             ForeignJobError: something else has its name.
         """
-        if self._works.setdefault(work.name, work) != work:
+        if not work.is_same_as(self._works.setdefault(work.name, work)):
             raise ForeignJobError(f"{work.name} is the name of other work: forget that first")
 
     def look(self, name: str) -> IndexedStatus | None:

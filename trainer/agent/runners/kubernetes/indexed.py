@@ -152,7 +152,7 @@ class IndexedJobs:
             raise RunnerError(
                 f"the last Job {work.name} is still being deleted: try again once it is gone"
             )
-        if _work_of(job) != work:
+        if not work.is_same_as(_work_of(job)):
             raise ForeignJobError(
                 f"the Job {work.name} was made for other work, though it has its name: delete it"
             )
