@@ -55,7 +55,7 @@ def fingerprints(rows: int) -> Matrix:
 
 def said(model: LoadedModel, rssi: Matrix) -> Matrix:
     """(rows, numbers) that the model says, not rounded."""
-    found = model._engine.run(rssi, probabilities=True)
+    found = model._engine.measure(rssi)
     cells = found.cells[:, np.newaxis].astype(np.float32)
     return np.concatenate([cells, found.numbers, found.probabilities], axis=1)
 
@@ -106,16 +106,16 @@ def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
 def test_the_probe_notices_a_runtime_whose_bits_depend_on_the_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = engine.Engine.run
+    measure = engine.Engine.measure
 
-    def uneven(self: engine.Engine, rssi: Matrix, *, probabilities: bool = False) -> engine.Outputs:
-        found = run(self, rssi, probabilities=probabilities)
+    def uneven(self: engine.Engine, rssi: Matrix) -> engine.Outputs:
+        found = measure(self, rssi)
         found.numbers[-1, 0] += np.float32(1e-3) * (len(rssi) % 2)
         return found
 
     widths = (8 * BEACONS, 24, CELLS)
     assert keeps_bits.__wrapped__(widths, FeatureParameters(), placed=True)
-    monkeypatch.setattr(engine.Engine, "run", uneven)
+    monkeypatch.setattr(engine.Engine, "measure", uneven)
     assert not keeps_bits.__wrapped__(widths, FeatureParameters(), placed=True)
 
 

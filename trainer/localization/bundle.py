@@ -27,7 +27,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,8 +52,7 @@ SCHEMA_VERSION = 1
 # A release's id goes into an HTTP header.
 _RELEASE = re.compile(r"[!-~]{1,128}")
 
-_PER_METRE, _PER_ONE = 1e3, 1e6
-"""Answers are told to the millimetre, probabilities to the millionth."""
+Numbers = npt.NDArray[np.float64]
 
 # Parsed JSON that has not been checked; it does not leave this file.
 _Manifest = Mapping[str, Any]
@@ -115,13 +114,12 @@ class BundleInfo:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class AnswerTable:
+class AnswerTable(NamedTuple):
     """Many rows' answers as they leave the container, rounded."""
 
     cells: CellIndices
     """(rows,) the likeliest, as places among the model's cells."""
-    numbers: npt.NDArray[np.float64]
+    numbers: Numbers
     """(rows, fields): what ``LoadedModel.number_fields`` names, NaN where an Answer has None."""
     probabilities: FloatMatrix
     """(rows, cells), not rounded, if they were asked for, else empty."""
@@ -149,9 +147,6 @@ class LoadedModel:
             self.number_fields += ("radius_m",)
         scale = None if radius is None else radius.scale
         self._engine = Engine.of(network, description.features, self.positions, scale)
-        self._origin = _origin(self.positions, len(self.number_fields))
-        self._digits = np.array([_PER_METRE, _PER_METRE, _PER_ONE, _PER_METRE])
-        self._digits = self._digits[: len(self.number_fields)]
 
     @property
     def release(self) -> str:
@@ -177,9 +172,14 @@ class LoadedModel:
         Returns:
             One prediction for each row, in order; the same bits whatever rows stand beside it.
         """
-        outputs = self._engine.run(rssi, probabilities=True)
-        points = None if self.positions is None else outputs.numbers[:, :2] + self._origin[:2]
-        return Predictions(outputs.probabilities, outputs.cells, points)
+        found = self._engine.measure(rssi)
+        # The graph computes near the middle of the cells, which may be far from their origin.
+        points = (
+            None
+            if self.positions is None
+            else found.numbers[:, :2].astype(np.float64) + self.positions.mean(axis=0)
+        )
+        return Predictions(found.probabilities, found.cells, points)
 
     def table(self, rssi: FloatMatrix, *, probabilities: bool = False) -> AnswerTable:
         """What :meth:`predict` says, to the millimetre and the millionth.
@@ -190,17 +190,12 @@ class LoadedModel:
             rssi: as of :meth:`predict`.
             probabilities: whether those of all cells are wanted too.
         """
-        outputs = self._engine.run(rssi, probabilities=probabilities)
-        numbers = outputs.numbers if self.positions is not None else self._unplaced(outputs.numbers)
-        # The model computes near the middle of its cells, which may be far from its origin.
-        told = numbers + self._origin
-        told *= self._digits
-        np.rint(told, out=told)
-        told /= self._digits
-        return AnswerTable(outputs.cells, told, outputs.probabilities)
+        found = self._engine.answer(rssi, probabilities=probabilities)
+        numbers = found.numbers if self.positions is not None else self._unplaced(found.numbers)
+        return AnswerTable(found.cells, numbers, found.probabilities)
 
-    def _unplaced(self, confidences: FloatMatrix) -> FloatMatrix:
-        numbers = np.full((len(confidences), len(self.number_fields)), np.nan, dtype=np.float32)
+    def _unplaced(self, confidences: Numbers) -> Numbers:
+        numbers = np.full((len(confidences), len(self.number_fields)), np.nan)
         numbers[:, 2] = confidences[:, 0]
         return numbers
 
@@ -218,13 +213,6 @@ class LoadedModel:
         """
         rows = [[row.get(beacon, np.nan) for beacon in self.beacons] for row in fingerprints]
         return np.array(rows, dtype=np.float32).reshape(-1, len(self.beacons))
-
-
-def _origin(positions: Positions | None, fields: int) -> npt.NDArray[np.float64]:
-    origin = np.zeros(fields)
-    if positions is not None:
-        origin[:2] = positions.mean(axis=0)
-    return origin
 
 
 def _known(number: float) -> Any:

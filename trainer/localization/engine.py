@@ -6,12 +6,12 @@ is asked of this very machine, once for each shape of model; where it does not h
 answered by a run of its own, which takes some twenty times as long in a batch and is right.
 """
 
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]  # it has no types
 
 from trainer.localization.decoding import CellIndices, Positions
@@ -27,22 +27,21 @@ _PROBED_ROWS = (1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 33, 64, 100, 129)
 _ERRORS_ONLY = 3
 """Of the runtime's log, which also tells of devices that a container does not have."""
 
-_NOT_ASKED_FOR = np.empty((0, 0), dtype=np.float32)
+_NOTHING = np.empty((0, 0), dtype=np.float32)
 
 # The runtime has no types; its session stays in this file.
 _Session = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What the graph says of each row."""
+class Outputs(NamedTuple):
+    """What the graph says of each row; what was not asked for is empty."""
 
     cells: CellIndices
     """(rows,) the likeliest."""
-    numbers: FloatMatrix
+    numbers: npt.NDArray[Any]
     """(rows, 1, 3 or 4 of them); see ``graph.ModelGraph``."""
     probabilities: FloatMatrix
-    """(rows, cells) if they were asked for, else empty."""
+    """(rows, cells)."""
 
 
 class Engine:
@@ -68,28 +67,34 @@ class Engine:
         graph = model_graph(network, features, positions, radius_scale)
         return cls(graph, PART_ROWS if even else 1)
 
-    def run(self, rssi: FloatMatrix, *, probabilities: bool = False) -> Outputs:
-        """Answer fingerprints.
+    def answer(self, rssi: FloatMatrix, *, probabilities: bool = False) -> Outputs:
+        """Answer fingerprints, in float64 and rounded as answers are told.
 
         Args:
             rssi: (rows, beacons) in dBm, float32, NaN or below -150 where a beacon was not heard.
             probabilities: whether those of all cells are wanted too.
         """
-        graph, step = self._graph, self._part_rows
+        graph = self._graph
+        names = [graph.cells, graph.answers]
+        return self._run(rssi, [*names, graph.probabilities] if probabilities else names)
+
+    def measure(self, rssi: FloatMatrix) -> Outputs:
+        """The same as it is computed: not rounded, in float32, near the middle of all cells."""
+        graph = self._graph
+        return self._run(rssi, [graph.cells, graph.numbers, graph.probabilities])
+
+    def _run(self, rssi: FloatMatrix, names: list[str]) -> Outputs:
+        step = self._part_rows
         if not len(rssi):
             # Of nothing at all the runtime makes a division by zero, which ends the process.
-            numbers = np.empty((0, graph.width), dtype=np.float32)
-            return Outputs(np.empty(0, dtype=np.intp), numbers, _NOT_ASKED_FOR)
-        names = [graph.cells, graph.numbers]
-        if probabilities:
-            names.append(graph.probabilities)
+            return Outputs(np.empty(0, dtype=np.intp), np.empty((0, self._graph.width)), _NOTHING)
         if len(rssi) <= step:
             arrays = self._session.run(names, {INPUT: rssi})
         else:
             starts = range(0, len(rssi), step)
             parts = [self._session.run(names, {INPUT: rssi[at : at + step]}) for at in starts]
             arrays = [np.concatenate(same) for same in zip(*parts, strict=True)]
-        return Outputs(arrays[0][:, 0], arrays[1], arrays[2] if probabilities else _NOT_ASKED_FOR)
+        return Outputs(arrays[0][:, 0], arrays[1], arrays[2] if len(names) > 2 else _NOTHING)
 
 
 def _session(content: bytes) -> _Session:
@@ -140,6 +145,6 @@ def keeps_bits(widths: tuple[int, ...], features: FeatureParameters, *, placed: 
 
 
 def _bits(engine: Engine, rssi: FloatMatrix) -> list[bytes]:
-    outputs = engine.run(rssi, probabilities=True)
+    outputs = engine.measure(rssi)
     rows = zip(outputs.cells, outputs.numbers, outputs.probabilities, strict=True)
     return [b"".join(part.tobytes() for part in row) for row in rows]

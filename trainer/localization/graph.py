@@ -21,10 +21,13 @@ from trainer.localization.decoding import (
 )
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
-from trainer.localization.onnx_writer import MICROSOFT, GraphWriter
+from trainer.localization.onnx_writer import DOUBLE, MICROSOFT, GraphWriter
 from trainer.localization.readings import NOT_HEARD_BELOW
 
 INPUT = "dbm"
+
+PER_METRE, PER_ONE = 1e3, 1e6
+"""Answers are told to the millimetre, probabilities to the millionth."""
 
 _FAR_DBM = -1e4
 """Where an unheard beacon stands for the bumps: their exponential is an exact zero there."""
@@ -37,15 +40,17 @@ class ModelGraph:
     """The bytes of an ONNX model, and what its outputs are called."""
 
     content: bytes
+    width: int
+    """How many numbers there are for a row."""
     probabilities: str
     """(rows, cells)."""
     cells: str
     """(rows, 1) int64: the likeliest."""
-    width: int
-    """How many numbers there are for a row."""
     numbers: str
     """(rows, 1, 3 or 4 of them) float32: x and y in metres from the middle of all cells, if they
     have positions; how likely that cell is; the error to expect times the radius' scale, if any."""
+    answers: str
+    """(rows, as many) float64: the same as it is told, from the site's own origin and rounded."""
 
 
 def model_graph(
@@ -68,7 +73,7 @@ def model_graph(
     layers = _on_raw_strength(network.layers, beacons, features)
     probabilities = writer.add("Softmax", _dense(writer, inputs, layers), axis=1)
     confidence, cells = writer.add_several(
-        "TopK", probabilities, writer.constant([1]), results=2, axis=1
+        "TopK", probabilities, writer.constant([1], np.int64), results=2, axis=1
     )
     parts = [confidence]
     if positions is not None:
@@ -79,10 +84,12 @@ def model_graph(
             parts.append(_radius(writer, probabilities, point, floor, radius_scale))
     numbers = writer.add("Concat", *parts, axis=1) if len(parts) > 1 else confidence
     writer.output(probabilities, network.outputs)
-    writer.output(cells, 1, whole=True)
+    writer.output(cells, 1, np.int64)
     width = len(parts) + (positions is not None)
     writer.output(numbers, width)
-    return ModelGraph(writer.model(), probabilities, cells, width, numbers)
+    answers = _rounded(writer, numbers, width, positions)
+    writer.output(answers, width, np.float64)
+    return ModelGraph(writer.model(), width, probabilities, cells, numbers, answers)
 
 
 def _inputs(writer: GraphWriter, dbm: str, beacons: int, parameters: FeatureParameters) -> str:
@@ -132,6 +139,18 @@ def _dense(writer: GraphWriter, inputs: str, layers: Sequence[tuple[Doubles, Dou
     return writer.add("Gemm", hidden, writer.constant(weight), writer.constant(bias))
 
 
+def _rounded(writer: GraphWriter, numbers: str, width: int, positions: Positions | None) -> str:
+    """In double precision, as the cells may be far from the site's origin."""
+    origin, digits = np.zeros(width), np.full(width, PER_METRE)
+    if positions is not None:
+        origin[:2] = positions.mean(axis=0)
+    digits[0 if positions is None else 2] = PER_ONE
+    scale = writer.constant(digits, np.float64)
+    precise = writer.add("Cast", numbers, to=DOUBLE)
+    placed = writer.add("Add", precise, writer.constant(origin, np.float64))
+    return writer.add("Div", writer.add("Round", writer.add("Mul", placed, scale)), scale)
+
+
 @dataclass(frozen=True, slots=True)
 class _Floor:
     """Names of what the sums over cells need: (cells, ...) near the middle of them all."""
@@ -169,8 +188,8 @@ class _Floor:
             xs=writer.constant(local[np.newaxis, :, 0]),
             ys=writer.constant(local[np.newaxis, :, 1]),
             softening=writer.constant(SOFTENING_M**2),
-            halves=writer.constant(np.array([2, 2])),
-            single=writer.constant(np.array([1, 1])),
+            halves=writer.constant([2, 2], np.int64),
+            single=writer.constant([1, 1], np.int64),
             kept=writer.constant(np.eye(2) * (1.0 - OVER_RELAXATION)),
         )
 

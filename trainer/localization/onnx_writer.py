@@ -16,8 +16,13 @@ MICROSOFT = "com.microsoft"
 
 _IR_VERSION = 9
 _OPSET = 18
-_FLOAT, _INT64 = 1, 7
+_FLOAT, _INT64, DOUBLE = 1, 7, 11
 """Of ``TensorProto.DataType``."""
+_KINDS: Mapping[type[np.generic], int] = {
+    np.float32: _FLOAT,
+    np.int64: _INT64,
+    np.float64: DOUBLE,
+}
 _ATTRIBUTE_INT, _ATTRIBUTE_STRING = 2, 3
 """Of ``AttributeProto.AttributeType``."""
 
@@ -40,19 +45,17 @@ class GraphWriter:
         self._inputs.append(_value(name, _FLOAT, width))
         return name
 
-    def output(self, value: str, width: int, *, whole: bool = False) -> None:
-        """Hand a value of (rows, width) out; int64 if it is ``whole``, else float32."""
-        self._outputs.append(_value(value, _INT64 if whole else _FLOAT, width))
+    def output(self, value: str, width: int, kind: type[np.generic] = np.float32) -> None:
+        """Hand a value of (rows, width) out; it has to be of the ``kind`` that is told."""
+        self._outputs.append(_value(value, _KINDS[kind], width))
 
-    def constant(self, values: npt.ArrayLike) -> str:
-        """Keep an array in the graph: int64 if it is of integers, else float32."""
-        array = np.asarray(values)
-        whole = array.dtype.kind == "i"
-        array = np.ascontiguousarray(array, dtype=np.int64 if whole else np.float32)
+    def constant(self, values: npt.ArrayLike, kind: type[np.generic] = np.float32) -> str:
+        """Keep an array in the graph."""
+        array = np.ascontiguousarray(values, dtype=kind)
         name = f"constant{len(self._constants)}"
         self._constants.append(
             b"".join(_number(1, length) for length in np.shape(values))
-            + _number(2, _INT64 if whole else _FLOAT)
+            + _number(2, _KINDS[kind])
             + _text(8, name)
             + _bytes(9, array.tobytes())
         )

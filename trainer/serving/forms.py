@@ -6,13 +6,13 @@ numbers that make no sense (400).
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from trainer.localization.bundle import LoadedModel
+from trainer.localization.bundle import LoadedModel, Numbers
 from trainer.localization.decoding import CellIndices
 from trainer.localization.readings import FloatMatrix
 from trainer.serving.exchange import JSON, RefusedError
@@ -26,11 +26,12 @@ MAX_TOP_K = 20
 _PART_ROWS = 2048
 """Of one part of a large request that asks for top cells: each holds the odds of all cells."""
 
-Numbers = npt.NDArray[np.float64]
+
+_NO_CELLS = np.empty((0, 0), dtype=np.intp)
+_NO_NUMBERS = np.empty((0, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(NamedTuple):
     """All rows' answers, with the top cells beside them if they were asked for."""
 
     cells: CellIndices
@@ -38,7 +39,7 @@ class Answers:
     numbers: Numbers
     """(rows, fields) of the model's ``number_fields``."""
     top_cells: CellIndices
-    """(rows, k), the likeliest first; k is 0 if they were not asked for."""
+    """(rows, k), the likeliest first; empty if they were not asked for."""
     top_confidences: Numbers
     """(rows, k)."""
 
@@ -49,8 +50,7 @@ def answers_to(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
         starts = range(0, len(rssi), _PART_ROWS)
         return _joined([_with_top(model, rssi[at : at + _PART_ROWS], top_k) for at in starts])
     table = model.table(rssi)
-    nothing = np.empty((len(rssi), 0))
-    return Answers(table.cells, table.numbers, nothing.astype(np.intp), nothing)
+    return Answers(table.cells, table.numbers, _NO_CELLS, _NO_NUMBERS)
 
 
 def _with_top(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:

@@ -37,6 +37,8 @@ MAX_PROBLEMS = 5
 READ_OVER = frozenset({"location", "x", "y", "date", "time", "timestamp", "datetime"})
 
 _NOT_HEARD = LOWEST_READING
+_FEW = 64
+"""Up to so many numbers, looking at each takes less time than numpy needs to begin."""
 _NUMERIC = frozenset({int, float, type(None)})
 
 
@@ -187,12 +189,15 @@ def _rssi(flat: list[Any], beacons: Sequence[str]) -> FloatMatrix:
     """(rows, beacons) of what was sent for all of them, one row after another."""
     try:
         # Takes integers and floats, and booleans too; but those are no signals.
-        quick = np.frombuffer(array("f", flat), dtype=np.float32).reshape(-1, len(beacons))
+        numbers = array("f", flat)
     except (TypeError, OverflowError):
-        quick = None
-    if quick is not None and all_plain(quick):
-        return quick
-    return _checked(_told(flat, beacons).reshape(-1, len(beacons)), beacons)
+        return _checked(_told(flat, beacons).reshape(-1, len(beacons)), beacons)
+    rssi = np.frombuffer(numbers, dtype=np.float32).reshape(-1, len(beacons))
+    if len(numbers) > _FEW:
+        plain = all_plain(rssi)
+    else:
+        plain = min(numbers) >= LOWEST_READING and max(numbers) < 0.0
+    return rssi if plain else _checked(_told(flat, beacons).reshape(-1, len(beacons)), beacons)
 
 
 def _told(flat: list[Any], beacons: Sequence[str]) -> npt.NDArray[np.float64]:
