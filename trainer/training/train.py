@@ -342,7 +342,7 @@ class _Reported:
 def _write_reports(told: _Reported, out_dir: Path) -> None:
     """``metrics.json`` and the card, from the same figures."""
     result, rehearsal = told.result, told.rehearsal
-    evaluation = rehearsal.evaluation
+    evaluation, packages = rehearsal.evaluation, package_versions()
     figures = result.metrics.model_dump(mode="json")
     figures |= {
         "protocol": result.protocol.value,
@@ -356,7 +356,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         "audit": asdict(told.audit),
         "held_out": told.held_out.model_dump(mode="json") if told.held_out else None,
         "comparison": _intervals_of(told.comparison),
-        "lineage": _lineage(told),
+        "lineage": _lineage(told, packages),
     }
     (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     errors = rehearsal.judgement.errors_m
@@ -379,7 +379,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         hyperparameters=told.hyperparameters,
         comparison=told.comparison,
         background=told.background,
-        packages=package_versions(),
+        packages=packages,
     )
     write_card(out_dir / CARD_FILE, content)
 
@@ -394,7 +394,7 @@ def _intervals_of(comparison: Comparison | None) -> dict[str, Any] | None:
     }
 
 
-def _lineage(told: _Reported) -> dict[str, Any]:
+def _lineage(told: _Reported, packages: dict[str, str]) -> dict[str, Any]:
     background, champion = told.background, told.background.champion
     unknown = [None] * len(told.surveys)
     return {
@@ -405,7 +405,7 @@ def _lineage(told: _Reported) -> dict[str, Any]:
         "snapshot": background.snapshot,
         "trainer_version": background.trainer_version,
         "image": background.image,
-        "packages": package_versions(),
+        "packages": packages,
         "hyperparameters": told.hyperparameters.model_dump(mode="json"),
         "champion": champion.release.run_id if isinstance(champion, Champion) else None,
         "no_champion": None if isinstance(champion, Champion) else champion.reason,
