@@ -114,7 +114,11 @@ def site_of(message: Message, data_bucket: str) -> str | None:
     try:
         detail = Envelope[ObjectCreated].model_validate_json(message.body).detail
     except ValidationError as error:
-        raise MessageError(f"a message is no Object Created event of S3: {error}") from error
+        wrong = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'the body'}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise MessageError(f"a message is no Object Created event of S3: {wrong}") from error
     if detail.bucket.name != data_bucket:
         return None
     return _site_of_key(detail.object.key)
