@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import CellIndices, Positions
+from trainer.localization.decoding import Positions
 from trainer.localization.features import FeatureParameters, featurize
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Dense, FloatVector, Network, probabilities
@@ -28,7 +28,7 @@ from trainer.training.device import device
 from trainer.training.distributed import peers
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.split import mixed, row_keys
-from trainer.training.weights import Weights, row_weights
+from trainer.training.weights import row_weights
 
 _ADAM_BETA1, _ADAM_BETA2 = 0.9, 0.999
 """The defaults of ``adam_update``: to write out what need not be costs as much as the call."""
@@ -74,13 +74,13 @@ class _Rows:
     """(rows, beacons): which level each beacon was heard at."""
     levels: FloatMatrix
     """(levels, features per beacon): the features of one beacon heard so."""
-    cells: CellIndices
-    weights: Weights
+    kinds: npt.NDArray[np.int32]
+    """(rows,) which target each row has; rows of one cell and one weight have the same."""
     targets: FloatMatrix
-    """(cells, cells): what the network should answer for each true cell."""
+    """(kinds, cells): what the network should answer, times the row's weight."""
 
     def __len__(self) -> int:
-        return len(self.cells)
+        return len(self.kinds)
 
     @property
     def inputs(self) -> int:
@@ -126,12 +126,17 @@ def _rows(
     weights = row_weights(data.stays, hyperparameters.visit_damping)
     order = np.argsort(mixed(row_keys(data) + weights.view(np.uint32)), kind="stable")
     codes, dbm = _coded(data.rssi)
+    targets = _targets(data.positions, len(data.labels), hyperparameters.target_sigma_m)
+    _, firsts, kinds = np.unique(
+        weights.view(np.uint32).astype(np.int64) * len(data.labels) + data.cells,
+        return_index=True,
+        return_inverse=True,
+    )
     return _Rows(
         codes=codes[order],
         levels=np.ascontiguousarray(featurize(dbm[:, np.newaxis], parameters)),
-        cells=data.cells[order],
-        weights=weights[order],
-        targets=_targets(data.positions, len(data.labels), hyperparameters.target_sigma_m),
+        kinds=kinds[order].astype(np.int32),
+        targets=targets[data.cells[firsts]] * weights[firsts, np.newaxis],
     )
 
 
@@ -229,9 +234,8 @@ class _Descent:
         self._data = {
             "codes": self._mx.nd.array(rows.codes, dtype=rows.codes.dtype),
             "levels": self._mx.nd.array(rows.levels),
-            "cells": self._mx.nd.array(rows.cells, dtype=np.int32),
-            "weights": self._mx.nd.array(rows.weights),
-            "targets": self._mx.nd.array(rows.targets),
+            "kinds": self._mx.nd.array(rows.kinds, dtype=np.int32),
+            "sent_back": self._mx.nd.array(rows.targets / -hyperparameters.batch_size),
         }
         self._shares = _shares(peers().part(hyperparameters.batch_size))
         self._taken = [self._mx.nd.zeros(_length(share), dtype=np.int32) for share in self._shares]
@@ -243,7 +247,7 @@ class _Descent:
 
     def _bind(self, taken: Any, gradient: Any) -> Any:  # an MXNet executor, which has no type
         """The graph of a step: from which rows to take to the gradient of the parameters."""
-        graph = _graph(self._mx, self._shape, len(taken), self._settings.batch_size)
+        graph = _graph(self._mx, self._shape, len(taken))
         gradients = _views(gradient, self._shape)
         arguments = {**self._data, "rows": taken, **_views(self._theta, self._shape)}
         return graph.bind(
@@ -281,8 +285,8 @@ class _Descent:
     def _step(self, rate: float, number: int, add_up: Callable[[], None]) -> None:
         """One fused update; MXNet's operator leaves Adam's bias correction to the caller."""
         for executor in self._executors:
-            executor.forward(is_train=True)
-            executor.backward()
+            _, sent_back = executor.forward(is_train=True)
+            executor.backward([sent_back, sent_back])
         if len(self._gradients) > 1:
             self._mx.nd.add_n(*self._gradients, out=self._gradients[0])
         add_up()
@@ -313,20 +317,16 @@ def _length(share: slice) -> int:
     return int(share.stop - share.start)
 
 
-def _graph(mx: Any, shape: _Shape, count: int, batch: int) -> Any:
-    """A step's answers to so many rows, all or a part of a batch.
+def _graph(mx: Any, shape: _Shape, count: int) -> Any:
+    """What the network answers to some rows, and what is sent back through it.
 
-    ``SoftmaxOutput`` sends back answers minus targets as the gradient, by the rows of the batch.
-    A row's weight belongs to its gradient alone (``out_grad=True`` is broken for targets that are
-    distributions, MXNet 1.9.1), so only a part of the last layer is let back.
+    The loss of a row is its target, by its weight, times the logarithm of the answer, and negative;
+    so the targets themselves are the gradient of the answers, and no loss has to be computed.
     """
     rows = mx.sym.Variable("rows")
-    wanted = mx.sym.take(mx.sym.Variable("targets"), mx.sym.take(mx.sym.Variable("cells"), rows))
-    weights = mx.sym.reshape(mx.sym.take(mx.sym.Variable("weights"), rows), shape=(count, 1))
-    last = _last_layer(mx, shape, rows, count)
-    let_back = last * mx.sym.broadcast_to(weights, shape=(count, shape.widths[-1]))
-    whole = mx.sym.BlockGrad(last - let_back) + let_back
-    return mx.sym.SoftmaxOutput(whole, wanted, grad_scale=1.0 / batch)
+    answers = mx.sym.log_softmax(_last_layer(mx, shape, rows, count))
+    kinds = mx.sym.take(mx.sym.Variable("kinds"), rows)
+    return mx.sym.Group([answers, mx.sym.take(mx.sym.Variable("sent_back"), kinds)])
 
 
 def _last_layer(mx: Any, shape: _Shape, rows: Any, count: int) -> Any:
@@ -360,8 +360,7 @@ def _loss(network: Network, rows: _Rows) -> float:
     asked = slice(_WATCHED_ROWS)
     features = rows.levels[rows.codes[asked]].reshape(-1, rows.inputs)
     answers = np.maximum(probabilities(network, features), np.finfo(np.float32).tiny)
-    wanted = rows.targets[rows.cells[asked]] * rows.weights[asked, np.newaxis]
-    return -float((np.log(answers) * wanted).sum()) / len(answers)
+    return -float((np.log(answers) * rows.targets[rows.kinds[asked]]).sum()) / len(answers)
 
 
 def learning_rates(settings: Hyperparameters, steps: int) -> list[float]:
