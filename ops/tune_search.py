@@ -186,6 +186,8 @@ def _storage(file: Path | None) -> BaseStorage:
         raise UsageError(f"{file} is no study of rssi tune: name another file, or remove this one.")
     # A kill may have left half a line, and Optuna would write on behind it.
     os.truncate(file, len(content) - len(cut_off))
+    # And its lock, which Optuna would wait for: nobody else holds this file now.
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
     return JournalStorage(JournalFileBackend(str(file)))
 
 

@@ -95,7 +95,8 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path) -> None:
     one, other = ([*np.load(out).values()] for out in outs)
     for ours, theirs, single in zip(one, other, alone, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-        np.testing.assert_allclose(ours, single, atol=1e-3)
+        # By their length: where a gradient is all but zero, Adam makes steps of its rounding.
+        assert np.linalg.norm(ours - single) < 1e-3 * np.linalg.norm(single)
 
 
 @pytest.mark.parametrize(("batch", "count"), [(128, 2), (128, 3), (5, 5), (7, 4)])
