@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import boto3
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
@@ -83,6 +83,7 @@ def folder_of(written: dict[str, dict[str, int]]) -> VersionedFolder:
     )
 
 
+@settings(deadline=None)
 @given(
     attempts,
     st.sets(st.sampled_from("abcdef"), min_size=1),
@@ -101,6 +102,7 @@ def test_no_file_that_a_release_names_is_ever_deleted_whatever_the_order_and_age
     assert [file for file in named if file not in folder.versions] == []
 
 
+@settings(deadline=None)
 @given(attempts, st.lists(hours, max_size=8), st.randoms())
 def test_nothing_of_an_attempt_that_wrote_within_its_week_is_deleted(
     written: dict[str, dict[str, int]], nights: list[int], chance: Any
@@ -122,6 +124,7 @@ def test_nothing_of_an_attempt_that_wrote_within_its_week_is_deleted(
         assert [file for file in young if file not in folder.versions] == []
 
 
+@settings(deadline=None)
 @given(attempts, st.sampled_from(["", "a"]))
 def test_all_that_is_dead_is_gone_for_good_in_the_end_and_then_there_is_nothing_to_do(
     written: dict[str, dict[str, int]], claimed: str
