@@ -28,14 +28,15 @@ import os, sys
 import numpy as np
 from test_distributed import SETTINGS, rows
 from trainer.localization.features import FeatureParameters
-from trainer.training.distributed import Together, joined
+from trainer.training.distributed import Together, joined, peers
 from trainer.training.fit import fit
 
 with joined(Together()):
     fit(rows().only(np.arange(100)), FeatureParameters(), SETTINGS)
     network = fit(rows(), FeatureParameters(), SETTINGS)
+    fits = peers()._fits
 arrays = [array for layer in network.layers for array in (layer.weight, layer.bias)]
-np.savez(sys.argv[1], *arrays)
+np.savez(sys.argv[1], fits, *arrays)
 sys.stdout.flush()
 os._exit(0)
 """
@@ -92,7 +93,8 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path) -> None:
             worker.wait()
 
     assert ended == [0, 0]
-    one, other = ([*np.load(out).values()] for out in outs)
+    (fits, *one), (_, *other) = ([*np.load(out).values()] for out in outs)
+    assert fits == 2, "they added up nothing"
     for ours, theirs, single in zip(one, other, alone, strict=True):
         np.testing.assert_array_equal(ours, theirs)
         # By their length: where a gradient is all but zero, Adam makes steps of its rounding.
