@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import random
-import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,8 @@ from trainer.agent.borders.artifacts import Artifacts
 from trainer.agent.borders.surveys import Surveys
 from trainer.agent.reconcile import Recipe, candidate
 from trainer.agent.runners import JobTemplate
+from trainer.training.champion import Champion as LiveChampion
+from trainer.training.champion import NoChampion, read_champion
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.job import LOG_FILE, Job
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
@@ -341,33 +342,32 @@ def test_another_recipe_for_the_same_surveys_is_held_against_what_is_live_on_its
     assert told.rows == site.release(first).metrics.held_out_rows
 
 
-@pytest.mark.parametrize(
-    ("file", "said"),
-    [
-        ("champion.json", "What is written about what is live"),
-        ("release.json", "The manifest of"),
-        ("model.tar.gz", "is not the file"),
-        ("metrics.json", "is not the file"),
-    ],
-)
-def test_a_champion_that_can_not_be_read_is_no_reason_not_to_train(site, file, said):
+def test_whatever_is_wrong_with_the_champion_is_said_and_training_goes_on(site, tmp_path):
     site.upload("a.csv", rows())
     first = site.seal()
     site.outcome(first)
     live = goes_live(site, first)
-    keys = {
-        "champion.json": names.champion_key("lab"),
-        "release.json": names.release_key(live.run_id),
-        "model.tar.gz": live.model.key,
-        "metrics.json": live.metrics_file.key,
+    wrong = {
+        live.metrics_file.key: "is not the file",
+        live.model.key: "is not the file",
+        names.release_key(live.run_id): "The manifest of",
+        names.champion_key("lab"): "What is written about what is live",
     }
-    site.artifacts.put(keys[file], b"spoilt", "application/octet-stream")
+    assert isinstance(read_champion(site.artifacts, "lab", tmp_path), LiveChampion)
+
+    for key, said in wrong.items():
+        right = site.artifacts.get(key).body
+        site.artifacts.put(key, b"spoilt", "application/octet-stream")
+        found = read_champion(site.artifacts, "lab", tmp_path)
+        assert isinstance(found, NoChampion)
+        assert said in found.reason
+        if key != names.champion_key("lab"):
+            site.artifacts.put(key, right, "application/octet-stream")
+
     second = site.seal(Recipe("1", {**QUICK.hyperparameters, "epochs": 1}))
-
     assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
-
     assert site.release(second).metrics.against_champion is None
-    assert f"Not compared. {said}" in re.sub(r"sites/\S+ ", "", card_of(site, second))
+    assert "Not compared. What is written about what is live" in card_of(site, second)
 
 
 def test_the_picture_of_the_floor_lies_beside_the_description_of_the_site(site):

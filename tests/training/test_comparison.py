@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_floor import HALL, QUICK, survey_lines, survey_text
+from made_up_floor import HALL, survey_lines, survey_text
 
 from events.manifests import (
     AgainstChampion,
@@ -31,7 +31,7 @@ from trainer.training.stand_ins import with_stand_ins
 from trainer.training.surveys import Survey, read_survey
 from trainer.training.train import TrainingResult, train
 
-GOOD = QUICK.model_copy(update={"held_out_share": 0.4})
+GOOD = Hyperparameters(epochs=15, hidden=(32,), batch_size=64, held_out_share=0.4)
 NOISE = Hyperparameters(epochs=1, hidden=(4,), learning_rate=1e-6, held_out_share=0.4)
 DIGEST = "ab" * 32
 
