@@ -240,3 +240,32 @@ def test_other_paths_and_methods_are_refused(
 ) -> None:
     path = path.replace("/invocations", service.path)
     assert service.ask(method, path).status == status
+
+
+SENT = {
+    "integers": [-70, -200, -81],
+    "floats": [-70.0, -200.0, -81.0],
+    "both": [-70, -200.0, -81],
+    "nothing for what was not heard": [-70, None, -81],
+    "a hundred for it": [-70, 100, -81],
+    "zero for it": [-70, 0, -81],
+    "a hair below": [-70, -150.0000001, -81],
+    "a hair below zero": [-70, -1e-46, -81],
+    "a boolean": [-70, False, -81],
+    "text": [-70, "-81", -81],
+    "too much for a float": [-70, -(10**400), -81],
+    "more than two bytes hold": [-70, -70_000, -81],
+}
+
+
+@pytest.mark.parametrize("row", SENT.values(), ids=SENT.keys())
+@pytest.mark.parametrize("beside", [[-70, -75, -80], [-70.5, -75, -80], [-70, None, -80]])
+def test_a_row_means_the_same_alone_and_among_many_of_other_kinds(
+    service: Served, row: list[object], beside: list[object]
+) -> None:
+    alone = invoke(service, {"instances": [row]})
+    among = invoke(service, {"instances": [row, *[beside] * 40]})
+
+    assert alone.status == among.status
+    if alone.status == 200:
+        assert predictions(among)[0] == predictions(alone)[0]

@@ -88,21 +88,40 @@ def _columns(answers: Answers, labels: Labels) -> list[list[str]]:
     return columns
 
 
-def _json_rows(served: ServedModel, answers: Answers) -> list[str]:
-    fields = "".join(f',"{name}":%s' for name in served.model.number_fields)
-    top = ",".join(['{"location":%s,"confidence":%s}'] * answers.top_cells.shape[1])
-    row = f'{{"location":%s{fields},"top":[{top}]}}' if top else f'{{"location":%s{fields}}}'
-    return [*map(row.__mod__, zip(*_columns(answers, served.json_labels), strict=True))]
+def _between(columns: list[list[str]], before: Sequence[str]) -> list[str]:
+    """All rows' texts one after another, with what stands ``before`` each column in between."""
+    rows, stride = len(columns[0]), 2 * len(columns)
+    pieces = [""] * (rows * stride)
+    for place, (column, text) in enumerate(zip(columns, before, strict=True)):
+        pieces[2 * place :: stride] = [text] * rows
+        pieces[2 * place + 1 :: stride] = column
+    return pieces
+
+
+def _json_rows(
+    served: ServedModel, answers: Answers, cuts: Sequence[slice], between: str
+) -> list[str]:
+    """The objects of each cut's rows, with ``between`` after each but the last."""
+    top = answers.top_cells.shape[1]
+    before = ['{"location":', *(f',"{name}":' for name in served.model.number_fields)]
+    for place in range(top):
+        before += ['},{"location":' if place else ',"top":[{"location":', ',"confidence":']
+    end = "}]}" if top else "}"
+    # So that a row is told by two pieces a column: the end of each stands before the next.
+    before[0] = skipped = end + between + before[0]
+    skip = len(skipped) - len('{"location":')
+    stride = 2 * len(before)
+    pieces = _between(_columns(answers, served.json_labels), before)
+    return ["".join(pieces[cut.start * stride : cut.stop * stride])[skip:] + end for cut in cuts]
 
 
 def _write_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
-    rows = _json_rows(served, answers)
-    return [served.json_head + ",".join(rows[cut]).encode() + b"]}" for cut in cuts]
+    rows = _json_rows(served, answers, cuts, ",")
+    return [served.json_head + text.encode() + b"]}" for text in rows]
 
 
 def _write_json_lines(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
-    rows = _json_rows(served, answers)
-    return ["".join(f"{row}\n" for row in rows[cut]).encode() for cut in cuts]
+    return [f"{text}\n".encode() for text in _json_rows(served, answers, cuts, "\n")]
 
 
 def _names(served: ServedModel, answers: Answers) -> list[str]:
