@@ -2,7 +2,8 @@
 #
 #   docker build -f trainer/images/serving.Dockerfile -t rssi-serving .
 #
-# SageMaker starts it as `docker run IMAGE serve`, with the unpacked release at /opt/ml/model.
+# SageMaker starts it as `docker run IMAGE serve`, with the unpacked release at /opt/ml/model. On top
+# of the base lie 156 MB of packages: numpy 79, ONNX Runtime 58, uvloop 14, and 5 of small ones.
 ARG BASE=docker.io/library/python:3.11.13-slim-bookworm
 
 FROM ${BASE} AS packages
