@@ -1,7 +1,7 @@
 """Writes the little of ONNX's file format that a model's graph needs.
 
-ONNX's own builder would bring 55 MB into the image, with ml_dtypes, for what is a page here. The format is protocol
-buffers; the numbers of the fields are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+ONNX's own builder would bring 55 MB into the image (with ml_dtypes) for what is a page here. The
+format is protocol buffers; the numbers of the fields are those of ``onnx.proto`` in ONNX's sources.
 What may go wrong: a graph that makes no sense. Nothing is checked here, as the runtime checks all
 of it before the first row is answered.
 """
