@@ -220,7 +220,10 @@ def test_fast_or_thorough_whole_or_in_blocks_a_survey_is_read_the_same(
 
 @pytest.mark.parametrize(
     "line",
-    ["A01,-70", "A01,-70,-70,-70", "A01,seven,-70", "\nA01,-70,-70", "A01,Nan,-70", "A01,inf,-7"],
+    [
+        *("A01,-70", "A01,-70,-70,-70", "A01,seven,-70", "\nA01,-70,-70", "A01,Nan,-70"),
+        *("A01,inf,-7", "A01,-70\nA01,-70,-70,-70", "A01" + "," * 258, "A01,-7" + "0" * 70_000),
+    ],
 )
 def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str) -> None:
     header = read_header("location,b1,b2\n")
@@ -228,6 +231,18 @@ def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str)
 
     assert read_plain(Block(2, plain.encode()), header, Wanted(0, (1, 2))) is not None
     assert read_plain(Block(2, f"{plain}{line}\n".encode()), header, Wanted(0, (1, 2))) is None
+
+
+def test_a_wide_survey_is_read_fast_too() -> None:
+    names = [f"WAP{place:03d}" for place in range(520)]
+    header = read_header(",".join(["location", *names]))
+    row = ",".join(["A01", *["100"] * 519, "-70"])
+
+    table = read_plain(Block(2, f"{row}\n{row}".encode()), header, Wanted(0, tuple(range(1, 521))))
+
+    assert table is not None
+    assert table.numbers.shape == (2, 520)
+    assert table.numbers[1, -2:].tolist() == [100, -70]
 
 
 def test_one_odd_row_costs_a_large_survey_the_fast_reader_for_its_block_only() -> None:

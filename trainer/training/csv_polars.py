@@ -86,12 +86,16 @@ def _words(column: pl.Series) -> Words:
 
 
 def _is_even(content: bytes, header: Header) -> bool:
-    """Whether every line is as wide as the header, none is blank and no field is endless."""
+    """Whether every line is as wide as the header, none is blank and none is endless."""
     characters = np.frombuffer(content, dtype=np.uint8)
-    cuts = np.flatnonzero((characters == ord(header.delimiter)) | (characters == ord("\n")))
-    width = len(header.names)
-    ends = characters[cuts] == ord("\n")
-    even = len(cuts) % width == 0 and bool(ends[width - 1 :: width].all())
-    if not even or np.count_nonzero(ends) != len(cuts) // width:
-        return False
-    return int(np.diff(cuts, prepend=-1).max()) - 1 <= MAX_FIELD_CHARACTERS
+    ends = np.flatnonzero(characters == ord("\n"))
+    begins = np.concatenate([[0], ends[:-1] + 1])
+    delimiters, wanted = characters == ord(header.delimiter), len(header.names) - 1
+    # Single bytes are counted ten times as fast, and the sum of all tells where a count wrapped.
+    kind = np.uint8 if wanted < 256 else np.uint32
+    counts = np.add.reduceat(delimiters.view(np.uint8), begins, dtype=kind)
+    return (
+        bool((counts == wanted).all())
+        and np.count_nonzero(delimiters) == wanted * len(ends)
+        and int((ends - begins).max()) <= MAX_FIELD_CHARACTERS
+    )
