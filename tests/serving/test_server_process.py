@@ -122,6 +122,8 @@ def test_all_workers_answer_and_all_of_them_end(bundle: Path) -> None:
     with RunningServer(bundle, workers=3) as running:
         until(lambda: len(_children(running.process.pid)) == 3)
         workers = _children(running.process.pid)
+        # Or workers would be forked without the threads that their libraries count on.
+        assert len([*Path(f"/proc/{running.process.pid}/task").iterdir()]) == 1
         answers = _ask_at_once(running, 30)
         code, _ = running.stop()
 

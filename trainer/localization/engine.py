@@ -102,10 +102,9 @@ def _session(content: bytes) -> _Session:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _ERRORS_ONLY
-    # The graph is written as it should run, and looking for better takes longer than a thousand
-    # answers.
+    # The graph is written as it should run: looking for a better one finds none, at each load.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # Kept for each model of a hundred, the memory of one large request would be a gigabyte.
+    # Else each model of a hundred keeps what its largest batch took; without, none is slower.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
