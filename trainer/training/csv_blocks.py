@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from trainer.training.errors import BadSurvey
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -109,7 +111,8 @@ def _checked(blocks: Iterable[bytes]) -> Iterator[Block]:
         if b"\r" in raw:
             content = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         yield Block(line, content)
-        line += content.count(b"\n")
+        # NumPy counts faster than bytes do.
+        line += int(np.count_nonzero(np.frombuffer(content, dtype=np.uint8) == ord("\n")))
 
 
 def _check_text(content: bytes, offset: int) -> None:

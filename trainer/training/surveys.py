@@ -15,7 +15,9 @@ that names the line and the column.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -139,7 +141,9 @@ def read_from(read: Blocks, name: str, site: Site, *, large: bool) -> Survey:
     # Of a large file there are too many distinct times to be told apart (trainer.training.times).
     wanted = Wanted(columns.location, numeric, None if large else columns.time)
     tables = read_tables(chain([begin], read.blocks), header, wanted, large=large)
-    parts = [_part(columns, table) for table in tables]
+    with ThreadPoolExecutor(1) as beside:
+        # While the next rows are read; NumPy lets go of the interpreter.
+        parts = list(beside.map(partial(_part, columns), tables))
     survey = _survey(name, columns, parts, _Origin(read.encoding, header, site))
     _check_against_site(survey, site)
     return survey
