@@ -56,7 +56,7 @@ def bench_soak(console: Console, minutes: int = MINUTES) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         subject = make_subject(Path(scratch))
         with running_ours(subject) as server:
-            seen = uvloop.run(_soak(server, _kinds(subject), minutes))
+            seen = uvloop.run(soak(server, _kinds(subject), minutes))
     title = f"{CONNECTIONS} connections, {REQUESTS_PER_S} requests/s, {WORKERS} workers"
     table = Table("minute", "answers", "wrong", "p50 ms", "p99 ms", "MB", title=title, box=None)
     for number, minute in enumerate(seen, start=1):
@@ -105,13 +105,16 @@ def _raw(body: bytes, content_type: str = "application/json") -> bytes:
     return head.encode() + body
 
 
-async def _soak(server: Server, kinds: Sequence[Asked], minutes: int) -> list[Minute]:
+async def soak(
+    server: Server, kinds: Sequence[Asked], minutes: int, minute_s: float = 60.0
+) -> list[Minute]:
+    """Ask a mix of ``kinds`` for some minutes, and tell of each; a minute may be a short one."""
     seen = []
     begun = time.monotonic()
     for number in range(minutes):
         times: list[float] = []
         outcomes: Counter[bool] = Counter()
-        until = begun + 60 * (number + 1)
+        until = begun + minute_s * (number + 1)
         await asyncio.gather(
             *(
                 _ask(server.port, kinds, random.Random(place), until, times, outcomes)  # noqa: S311 - a mix, no secret
