@@ -20,7 +20,7 @@ UNHEARD_DBM = -100.0
 MOST_KNOWN = 20_000
 MOST_ASKED = 2_000
 
-_BLOCK = 256
+_BLOCK = 64
 
 Rows = npt.NDArray[np.intp]
 
@@ -48,10 +48,9 @@ def baselines(data: TrainingSet, trained: Rows, held_out: Rows) -> tuple[Baselin
         held_out: indices of those that are asked.
     """
     known, asked = _even(trained, MOST_KNOWN), _even(held_out, MOST_ASKED)
-    levels = np.nan_to_num(data.rssi, nan=UNHEARD_DBM)
     nearest = [
         _vote(distances, data.cells[known], len(data.labels), data.positions)
-        for distances in _distances(levels[asked], levels[known])
+        for distances in _distances(_levels(data, asked), _levels(data, known))
     ]
     truth = data.cells[asked]
     found = [
@@ -84,19 +83,24 @@ def _even(rows: Rows, most: int) -> Rows:
     return rows[:: max(1, -(-len(rows) // most))]
 
 
+def _levels(data: TrainingSet, rows: Rows) -> FloatMatrix:
+    return np.nan_to_num(data.rssi[rows], nan=UNHEARD_DBM)
+
+
 def _distances(asked: FloatMatrix, known: FloatMatrix) -> Iterator[FloatMatrix]:
     """Blocks of (rows, known) squared distances in dB."""
     squares = (known * known).sum(axis=1)
     for start in range(0, len(asked), _BLOCK):
         block = asked[start : start + _BLOCK]
         distances = (block * block).sum(axis=1)[:, np.newaxis] + squares - 2.0 * block @ known.T
-        yield np.maximum(distances, 0.0)
+        # Adding zero turns minus zero into zero.
+        yield np.maximum(distances, 0.0) + np.float32(0.0)
 
 
 def _vote(
     distances: FloatMatrix, cells: CellIndices, count: int, positions: Positions | None
 ) -> _Neighbours:
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, :NEIGHBOURS]
+    nearest = _nearest(distances)
     weights = 1.0 / (np.sqrt(np.take_along_axis(distances, nearest, axis=1)) + 1.0)
     votes = np.zeros((len(distances), count))
     np.add.at(votes, (np.arange(len(distances))[:, np.newaxis], cells[nearest]), weights)
@@ -105,6 +109,19 @@ def _vote(
         return _Neighbours(first, None, votes.argmax(axis=1), None)
     points = (votes @ positions) / weights.sum(axis=1, keepdims=True)
     return _Neighbours(first, positions[first], votes.argmax(axis=1), points)
+
+
+def _nearest(distances: FloatMatrix) -> Rows:
+    """(rows, neighbours) the nearest first, and of equals the first.
+
+    The bits of a float that is not negative sort as it does; with the place behind them each key
+    is another, and partitioning is enough.
+    """
+    keys = distances.view(np.uint32).astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(distances.shape[1], dtype=np.uint64)
+    most = min(NEIGHBOURS, distances.shape[1])
+    keys.partition(most - 1, axis=1)
+    return (np.sort(keys[:, :most], axis=1) & np.uint64(0xFFFFFFFF)).astype(np.intp)
 
 
 def _majority(data: TrainingSet, trained: Rows, asked: Rows) -> Baseline:

@@ -5,6 +5,7 @@ narrow; whole visits are resampled here. And a radius judged on the rows it was 
 its coverage is measured by halves, each judged with the other's scale.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ FEWEST_FOR_RADIUS = 20
 """Below it the 90 % quantile would be one of the two largest errors."""
 
 _RESAMPLES = 1000
+_MOST_NUMBERS = 2**18
+"""Of a block of resamples: 2 MB, which stay in the cache."""
+_MOST_PARTS = 64
 _SEED = 7
 _LOW, _HIGH = 0.025, 0.975
 
@@ -64,36 +68,62 @@ class RadiusReport:
 
 
 class Bootstrap:
-    """Resampled visits, the same for every figure, so that figures can be compared."""
+    """Resampled visits, the same for every figure, so that figures can be compared.
+
+    They are drawn anew for each figure, some at a time: together they are a thousand numbers for
+    each visit.
+    """
 
     def __init__(self, visits: Rows) -> None:
-        """Draw visits with replacement; ``visits`` are those of (rows,) judged rows."""
-        _, members = np.unique(visits, return_inverse=True)
-        self._members = members
-        self._count = int(members.max()) + 1
-        random = np.random.default_rng(_SEED)
-        draws = random.integers(0, self._count, size=(_RESAMPLES, self._count))
-        self._times = np.zeros((_RESAMPLES, self._count))
-        np.add.at(self._times, (np.arange(_RESAMPLES)[:, np.newaxis], draws), 1.0)
+        """Resample ``visits``, those of (rows,) judged rows, with replacement."""
+        _, self._members = np.unique(visits, return_inverse=True)
+        self._count = int(self._members.max()) + 1
+        self._at_once = max(1, _MOST_NUMBERS // self._count)
 
     def mean(self, values: Floats) -> Interval:
         """The interval of a mean over rows; NaN rows are left out."""
         known = ~np.isnan(values)
         sums = np.bincount(self._members, np.where(known, values, 0.0), self._count)
         rows = np.bincount(self._members, known.astype(float), self._count)
-        return _interval((self._times @ sums) / np.maximum(self._times @ rows, 1.0))
+        totals = np.column_stack([sums, rows])
+        found = np.concatenate([times @ totals for times in self._resamples()])
+        return _interval(found[:, 0] / np.maximum(found[:, 1], 1.0))
 
     def quantile(self, values: Floats, share: float) -> Interval:
         """The interval of a quantile over rows; NaN rows are left out."""
         known = np.flatnonzero(~np.isnan(values))
         order = known[np.argsort(values[known], kind="stable")]
-        ordered = values[order]
-        found = np.empty(_RESAMPLES)
-        for place, times in enumerate(self._times):
-            reached = np.cumsum(times[self._members[order]])
-            where = int(np.searchsorted(reached, share * reached[-1]))
-            found[place] = ordered[min(where, len(ordered) - 1)]
-        return _interval(found)
+        ordered, members = values[order], self._members[order]
+        # Of each resample only the part of the rows that the quantile lies in is gone through.
+        step = -(-len(order) // min(self._at_once, _MOST_PARTS))
+        counts = self._by_part(members, step)
+        found = []
+        for times in self._resamples():
+            reached = np.cumsum(times @ counts, axis=1)
+            for drawn, ends in zip(times, reached, strict=True):
+                wanted = share * ends[-1]
+                part = int(np.searchsorted(ends, wanted))
+                start = part * step
+                before = ends[part - 1] if part else 0.0
+                inside = before + np.cumsum(drawn[members[start : start + step]])
+                found.append(ordered[start + int(np.searchsorted(inside, wanted))])
+        return _interval(np.array(found))
+
+    def _by_part(self, members: Rows, step: int) -> Floats:
+        """(visits, parts): how many of each so many rows are of each visit."""
+        parts = -(-len(members) // step)
+        places = members * parts + np.arange(len(members)) // step
+        return np.bincount(places, minlength=self._count * parts).reshape(-1, parts).astype(float)
+
+    def _resamples(self) -> Iterator[Floats]:
+        """Blocks of (resamples, visits): how often each visit was drawn."""
+        random = np.random.default_rng(_SEED)
+        for start in range(0, _RESAMPLES, self._at_once):
+            size = (min(self._at_once, _RESAMPLES - start), self._count)
+            draws = random.integers(0, self._count, size=size)
+            draws += np.arange(size[0])[:, np.newaxis] * self._count
+            times = np.bincount(draws.ravel(), minlength=draws.size)
+            yield times.reshape(size).astype(float)
 
 
 def _interval(figures: Floats) -> Interval:
