@@ -190,10 +190,13 @@ def test_where_there_is_nothing_to_compare_it_is_said(known: tuple[bool, ...], s
     assert any("Not measured" in finding.seen for finding in report.findings)
 
 
-def test_a_lowest_reading_that_lies_apart_is_taken_for_a_way_to_say_not_heard() -> None:
-    text = World().survey(1, 4).replace("-200", "-110")
+def test_a_lowest_reading_that_lies_apart_is_warned_of_where_it_may_be_one() -> None:
+    # A row that reads -99 makes the gap a narrow one, and fewer than half are the lowest.
+    text = (
+        World().survey(1, 4).replace("-200", "-106") + "A00,2026-11-01 10:00:00" + ",-99" * BEACONS
+    )
 
-    assert "-110 dBm" in warned(looked_over(text))["a lowest reading apart"]
+    assert "-106 dBm" in warned(looked_over(text))["a lowest reading apart"]
     assert "a lowest reading apart" not in warned(looked_over(World().survey(1, 4)))
 
 

@@ -37,7 +37,7 @@ from trainer.localization.engine import Engine
 from trainer.localization.errors import BadBundle
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
-from trainer.localization.readings import FloatMatrix
+from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 
 MANIFEST = "bundle.json"
 WEIGHTS = "weights.npz"
@@ -319,6 +319,8 @@ def _description(document: _Manifest) -> ModelDescription:
             span_db=features["span_db"],
             bump_centres_dbm=tuple(features["bump_centres_dbm"]),
             bump_sigma_db=features["bump_sigma_db"],
+            # Bundles of before this was recorded knew no other.
+            not_heard_below_dbm=float(features.get("not_heard_below_dbm", NOT_HEARD_BELOW)),
         ),
         radius=_radius(document.get("radius")),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.localization.readings import FloatMatrix
+from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,8 @@ class FeatureParameters:
     span_db: float = 45.0
     bump_centres_dbm: tuple[float, ...] = (-86.0, -80.0, -74.0, -68.0, -62.0, -56.0)
     bump_sigma_db: float = 5.0
+    not_heard_below_dbm: float = NOT_HEARD_BELOW
+    """Higher where a site writes "not heard" as a number of its own, such as -110."""
 
     @property
     def per_beacon(self) -> int:
@@ -36,7 +38,7 @@ def featurize(rssi: FloatMatrix, parameters: FeatureParameters) -> FloatMatrix:
 
     Args:
         rssi: (rows, beacons) in dBm, NaN where a beacon was not heard.
-        parameters: scale and bumps.
+        parameters: scale, bumps, and below what a number says "not heard" too.
 
     Returns:
         (rows, per_beacon * beacons) float32, grouped by feature, not by beacon: the strength of
@@ -45,7 +47,8 @@ def featurize(rssi: FloatMatrix, parameters: FeatureParameters) -> FloatMatrix:
     rows, beacons = rssi.shape
     # Beacon by beacon in memory, so that every step runs along whole rows.
     dbm = np.array(rssi.T, dtype=np.float32, order="C")
-    heard = ~np.isnan(dbm)
+    # False for NaN as well.
+    heard = dbm >= np.float32(parameters.not_heard_below_dbm)
     np.copyto(dbm, np.float32(parameters.floor_dbm), where=~heard)
     features = np.empty((parameters.per_beacon, beacons, rows), dtype=np.float32)
     strength, bumps, masks = features[0], features[1:-1], features[-1]

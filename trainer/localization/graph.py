@@ -22,7 +22,6 @@ from trainer.localization.decoding import (
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
 from trainer.localization.onnx_writer import DOUBLE, MICROSOFT, GraphWriter
-from trainer.localization.readings import NOT_HEARD_BELOW
 
 INPUT = "dbm"
 
@@ -97,7 +96,7 @@ def _inputs(writer: GraphWriter, dbm: str, beacons: int, parameters: FeaturePara
 
     A comparison with NaN is false, so what was not heard needs no further care.
     """
-    heard = writer.add("GreaterOrEqual", dbm, writer.constant(NOT_HEARD_BELOW))
+    heard = writer.add("GreaterOrEqual", dbm, writer.constant(parameters.not_heard_below_dbm))
     near = writer.add("Where", heard, dbm, writer.constant(parameters.floor_dbm))
     far = writer.add("Where", heard, dbm, writer.constant(_FAR_DBM))
     # Offsets from every centre by one product with a matrix of few ones, scaled so that their

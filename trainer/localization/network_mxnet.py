@@ -16,7 +16,7 @@ from trainer.localization.bundle import MxnetExport
 from trainer.localization.features import FeatureParameters
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Network
-from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
+from trainer.localization.readings import FloatMatrix
 
 NOT_HEARD_DBM = -200.0
 """What an unheard beacon is in the exported graph's input, as MXNet has no NaN logic."""
@@ -50,10 +50,10 @@ def feature_symbol(dbm: Symbol, parameters: FeatureParameters) -> Symbol:
 
     Args:
         dbm: (rows, beacons), anything below -150 or from 0 up where a beacon was not heard.
-        parameters: scale and bumps.
+        parameters: scale, bumps, and below what a number says "not heard" too.
     """
     mx = load_mxnet()
-    heard = (dbm >= NOT_HEARD_BELOW) * (dbm < 0.0)
+    heard = (dbm >= parameters.not_heard_below_dbm) * (dbm < 0.0)
     parts = [heard * ((dbm - parameters.floor_dbm) / parameters.span_db)]
     for centre in parameters.bump_centres_dbm:
         offset = (dbm - centre) / parameters.bump_sigma_db

@@ -11,11 +11,12 @@ from enum import StrEnum
 
 import numpy as np
 
-from trainer.localization.readings import FloatMatrix
+from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 from trainer.training.copies import CopiedBlock, Copies, find_copies
 from trainer.training.dataset import TrainingSet
 from trainer.training.drift import Drift, Eras, beacon_drifts, eras_of
 from trainer.training.faults import FaultKind, count_by_kind
+from trainer.training.fillers import LOWEST_GAP_DB, LOWEST_SIGNAL, without_fillers
 from trainer.training.site import Site
 from trainer.training.surveys import Survey
 
@@ -26,9 +27,6 @@ STUCK_ROWS = 30
 FEW_ROWS = 5
 """A cell with fewer rows can't be both learnt and measured."""
 NEAR_SENTINEL = 3.0
-LOWEST_SIGNAL = -105.0
-"""Receivers of beacons hear down to about -100 dBm."""
-LOWEST_GAP_DB = 4.0
 LOWEST_SHARE = 0.05
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
@@ -109,6 +107,7 @@ def audit(
             learn from is compared with what it did; without a champion the newest survey with
             the others.
     """
+    surveys = without_fillers(surveys, site)
     found = copies or find_copies(data)
     eras = eras_of([len(survey.labels) for survey in surveys], known_to_champion)
     drifts = beacon_drifts(data, eras)
@@ -140,6 +139,7 @@ def audit(
         *_on_visits(report),
         *_on_writing(surveys),
         *_on_sentinels(surveys),
+        *_on_filler(data, surveys),
         *_on_lowest(data),
         *_on_beacons(beacons, len(data)),
         *_on_drift(beacons, drifts, eras),
@@ -244,8 +244,28 @@ def _on_writing(surveys: Sequence[Survey]) -> list[Finding]:
     ]
 
 
+def _on_filler(data: TrainingSet, surveys: Sequence[Survey]) -> list[Finding]:
+    """A number that was found to stand for "not heard"."""
+    if data.not_heard_below == NOT_HEARD_BELOW:
+        return []
+    word = f"{data.not_heard_below - LOWEST_GAP_DB / 2:g}"
+    times = sum(dict(survey.found.not_heard).get(word, 0) for survey in surveys)
+    readings = times + int(np.count_nonzero(~np.isnan(data.rssi)))
+    return [
+        Finding(
+            "a number for not heard",
+            Weight.NOTE,
+            f"{word} dBm, {times} times ({times / readings:.0%} of what would be readings), and "
+            f"nothing within {LOWEST_GAP_DB:g} dB above it.",
+            "That is no signal, but this site's way to write that a beacon was not heard.",
+            f"It counts as not heard, here and in what the model is asked: all below "
+            f"{data.not_heard_below:g} dBm.",
+        )
+    ]
+
+
 def _on_lowest(data: TrainingSet) -> list[Finding]:
-    """A way to say "not heard" that nobody can know for certain, such as -110."""
+    """What may be a number for "not heard", but too seldom to be sure (fillers)."""
     heard = data.rssi[~np.isnan(data.rssi)]
     if not len(heard) or heard.min() > LOWEST_SIGNAL:
         return []

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.decoding import CellIndices, Positions
-from trainer.localization.readings import FloatMatrix
+from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 from trainer.training.errors import BadSurvey, NotEnoughData
+from trainer.training.fillers import without_fillers
 from trainer.training.site import Position, Site
 from trainer.training.surveys import Survey, check_same_place, positions_by_label
 
@@ -42,6 +43,8 @@ class TrainingSet:
     stays: npt.NDArray[np.intp]
     """(rows,) the number of the stay: all rows of one label in one survey that are as close in
     time, in whatever order they stand; without times, all rows of one label in one survey."""
+    not_heard_below: float = NOT_HEARD_BELOW
+    """dBm. What the surveys say below it means "not heard", and is NaN here."""
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -62,7 +65,8 @@ def combine(surveys: Sequence[Survey], site: Site) -> TrainingSet:
     """Put surveys together to train on.
 
     Raises:
-        BadSurvey: two of them contradict each other; ``place`` tells which one came later.
+        BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
+            one, or which came later.
         NotEnoughData: there are too few rows, too few cells or no signal in any of them.
     """
     data = combine_any(surveys, site)
@@ -74,8 +78,10 @@ def combine_any(surveys: Sequence[Survey], site: Site) -> TrainingSet:
     """Put surveys together, however little it is.
 
     Raises:
-        BadSurvey: two of them contradict each other; ``place`` tells which one came later.
+        BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
+            one, or which came later.
     """
+    surveys = without_fillers(surveys, site)
     beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
     labels = _sorted({label for survey in surveys for label in survey.labels})
     numbers = {label: number for number, label in enumerate(labels)}
@@ -93,6 +99,9 @@ def combine_any(surveys: Sequence[Survey], site: Site) -> TrainingSet:
         cells=cells,
         visits=_runs(of_survey, cells, times),
         stays=stays,
+        not_heard_below=max(
+            (survey.not_heard_below for survey in surveys), default=NOT_HEARD_BELOW
+        ),
     )
 
 

@@ -12,14 +12,23 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.localization.decoding import Predictions, decode
+from trainer.localization.decoding import decode, expected_errors
 from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import probabilities
+from trainer.localization.network import Network, probabilities
 from trainer.training.baselines import Baseline, baselines
 from trainer.training.copies import find_copies
 from trainer.training.dataset import TrainingSet, combine
 from trainer.training.errors import BadSplit
-from trainer.training.evaluate import Evaluation, Judgement, judge, summarize
+from trainer.training.evaluate import (
+    Errors,
+    Evaluation,
+    Judgement,
+    judge,
+    parts_of,
+    summarize,
+    together,
+)
+from trainer.training.fillers import without_fillers
 from trainer.training.fit import fit
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.site import Site
@@ -72,22 +81,38 @@ def _mean(figures: Sequence[float | None]) -> float | None:
 
 def rehearse(
     data: TrainingSet, trained: Rows, asked: Rows, site: Site, settings: Hyperparameters
-) -> tuple[Predictions, Judgement]:
-    """Fit on some rows and judge the answers to others."""
+) -> tuple[Errors | None, Judgement]:
+    """Fit on some rows and judge the answers to others.
+
+    Returns:
+        The errors that the model itself expected, in metres, None without positions; and what it
+        came to.
+    """
     return fit_and_ask(data.only(trained), data.only(asked), site, settings)
 
 
 def fit_and_ask(
     known: TrainingSet, asked: TrainingSet, site: Site, settings: Hyperparameters
-) -> tuple[Predictions, Judgement]:
-    """Fit on one set of rows and judge the answers to another of the same cells and beacons."""
-    parameters = FeatureParameters()
-    network = fit(known, parameters, settings)
-    features = featurize(asked.rssi, parameters)
-    predictions = decode(probabilities(network, features), known.positions)
-    places = None if known.positions is None else known.positions[asked.cells]
-    judgement = judge(predictions, known.positions, asked.cells, places, site.cell_size_m)
-    return predictions, judgement
+) -> tuple[Errors | None, Judgement]:
+    """:func:`rehearse` with one set of rows and another of the same cells and beacons."""
+    network = fit(known, FeatureParameters(), settings)
+    answers = [_ask(network, asked, part, site) for part in parts_of(len(asked))]
+    expected = [errors for errors, _ in answers if errors is not None]
+    judged = together([judgement for _, judgement in answers])
+    return np.concatenate(expected) if expected else None, judged
+
+
+def _ask(
+    network: Network, asked: TrainingSet, part: slice, site: Site
+) -> tuple[Errors | None, Judgement]:
+    """The errors that are expected of some rows, and what the answers to them are worth."""
+    posterior = probabilities(network, featurize(asked.rssi[part], FeatureParameters()))
+    predictions = decode(posterior, asked.positions)
+    cells, places, expected = asked.cells[part], None, None
+    if asked.positions is not None and predictions.points is not None:
+        places = asked.positions[cells]
+        expected = expected_errors(posterior, predictions.points, asked.positions)
+    return expected, judge(predictions, asked.positions, cells, places, site.cell_size_m)
 
 
 def measure(
@@ -102,21 +127,9 @@ def measure(
     for seed in seeds:
         seeded = settings.model_copy(update={"seed": seed})
         judged = [rehearse(data, *part, site, seeded)[1] for part in division.parts]
-        evaluations.append(summarize(_together(judged)))
+        evaluations.append(summarize(together(judged)))
     trained, asked = division.parts[0]
     return Measured(division.name, tuple(evaluations), baselines(data, trained, asked))
-
-
-def _together(judged: Sequence[Judgement]) -> Judgement:
-    near = [part.near for part in judged if part.near is not None]
-    errors = [part.errors_m for part in judged if part.errors_m is not None]
-    return Judgement(
-        exact=np.concatenate([part.exact for part in judged]),
-        near=np.concatenate(near) if near else None,
-        errors_m=np.concatenate(errors) if errors else None,
-        confidences=np.concatenate([part.confidences for part in judged]),
-        answered=np.concatenate([part.answered for part in judged]),
-    )
 
 
 def measure_folds(
@@ -154,7 +167,7 @@ def measure_splits(
         BadSurvey: the survey can't be used.
         BadSplit: the file is no such JSON, or names rows that there are not.
     """
-    survey = read_survey(path, site)
+    [survey] = without_fillers([read_survey(path, site)], site)
     data = combine([survey], site)
     return [
         measure(data, division, site, settings, seeds) for division in _divisions(survey, splits)

@@ -93,6 +93,9 @@ class Survey:
     faults: tuple[RowFault, ...] = ()
     """Rows that were dropped, in the order of lines."""
     found: Found = Found()
+    not_heard_below: float = NOT_HEARD_BELOW
+    """dBm. Higher than usual where the site's surveys together showed a number that stands for "not
+    heard" (:mod:`trainer.training.fillers`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,7 @@ def _survey(name: str, columns: _Columns, parts: list[_Part], origin: _Origin) -
     ]
     silent = labelled & np.isnan(whole.rssi).all(axis=1)
     misplaced = _misplaced(whole, columns, labelled)
-    faults = [*whole.faults, *misplaced, *_silent(whole.lines[silent])]
+    faults = [*whole.faults, *misplaced, *silent_rows(whole.lines[silent])]
     faults.sort(key=lambda fault: fault.line)
     check_share(faults, rows, origin.site.thresholds)
     kept = labelled & ~silent
@@ -366,7 +369,8 @@ def _long_labels(table: Table) -> Iterator[RowFault]:
         )
 
 
-def _silent(lines: npt.NDArray[np.intp]) -> Iterator[RowFault]:
+def silent_rows(lines: npt.NDArray[np.intp]) -> Iterator[RowFault]:
+    """What is wrong with rows that hear no beacon, by their lines."""
     for line in lines.tolist():
         yield RowFault(
             line,

@@ -25,11 +25,11 @@ from trainer.localization.bundle import (
     SmokeRow,
     write_bundle,
 )
-from trainer.localization.decoding import Predictions, expected_errors
 from trainer.localization.features import FeatureParameters
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Network
+from trainer.localization.network import FloatVector, Network
 from trainer.localization.network_mxnet import export
+from trainer.localization.readings import FloatMatrix
 from trainer.training.audit import Audit, audit
 from trainer.training.background import Background, SurveyOrigin, package_versions
 from trainer.training.baselines import baselines
@@ -50,6 +50,7 @@ from trainer.training.evaluate import (
     summarize,
     with_intervals,
 )
+from trainer.training.fillers import without_fillers
 from trainer.training.fit import fit
 from trainer.training.floor_plan import picture_beside
 from trainer.training.hyperparameters import Hyperparameters
@@ -58,12 +59,14 @@ from trainer.training.reliability import Calibration, RadiusReport, fit_radius
 from trainer.training.serve_once import check_bundle
 from trainer.training.site import Site
 from trainer.training.smoke import choose_smoke
-from trainer.training.split import HoldOut, Mask, Protocol, Rows, hold_out
+from trainer.training.split import HoldOut, Mask, Protocol, hold_out, row_keys
 from trainer.training.surveys import Survey, read_survey
 
 MODEL_FILE = "model.tar.gz"
 METRICS_FILE = "metrics.json"
 CARD_FILE = "model-card.html"
+MOST_BLENDED = 20_000
+"""Of more rows a sample is made into smoke rows; of these there are 32."""
 
 Progress = Callable[[str], None]
 
@@ -126,6 +129,7 @@ def train(
         NotEnoughData: there is too little to learn from.
         BundleDisagrees: the packaged model does not answer as the trained one.
     """
+    surveys = without_fillers(surveys, site)
     data = combine(surveys, site)
     progress("auditing the rows")
     copies = find_copies(data)
@@ -150,7 +154,7 @@ def train(
     progress("fitting on all rows")
     curve: list[float] = []
     started = time.monotonic()
-    network = fit(data, FeatureParameters(), hyperparameters, curve.append)
+    network = fit(data, _features(data), hyperparameters, curve.append)
     fit_seconds = time.monotonic() - started
     progress("packing the model and serving it once")
     description = _describe(data, site, release_id, rehearsal.radius)
@@ -221,25 +225,27 @@ def train_files(
         OSError: a file can't be read or written.
     """
     settings = (hyperparameters or Hyperparameters()).model_copy(update={"seed": seed})
-    contents = [path.read_bytes() for path in data]
-    progress(f"reading {len(contents)} survey{'s' * (len(contents) != 1)}")
-    surveys = [
-        read_survey(content, site, name=path.name)
-        for content, path in zip(contents, data, strict=True)
-    ]
+    progress(f"reading {len(data)} survey{'s' * (len(data) != 1)}")
+    digests = [_sha256(path) for path in data]
+    surveys = [read_survey(path, site) for path in data]
     out.mkdir(parents=True, exist_ok=True)
     background = Background(
-        surveys=tuple(SurveyOrigin(hashlib.sha256(content).hexdigest()) for content in contents),
+        surveys=tuple(SurveyOrigin(digest.hex()) for digest in digests),
         floor_plan=None if site_folder is None else picture_beside(site, site_folder),
     )
-    release_id = _off_cloud_id(contents, site, settings)
+    release_id = _off_cloud_id(digests, site, settings)
     return train(surveys, site, settings, release_id, out, progress, background)
 
 
-def _off_cloud_id(contents: Sequence[bytes], site: Site, settings: Hyperparameters) -> str:
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def _off_cloud_id(digests: Sequence[bytes], site: Site, settings: Hyperparameters) -> str:
     """A run id like the agent's, from what was trained; the order of the files is no matter."""
     digest = hashlib.sha256()
-    for content in sorted(hashlib.sha256(content).digest() for content in contents):
+    for content in sorted(digests):
         digest.update(content)
     digest.update(site.model_dump_json().encode())
     digest.update(settings.model_dump_json().encode())
@@ -256,7 +262,7 @@ def _rehearse(
 ) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
     split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
-    predictions, judgement = rehearse(data, split.trained, split.held_out, site, hyperparameters)
+    expected, judgement = rehearse(data, split.trained, split.held_out, site, hyperparameters)
     truth, visits = data.cells[split.held_out], data.visits[split.held_out]
     evaluation = replace(
         with_intervals(summarize(judgement), judgement, visits),
@@ -269,17 +275,14 @@ def _rehearse(
         metrics=metrics(evaluation, rows=len(data), trained_rows=len(split.trained)),
         cells=tuple(cell_errors(data, truth, judgement)),
         confusions=tuple(confusions(data, truth, judgement)),
-        radius=_radius(predictions, data, judgement, visits),
+        radius=None
+        if expected is None or judgement.errors_m is None
+        else fit_radius(expected, judgement.errors_m, visits),
     )
 
 
-def _radius(
-    predictions: Predictions, data: TrainingSet, judgement: Judgement, visits: Rows
-) -> RadiusReport | None:
-    if predictions.points is None or data.positions is None or judgement.errors_m is None:
-        return None
-    expected = expected_errors(predictions.probabilities, predictions.points, data.positions)
-    return fit_radius(expected, judgement.errors_m, visits)
+def _features(data: TrainingSet) -> FeatureParameters:
+    return FeatureParameters(not_heard_below_dbm=data.not_heard_below)
 
 
 def _describe(
@@ -291,7 +294,7 @@ def _describe(
         beacons=data.beacons,
         cells=data.labels,
         positions=_pairs(data),
-        features=FeatureParameters(),
+        features=_features(data),
         radius=None if radius is None else radius.radius,
     )
 
@@ -300,11 +303,31 @@ def _package(
     data: TrainingSet, description: ModelDescription, network: Network, path: Path
 ) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
     """Write the bundle and let its own server prove it."""
-    smoke = choose_smoke(LoadedModel(description, network, smoke=(), digest=""), data.rssi)
+    smoke = _smoke(LoadedModel(description, network, smoke=(), digest=""), data)
     exported = export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
     check_bundle(path, exported)
     return info, tuple(_smoke_case(row) for row in smoke)
+
+
+def _smoke(model: LoadedModel, data: TrainingSet) -> list[SmokeRow]:
+    """Of a large set a part is blended, and what then equals a row of the rest is left out."""
+    if len(data) <= MOST_BLENDED:
+        return choose_smoke(model, data.rssi)
+    # By a hash of what rows hold, so that their order is no matter.
+    sample = np.argsort(row_keys(data), kind="stable")[:MOST_BLENDED]
+    smoke = choose_smoke(model, data.rssi[sample])
+    new = [row for row in smoke if not _is_measured(model.matrix([row.rssi])[0], data.rssi)]
+    return new or choose_smoke(model, data.rssi)
+
+
+def _is_measured(fingerprint: FloatVector, rssi: FloatMatrix) -> bool:
+    """Whether a row is the very same."""
+    alike = np.arange(len(rssi))
+    for dbm, column in zip(fingerprint, rssi.T, strict=True):
+        readings = column[alike]
+        alike = alike[np.isnan(readings) if np.isnan(dbm) else readings == dbm]
+    return bool(len(alike))
 
 
 def _pairs(data: TrainingSet) -> tuple[tuple[float, float], ...] | None:
