@@ -5,7 +5,7 @@ What may go wrong: figures that flatter. They are measured on the rows of
 does not know counts as wrong, not as missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,8 @@ from trainer.training.surveys import read_survey
 _DIAGONAL = 2**0.5
 """Within one cell means the cell itself or one of the eight around it."""
 _SLACK = 1.001
+_PART_ROWS = 4096
+"""What a model says of each cell is kept of so many rows at a time, and of each row its answer."""
 MOST_CONFUSIONS = 15
 
 Errors = npt.NDArray[np.float64]
@@ -142,6 +144,25 @@ def judge(
         errors_m=np.linalg.norm(predictions.points - places, axis=1),
         confidences=predictions.confidences,
         answered=predictions.cells,
+    )
+
+
+def parts_of(rows: int) -> Iterator[slice]:
+    """Blocks to ask a model about, one after the other; of no rows an empty one."""
+    for start in range(0, max(rows, 1), _PART_ROWS):
+        yield slice(start, min(start + _PART_ROWS, rows))
+
+
+def together(judged: Sequence[Judgement]) -> Judgement:
+    """The judgements of several parts, in their order, as one."""
+    near = [part.near for part in judged if part.near is not None]
+    errors = [part.errors_m for part in judged if part.errors_m is not None]
+    return Judgement(
+        exact=np.concatenate([part.exact for part in judged]),
+        near=np.concatenate(near) if near else None,
+        errors_m=np.concatenate(errors) if errors else None,
+        confidences=np.concatenate([part.confidences for part in judged]),
+        answered=np.concatenate([part.answered for part in judged]),
     )
 
 
@@ -269,12 +290,18 @@ def judge_model(model: LoadedModel, rows: TrainingSet, site: Site) -> Judgement:
     """Ask a packaged model labelled rows and compare; labels it does not know count as wrong."""
     known = {label: cell for cell, label in enumerate(model.cells)}
     truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
-    return judge(
-        model.predict(_in_order(rows, model.beacons)),
-        model.positions,
-        truth[rows.cells],
-        _places(model, rows)[rows.cells],
-        site.cell_size_m,
+    places = _places(model, rows)
+    return together(
+        [
+            judge(
+                model.predict(_in_order(rows, part, model.beacons)),
+                model.positions,
+                truth[rows.cells[part]],
+                places[rows.cells[part]],
+                site.cell_size_m,
+            )
+            for part in parts_of(len(rows))
+        ]
     )
 
 
@@ -288,8 +315,9 @@ def _places(model: LoadedModel, rows: TrainingSet) -> Positions:
     return places if rows.positions is None else rows.positions
 
 
-def _in_order(rows: TrainingSet, beacons: Sequence[str]) -> FloatMatrix:
-    """The readings in a model's columns; beacons it does not know are left out."""
-    columns = dict(zip(rows.beacons, rows.rssi.T, strict=True))
-    unheard = np.full(len(rows), np.nan, dtype=np.float32)
+def _in_order(rows: TrainingSet, part: slice, beacons: Sequence[str]) -> FloatMatrix:
+    """The readings of a part in a model's columns; beacons it does not know are left out."""
+    readings = rows.rssi[part]
+    columns = dict(zip(rows.beacons, readings.T, strict=True))
+    unheard = np.full(len(readings), np.nan, dtype=np.float32)
     return np.column_stack([columns.get(beacon, unheard) for beacon in beacons])
