@@ -12,7 +12,7 @@ The errors::
 import base64
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +29,7 @@ _MISSING = {"NoSuchKey", "NoSuchVersion", "NotFound", "404"}
 _FORBIDDEN = {"AccessDenied", "Forbidden", "403"}
 _NO_VERSIONS = {"NotImplemented", "MethodNotAllowed", "501", "405"}
 _CLAIM_ATTEMPTS = 8
+_PIECE_BYTES = 1024 * 1024
 
 
 class StoreError(Exception):
@@ -48,6 +49,16 @@ class Stored(NamedTuple):
 
     body: bytes
     etag: str
+
+
+class Opened(NamedTuple):
+    """An object whose content is still to come: what its store says of it, and its pieces."""
+
+    etag: str
+    """Without quotes."""
+    size: int
+    """In bytes."""
+    pieces: Iterator[bytes]
 
 
 class Listed(NamedTuple):
@@ -75,12 +86,29 @@ class Bucket:
             ObjectMissingError: there is no such object or version.
             StoreUnavailableError: the store gave no useful answer.
         """
+        with self.opened(key, version_id) as found:
+            return Stored(b"".join(found.pieces), found.etag)
+
+    @contextmanager
+    def opened(self, key: str, version_id: str = UNVERSIONED) -> Iterator[Opened]:
+        """Read an object piece by piece, so that it may be larger than the memory.
+
+        Its length, and its checksum when the store keeps one, are verified after the last piece:
+        what came before is not to be trusted until then.
+
+        Raises:
+            ObjectMissingError: there is no such object or version.
+            StoreUnavailableError: the store gave no useful answer, or broke off.
+        """
         version = {} if version_id == UNVERSIONED else {"VersionId": version_id}
-        with self._translated(f"read {key}"), self._told_apart(key, version_id):
-            answer = self._client.get_object(
-                Bucket=self.name, Key=key, ChecksumMode="ENABLED", **version
-            )
-            return Stored(answer["Body"].read(), _bare(answer["ETag"]))
+        with self._translated(f"read {key}"):
+            with self._told_apart(key, version_id):
+                answer = self._client.get_object(
+                    Bucket=self.name, Key=key, ChecksumMode="ENABLED", **version
+                )
+            with closing(answer["Body"]) as body:
+                pieces = body.iter_chunks(_PIECE_BYTES)
+                yield Opened(_bare(answer["ETag"]), answer["ContentLength"], pieces)
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is there.

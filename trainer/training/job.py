@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from events import names
 from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
-from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreError
+from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError, Opened, StoreError
 from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.outcome import Outcome, OutcomeKind
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 LOG_FILE = "train.log"
 
 _DOWNLOADS_AT_ONCE = 8
+_LARGE_BYTES = 4 * 1024 * 1024
+"""Surveys from here on are read one at a time, as each takes memory and disk; small ones wait for
+the store most of the time."""
 _CONTENT_TYPES = {
     "model.tar.gz": "application/gzip",
     "metrics.json": "application/json",
@@ -165,18 +168,35 @@ class Job:
 
     def _read(self, listed: Sequence[SurveyRef], site: Site) -> "list[_Read | Quarantine]":
         """Look at every survey, so that one run finds all bad ones."""
-        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            return list(pool.map(lambda survey: self._read_one(survey, site), listed))
+        with (
+            # Where a container may write: /tmp, a volume of its own, unless TMPDIR says otherwise.
+            tempfile.TemporaryDirectory(prefix="rssi-surveys-") as folder,
+            ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as beside,
+            ThreadPoolExecutor(1) as alone,
+        ):
+            readings = [
+                (beside if survey.size < _LARGE_BYTES else alone).submit(
+                    self._read_one, survey, site, Path(folder) / str(place)
+                )
+                for place, survey in enumerate(listed)
+            ]
+            try:
+                return [reading.result() for reading in readings]
+            finally:
+                # Once one could not be fetched, those that have not begun would be in vain.
+                for reading in readings:
+                    reading.cancel()
 
-    def _read_one(self, survey: SurveyRef, site: Site) -> "_Read | Quarantine":
+    def _read_one(self, survey: SurveyRef, site: Site, path: Path) -> "_Read | Quarantine":
         from trainer.training.surveys import read_survey  # noqa: PLC0415 - Polars takes a second
 
-        body = self._download(survey)
+        sha256 = self._download(survey, path)
         try:
-            read = read_survey(body, site, name=survey.key)
+            return _Read(read_survey(path, site, name=survey.key), survey, sha256)
         except BadSurvey as error:
             return self._quarantine(survey, error)
-        return _Read(read, survey, hashlib.sha256(body).hexdigest())
+        finally:
+            path.unlink()
 
     def _quarantine(self, survey: SurveyRef, error: BadSurvey) -> Quarantine:
         return Quarantine(
@@ -186,22 +206,22 @@ class Job:
             run_id=self.settings.run_id,
         )
 
-    def _download(self, survey: SurveyRef) -> bytes:
+    def _download(self, survey: SurveyRef, path: Path) -> str:
+        """Write the very survey that was sealed to ``path``; its SHA-256 as hex."""
+        digest = hashlib.sha256()
         try:
-            stored = self.data(survey.bucket).get(survey.key, survey.version_id)
+            with self.data(survey.bucket).opened(survey.key, survey.version_id) as stored:
+                _check_as_sealed(survey, stored)
+                with path.open("wb") as file:
+                    for piece in stored.pieces:
+                        digest.update(piece)
+                        file.write(piece)
         except ObjectMissingError as error:
             raise StaleSnapshot(
                 f"version {survey.version_id} of {survey.key} was deleted after the snapshot was "
                 f"sealed: {error}"
             ) from error
-        if (stored.etag, len(stored.body)) != (survey.etag, survey.size):
-            versions = " (the bucket keeps no versions)" * (survey.version_id == UNVERSIONED)
-            raise StaleSnapshot(
-                f"{survey.key} was overwritten after the snapshot was sealed{versions}: it has "
-                f"{len(stored.body)} bytes and the etag {stored.etag}, and the snapshot lists "
-                f"{survey.size} bytes and {survey.etag}"
-            )
-        return stored.body
+        return digest.hexdigest()
 
     def _set_aside(self, bad: Sequence[Quarantine]) -> Outcome:
         for quarantine in bad:
@@ -311,3 +331,13 @@ class Job:
     def _someone_else_was_first(self) -> Outcome:
         self.log.info("the run has a release already", attempt=self.settings.attempt)
         return Outcome(kind=OutcomeKind.ALREADY_RELEASED)
+
+
+def _check_as_sealed(survey: SurveyRef, stored: Opened) -> None:
+    if (stored.etag, stored.size) != (survey.etag, survey.size):
+        versions = " (the bucket keeps no versions)" * (survey.version_id == UNVERSIONED)
+        raise StaleSnapshot(
+            f"{survey.key} was overwritten after the snapshot was sealed{versions}: it has "
+            f"{stored.size} bytes and the etag {stored.etag}, and the snapshot lists "
+            f"{survey.size} bytes and {survey.etag}"
+        )
