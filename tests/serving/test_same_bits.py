@@ -32,7 +32,9 @@ def recipe_a() -> Network:
     )
 
 
-def model(*, placed: bool = True, far_m: float = 0.0) -> LoadedModel:
+def model(
+    *, placed: bool = True, far_m: float = 0.0, temperature: float | None = 1.4
+) -> LoadedModel:
     places = np.random.default_rng(2).uniform(0, 60, size=(CELLS, 2)) + far_m
     description = ModelDescription(
         release="hall-0123456789ab",
@@ -42,6 +44,7 @@ def model(*, placed: bool = True, far_m: float = 0.0) -> LoadedModel:
         positions=tuple((float(x), float(y)) for x, y in places) if placed else None,
         features=FeatureParameters(),
         radius=ErrorRadius(share=0.9, scale=1.7),
+        confidence_temperature=temperature,
     )
     return LoadedModel(description, recipe_a(), (), "")
 
@@ -56,8 +59,9 @@ def fingerprints(rows: int) -> Matrix:
 def said(model: LoadedModel, rssi: Matrix) -> Matrix:
     """(rows, numbers) that the model says, not rounded."""
     found = model._engine.measure(rssi)
+    told = model._engine.answer(rssi, probabilities=True).probabilities
     cells = found.cells[:, np.newaxis].astype(np.float32)
-    return np.concatenate([cells, found.numbers, found.probabilities], axis=1)
+    return np.concatenate([cells, found.numbers, found.probabilities, told], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,9 @@ def test_every_batch_size_gives_the_bits_of_each_row_alone(answering: LoadedMode
 @pytest.mark.parametrize("beacons", [1, 3, 40, 520])
 @pytest.mark.parametrize("cells", [2, 7, 1000])
 def test_models_of_other_shapes_keep_their_bits_too(beacons: int, cells: int) -> None:
-    assert keeps_bits((8 * beacons, 128, 128, cells), FeatureParameters(), placed=True)
+    widths = (8 * beacons, 128, 128, cells)
+
+    assert keeps_bits(widths, FeatureParameters(), placed=True, tempered=True)
 
 
 def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
@@ -100,7 +106,7 @@ def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
     careful._engine._session = Watched()
 
     assert said(careful, rssi).tobytes() == said(answering, rssi).tobytes()
-    assert sizes == [1] * 20
+    assert sizes == [1] * 40
 
 
 def test_the_probe_notices_a_runtime_whose_bits_depend_on_the_batch(
@@ -119,15 +125,16 @@ def test_the_probe_notices_a_runtime_whose_bits_depend_on_the_batch(
     assert not keeps_bits.__wrapped__(widths, FeatureParameters(), placed=True)
 
 
+@pytest.mark.parametrize("temperature", [None, 0.1, 1.4, 5.0])
 @pytest.mark.parametrize("far_m", [0.0, 500_000.0], ids=["near", "far from the origin"])
-def test_what_is_served_is_what_evaluation_says(far_m: float) -> None:
-    answering = model(far_m=far_m)
+def test_what_is_served_is_what_evaluation_says(far_m: float, temperature: float | None) -> None:
+    answering = model(far_m=far_m, temperature=temperature)
     rssi = fingerprints(2 * PART_ROWS + 3)
     served = answering.predict(rssi)
-    table = answering.table(rssi)
+    table = answering.table(rssi, probabilities=True)
 
     posterior = probabilities(answering.network, featurize(rssi, FeatureParameters()))
-    expected = decode(posterior, answering.positions)
+    expected = decode(posterior, answering.positions, temperature)
 
     assert expected.points is not None
     assert served.points is not None
@@ -137,8 +144,32 @@ def test_what_is_served_is_what_evaluation_says(far_m: float) -> None:
     np.testing.assert_array_equal(served.cells, expected.cells)
     np.testing.assert_allclose(served.points, expected.points, atol=2e-3)
     np.testing.assert_allclose(table.numbers[:, :2], expected.points, atol=3e-3)
-    np.testing.assert_allclose(table.numbers[:, 2], expected.confidences, atol=2e-6)
+    np.testing.assert_allclose(table.numbers[:, 2], expected.confidences, atol=5e-6)
     np.testing.assert_allclose(table.numbers[:, 3], radii, atol=5e-3)
+    np.testing.assert_allclose(served.confidences, expected.confidences, atol=5e-6)
+    np.testing.assert_array_equal(
+        table.probabilities.max(axis=1).astype(np.float64).round(6), table.numbers[:, 2]
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.3, 1.4, 5.0])
+def test_a_temperature_changes_how_sure_an_answer_is_and_nothing_else(temperature: float) -> None:
+    rssi = fingerprints(PART_ROWS)
+    plain, tempered = model(temperature=None), model(temperature=temperature)
+    before, after = plain.table(rssi), tempered.table(rssi)
+
+    told = tempered.table(rssi, probabilities=True).probabilities
+    raw = tempered.predict(rssi).probabilities
+
+    np.testing.assert_array_equal(after.cells, before.cells)
+    np.testing.assert_array_equal(after.numbers[:, [0, 1, 3]], before.numbers[:, [0, 1, 3]])
+    np.testing.assert_array_equal(raw, plain.predict(rssi).probabilities)
+    surer = after.numbers[:, 2] > before.numbers[:, 2]
+    assert surer.all() if temperature < 1 else not surer.any()
+    np.testing.assert_allclose(told.sum(axis=1), 1.0, atol=1e-5)
+    for row in range(0, PART_ROWS, 50):
+        rising = raw[row].argsort(kind="stable")
+        assert (np.diff(told[row, rising]) >= 0).all()
 
 
 def test_without_positions_there_is_a_cell_and_no_point() -> None:

@@ -1,8 +1,9 @@
 """The packaged model: one ``model.tar.gz`` whose digest pins every byte of every file in it.
 
 =====================  =======================================================================
-``bundle.json``        release, site, beacons in order, features, cells, and the SHA-256 of every
-                       other file; the SHA-256 of its own bytes is the bundle's digest
+``bundle.json``        release, site, beacons in order, features, cells, how confidence and radius
+                       are told, and the SHA-256 of every other file; the SHA-256 of its own bytes
+                       is the bundle's digest
 ``weights.npz``        the network's weights, for numpy
 ``model-symbol.json``  the same model as an MXNet graph from raw dBm to probabilities,
 ``model-0000.params``  with the same weights; plain MXNet opens it
@@ -32,7 +33,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import Answer, CellIndices, Positions, Predictions
+from trainer.localization.decoding import (
+    HIGHEST_TEMPERATURE,
+    LOWEST_TEMPERATURE,
+    Answer,
+    CellIndices,
+    Positions,
+    Predictions,
+)
 from trainer.localization.engine import Engine
 from trainer.localization.errors import BadBundle
 from trainer.localization.features import FeatureParameters
@@ -82,6 +90,9 @@ class ModelDescription:
     features: FeatureParameters
     radius: ErrorRadius | None = None
     """How expected errors become a radius; None without positions or rows to measure it on."""
+    confidence_temperature: float | None = None
+    """T of the confidence that is told: p^(1/T), normalized over the cells, of the probabilities
+    p that the weights give, be it by numpy or by plain MXNet. None: p as it is."""
 
     @property
     def position_array(self) -> Positions | None:
@@ -122,7 +133,8 @@ class AnswerTable(NamedTuple):
     numbers: Numbers
     """(rows, fields): what ``LoadedModel.number_fields`` names, NaN where an Answer has None."""
     probabilities: FloatMatrix
-    """(rows, cells), not rounded, if they were asked for, else empty."""
+    """(rows, cells) as they are told (the confidence is the largest), not rounded, if they were
+    asked for, else empty."""
 
 
 class LoadedModel:
@@ -146,7 +158,13 @@ class LoadedModel:
         if radius is not None:
             self.number_fields += ("radius_m",)
         scale = None if radius is None else radius.scale
-        self._engine = Engine.of(network, description.features, self.positions, scale)
+        self._engine = Engine.of(
+            network,
+            description.features,
+            self.positions,
+            scale,
+            description.confidence_temperature,
+        )
 
     @property
     def release(self) -> str:
@@ -179,7 +197,8 @@ class LoadedModel:
             if self.positions is None
             else found.numbers[:, :2].astype(np.float64) + self.positions.mean(axis=0)
         )
-        return Predictions(found.probabilities, found.cells, points)
+        confidences = found.numbers[:, 0 if points is None else 2]
+        return Predictions(found.probabilities, found.cells, points, confidences)
 
     def table(self, rssi: FloatMatrix, *, probabilities: bool = False) -> AnswerTable:
         """What :meth:`predict` says, to the millimetre and the millionth.
@@ -303,11 +322,19 @@ def _check_fit(description: ModelDescription, network: Network) -> None:
         )
     if description.positions is not None and len(description.positions) != cells:
         raise BadBundle("The bundle has another number of positions than of cells.")
+    temperature = description.confidence_temperature
+    if temperature is not None and not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
+        raise BadBundle(
+            f"The bundle's confidence has the temperature {temperature:g}, and it has to lie from "
+            f"{LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}: train this model again."
+        )
 
 
 def _description(document: _Manifest) -> ModelDescription:
     positions = document["positions"]
     features = document["features"]
+    # Bundles of before it was measured have none.
+    temperature = document.get("confidence_temperature")
     return ModelDescription(
         release=document["release"],
         site=document["site"],
@@ -323,6 +350,7 @@ def _description(document: _Manifest) -> ModelDescription:
             not_heard_below_dbm=float(features.get("not_heard_below_dbm", NOT_HEARD_BELOW)),
         ),
         radius=_radius(document.get("radius")),
+        confidence_temperature=None if temperature is None else float(temperature),
     )
 
 

@@ -24,6 +24,10 @@ above its least on average, and 0.28 m at most; 6 steps: 0.003 and 0.18; the mea
 SOFTENING_M = np.float32(0.1)
 """Keeps distances off zero."""
 
+LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 5.0
+"""What a confidence's temperature may be. Up to it a probability that single precision can't tell
+from nothing, 1e-45, would be 1e-9, so that probabilities alone are enough to apply it."""
+
 _PART_ROWS = 1024
 """So that what the median works with stays in the cache."""
 
@@ -32,9 +36,9 @@ _PART_ROWS = 1024
 class Answer:
     """One answer as it leaves the container; x and y in metres, None without positions.
 
-    ``confidence`` is the model's probability that ``location`` is the very cell; ``radius_m`` is
-    how far from (x, y) the truth is at most in most cases (the bundle says in how many), None if
-    that was not measured.
+    ``confidence`` is how often ``location`` is the very cell where the model is as sure as here
+    (:func:`tempered`); ``radius_m`` is how far from (x, y) the truth is at most in most cases (the
+    bundle says in how many), None if that was not measured.
     """
 
     location: str
@@ -49,31 +53,48 @@ class Predictions:
     """What the model says about each row."""
 
     probabilities: FloatMatrix
-    """(rows, cells)."""
+    """(rows, cells) as the network says."""
     cells: CellIndices
     """(rows,) the likeliest cell."""
     points: Positions | None
     """(rows, 2) metres; None without positions."""
-
-    @property
-    def confidences(self) -> npt.NDArray[np.float32]:
-        """(rows,) the probability of the likeliest cell."""
-        picked: npt.NDArray[np.float32] = self.probabilities[np.arange(len(self.cells)), self.cells]
-        return picked
+    confidences: npt.NDArray[np.float32]
+    """(rows,) how sure the likeliest cell is said to be."""
 
 
-def decode(probabilities: FloatMatrix, positions: Positions | None) -> Predictions:
+def decode(
+    probabilities: FloatMatrix, positions: Positions | None, temperature: float | None = None
+) -> Predictions:
     """The answers to a posterior.
 
     Args:
         probabilities: (rows, cells).
         positions: (cells, 2) in metres, or None where cells are plain labels.
+        temperature: of the confidence; None for the probability as it is.
     """
+    told = probabilities if temperature is None else tempered(probabilities, temperature)
+    confidences: npt.NDArray[np.float32] = told.max(axis=1)
     return Predictions(
         probabilities=probabilities,
         cells=probabilities.argmax(axis=1),
         points=None if positions is None else geometric_median(probabilities, positions),
+        confidences=confidences,
     )
+
+
+def tempered(probabilities: FloatMatrix, temperature: float) -> FloatMatrix:
+    """The same posterior made more or less sure: p^(1/T), normalized (Guo et al., 2017).
+
+    The order of the cells stays, and with it the likeliest.
+
+    Args:
+        probabilities: (rows, cells).
+        temperature: from 0.1 to 5; above 1 for less sure.
+    """
+    told: FloatMatrix = probabilities / probabilities.max(axis=1, keepdims=True)
+    np.power(told, np.float32(1.0 / temperature), out=told)
+    told /= told.sum(axis=1, keepdims=True)
+    return told
 
 
 def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positions:

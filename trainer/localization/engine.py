@@ -24,6 +24,7 @@ PART_ROWS = 256
 """Of one run: what it works with then stays in the processor's cache."""
 
 _PROBED_ROWS = (1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 33, 64, 100, 129)
+_PROBED_TEMPERATURE = 1.3
 _ERRORS_ONLY = 3
 """Of the runtime's log, which also tells of devices that a container does not have."""
 
@@ -60,11 +61,14 @@ class Engine:
         features: FeatureParameters,
         positions: Positions | None,
         radius_scale: float | None,
+        temperature: float | None,
     ) -> "Engine":
         """The engine of a model; see ``graph.model_graph`` for the arguments."""
         widths = (network.inputs, *(len(layer.bias) for layer in network.layers))
-        even = keeps_bits(widths, features, placed=positions is not None)
-        graph = model_graph(network, features, positions, radius_scale)
+        even = keeps_bits(
+            widths, features, placed=positions is not None, tempered=temperature is not None
+        )
+        graph = model_graph(network, features, positions, radius_scale, temperature)
         return cls(graph, PART_ROWS if even else 1)
 
     def answer(self, rssi: FloatMatrix, *, probabilities: bool = False) -> Outputs:
@@ -72,11 +76,11 @@ class Engine:
 
         Args:
             rssi: (rows, beacons) in dBm, float32, NaN or below -150 where a beacon was not heard.
-            probabilities: whether those of all cells are wanted too.
+            probabilities: whether those of all cells, as they are told, are wanted too.
         """
         graph = self._graph
         names = [graph.cells, graph.answers]
-        return self._run(rssi, [*names, graph.probabilities] if probabilities else names)
+        return self._run(rssi, [*names, graph.told] if probabilities else names)
 
     def measure(self, rssi: FloatMatrix) -> Outputs:
         """The same as it is computed: not rounded, in float32, near the middle of all cells."""
@@ -111,7 +115,9 @@ def _session(content: bytes) -> _Session:
 
 
 @cache
-def keeps_bits(widths: tuple[int, ...], features: FeatureParameters, *, placed: bool) -> bool:
+def keeps_bits(
+    widths: tuple[int, ...], features: FeatureParameters, *, placed: bool, tempered: bool = False
+) -> bool:
     """Whether a row's bits depend neither on its place in a batch nor on the batch's size.
 
     Which kernels run follows from the shapes alone, and sums in another order show in almost every
@@ -121,6 +127,7 @@ def keeps_bits(widths: tuple[int, ...], features: FeatureParameters, *, placed: 
         widths: of the network: its inputs, each layer's outputs.
         features: what the inputs are.
         placed: whether the cells have positions.
+        tempered: whether confidences have a temperature.
     """
     random = np.random.default_rng(0)
     layers = tuple(
@@ -131,19 +138,22 @@ def keeps_bits(widths: tuple[int, ...], features: FeatureParameters, *, placed: 
         for before, after in pairwise(widths)
     )
     positions = random.uniform(0.0, 60.0, size=(widths[-1], 2)) if placed else None
-    graph = model_graph(Network(layers), features, positions, 1.0)
+    temperature = _PROBED_TEMPERATURE if tempered else None
+    graph = model_graph(Network(layers), features, positions, 1.0, temperature)
     engine = Engine(graph, PART_ROWS)
     dbm = random.uniform(-160.0, -40.0, size=(PART_ROWS, widths[0] // features.per_beacon))
     rssi = dbm.astype(np.float32)
-    whole = _bits(engine, rssi)
+    whole = _bits(engine, rssi, tempered=tempered)
     # From another place each, so that the places in memory and in the batch are others too.
     return all(
-        _bits(engine, rssi[at : at + rows]) == whole[at : at + rows]
+        _bits(engine, rssi[at : at + rows], tempered=tempered) == whole[at : at + rows]
         for at, rows in enumerate(_PROBED_ROWS)
     )
 
 
-def _bits(engine: Engine, rssi: FloatMatrix) -> list[bytes]:
+def _bits(engine: Engine, rssi: FloatMatrix, *, tempered: bool) -> list[bytes]:
     outputs = engine.measure(rssi)
-    rows = zip(outputs.cells, outputs.numbers, outputs.probabilities, strict=True)
-    return [b"".join(part.tobytes() for part in row) for row in rows]
+    parts = [outputs.cells, outputs.numbers, outputs.probabilities]
+    if tempered:
+        parts.append(engine.answer(rssi, probabilities=True).probabilities)
+    return [b"".join(part.tobytes() for part in row) for row in zip(*parts, strict=True)]

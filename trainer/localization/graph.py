@@ -42,12 +42,15 @@ class ModelGraph:
     width: int
     """How many numbers there are for a row."""
     probabilities: str
-    """(rows, cells)."""
+    """(rows, cells) as the network says."""
+    told: str
+    """(rows, cells): the same as they are told, by the confidence's temperature."""
     cells: str
     """(rows, 1) int64: the likeliest."""
     numbers: str
     """(rows, 1, 3 or 4 of them) float32: x and y in metres from the middle of all cells, if they
-    have positions; how likely that cell is; the error to expect times the radius' scale, if any."""
+    have positions; how sure that cell is told to be; the error to expect times the radius' scale,
+    if any."""
     answers: str
     """(rows, as many) float64: the same as it is told, from the site's own origin and rounded."""
 
@@ -57,6 +60,7 @@ def model_graph(
     features: FeatureParameters,
     positions: Positions | None,
     radius_scale: float | None,
+    temperature: float | None,
 ) -> ModelGraph:
     """Write a model down as a graph.
 
@@ -65,15 +69,22 @@ def model_graph(
         features: scale and bumps.
         positions: (cells, 2) in metres, or None where cells are plain labels.
         radius_scale: how many expected errors a radius is; None for no radius.
+        temperature: of the confidence; None for the probability as it is.
     """
     writer = GraphWriter()
     beacons = network.inputs // features.per_beacon
     inputs = _inputs(writer, writer.input(INPUT, beacons), beacons, features)
     layers = _on_raw_strength(network.layers, beacons, features)
-    probabilities = writer.add("Softmax", _dense(writer, inputs, layers), axis=1)
+    logits = _dense(writer, inputs, layers)
+    probabilities = writer.add("Softmax", logits, axis=1)
     confidence, cells = writer.add_several(
         "TopK", probabilities, writer.constant([1], np.int64), results=2, axis=1
     )
+    told = probabilities
+    if temperature is not None:
+        told = _tempered(writer, logits, temperature)
+        # A maximum, unlike a sum, is the same in whatever order it is taken.
+        confidence = writer.add("ReduceMax", told, writer.constant([1], np.int64))
     parts = [confidence]
     if positions is not None:
         floor = _Floor.of(writer, positions)
@@ -82,13 +93,20 @@ def model_graph(
         if radius_scale is not None:
             parts.append(_radius(writer, probabilities, point, floor, radius_scale))
     numbers = writer.add("Concat", *parts, axis=1) if len(parts) > 1 else confidence
-    writer.output(probabilities, network.outputs)
+    for each in dict.fromkeys((probabilities, told)):
+        writer.output(each, network.outputs)
     writer.output(cells, 1, np.int64)
     width = len(parts) + (positions is not None)
     writer.output(numbers, width)
     answers = _rounded(writer, numbers, width, positions)
     writer.output(answers, width, np.float64)
-    return ModelGraph(writer.model(), width, probabilities, cells, numbers, answers)
+    return ModelGraph(writer.model(), width, probabilities, told, cells, numbers, answers)
+
+
+def _tempered(writer: GraphWriter, logits: str, temperature: float) -> str:
+    """p^(1/T), normalized: see ``decoding.tempered``."""
+    cooler = writer.add("Mul", logits, writer.constant(1.0 / temperature))
+    return writer.add("Softmax", cooler, axis=1)
 
 
 def _inputs(writer: GraphWriter, dbm: str, beacons: int, parameters: FeatureParameters) -> str:

@@ -58,7 +58,7 @@ def _compare_with_mxnet(model: LoadedModel, export: MxnetExport, served: list[An
     theirs = exported_probabilities(export, rssi)
     ours = model.predict(rssi).probabilities
     apart = float(np.abs(theirs - ours).max())
-    expected = decode(theirs, model.positions)
+    expected = decode(theirs, model.positions, model.description.confidence_temperature)
     pairs = zip(served, expected.cells, expected.confidences, strict=True)
     if apart > TOLERANCE or not all(
         answer.location == model.cells[cell]
