@@ -27,6 +27,7 @@ from trainer.training.card_sections import (
 )
 from trainer.training.champion import NoChampion
 from trainer.training.comparison import Comparison
+from trainer.training.confidence import ConfidenceReport
 from trainer.training.evaluate import CellError, Confusion, Evaluation
 from trainer.training.floor_map import floor_map_svg
 from trainer.training.floor_plan import NoPicture, Picture
@@ -77,6 +78,7 @@ class CardContent:
     metrics: Metrics
     evaluation: Evaluation
     radius: RadiusReport | None
+    confidence: ConfidenceReport | None
     audit: Audit
     confusions: tuple[Confusion, ...]
     curve: tuple[float, ...]
@@ -111,7 +113,9 @@ def card_html(content: CardContent) -> str:
             _section("Against the champion", against_champion(*_opponent(content))),
             _section("Beside simple methods", beside_baselines(content.evaluation)),
             _cdf(content),
-            _section("How sure it is", trust(content.evaluation, content.radius)),
+            _section(
+                "How sure it is", trust(content.evaluation, content.confidence, content.radius)
+            ),
             _section("What it takes for what", confusion_table(content.confusions)),
             _metrics(content),
             _section("The data, looked over", audit_section(content.audit), "long"),

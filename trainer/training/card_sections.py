@@ -11,6 +11,7 @@ from events.manifests import AgainstChampion
 from trainer.training.audit import Audit, Finding, Weight
 from trainer.training.baselines import Baseline
 from trainer.training.comparison import Comparison
+from trainer.training.confidence import ConfidenceReport
 from trainer.training.evaluate import Confusion, Evaluation
 from trainer.training.reliability import Calibration, Interval, RadiusReport
 
@@ -128,8 +129,10 @@ def _row(name: str, *figures: str, kind: str = "") -> str:
     return f'<tr class="{kind}"><th>{name}</th>{cells}</tr>'
 
 
-def trust(evaluation: Evaluation, radius: RadiusReport | None) -> str:
-    """The reliability diagram and what the radius holds."""
+def trust(
+    evaluation: Evaluation, confidence: ConfidenceReport | None, radius: RadiusReport | None
+) -> str:
+    """The reliability diagram, what the temperature did for it, and what the radius holds."""
     found = evaluation.calibration
     if found is None:
         return ""
@@ -138,6 +141,7 @@ def trust(evaluation: Evaluation, radius: RadiusReport | None) -> str:
         "what happens lie apart on average. On the dashed line they would be equal; a larger dot "
         "stands for more rows.</p>"
     )
+    said += _tempered(confidence)
     if radius is not None:
         said += (
             f"<p>Each answer carries a radius that should hold the true place in "
@@ -146,6 +150,20 @@ def trust(evaluation: Evaluation, radius: RadiusReport | None) -> str:
             f"{radius.median_m:.1f} m.</p>"
         )
     return f'<div class="pair"><div>{_reliability(found)}</div><div>{said}</div></div>'
+
+
+def _tempered(confidence: ConfidenceReport | None) -> str:
+    if confidence is None:
+        return (
+            "<p>It is the network's own probability: too few rows were held out to correct it.</p>"
+        )
+    return (
+        f"<p>It is the network's own probability at a temperature of "
+        f"{confidence.temperature:.2f}, fitted to held-out visits. On visits that it was not "
+        f"fitted to, that took the error from {confidence.own.expected_error:.1%} to "
+        f"<b>{confidence.told.expected_error:.1%}</b>, and the mean square of confidence less what "
+        f"happened (Brier) from {confidence.own_brier:.3f} to {confidence.told_brier:.3f}.</p>"
+    )
 
 
 def _reliability(found: Calibration) -> str:

@@ -124,7 +124,7 @@ def _on_unseen_rows(
     held_out = asked.held_out[fair]
     rows = asked.data.only(held_out)
     known = with_stand_ins(asked.data, asked.trained, asked.held_out)
-    ours = fit_and_ask(known, rows, site, settings)[1]
+    ours = fit_and_ask(known, rows, site, settings).judgement
     theirs = judge_model(champion.model, rows, site)
     return _beside(
         _told(

@@ -15,6 +15,7 @@ import numpy as np
 from trainer.localization.decoding import decode, expected_errors
 from trainer.localization.features import FeatureParameters, featurize
 from trainer.localization.network import Network, probabilities
+from trainer.localization.readings import FloatMatrix
 from trainer.training.baselines import Baseline, baselines
 from trainer.training.copies import find_copies
 from trainer.training.dataset import TrainingSet, combine
@@ -35,6 +36,9 @@ from trainer.training.site import Site
 from trainer.training.split import Rows, folds
 from trainer.training.surveys import Survey, read_survey
 
+_MOST_SAMPLED = 10_000
+"""Shares of as many rows are known to a point either way (binomial, 95 %)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Division:
@@ -43,6 +47,19 @@ class Division:
     name: str
     parts: tuple[tuple[Rows, Rows], ...]
     """(trained, asked) indices into a training set, for each part."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rehearsed:
+    """How a fit answered rows that it had not seen."""
+
+    judgement: Judgement
+    expected_m: Errors | None
+    """(rows,) metres: the error that the model itself expected; None without positions."""
+    sampled: Rows
+    """Places among the rows, evenly spread; all of them if they are no more than 10,000."""
+    posteriors: FloatMatrix
+    """(sampled, cells) as the network says, for these rows alone, as those of all may be much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +98,38 @@ def _mean(figures: Sequence[float | None]) -> float | None:
 
 def rehearse(
     data: TrainingSet, trained: Rows, asked: Rows, site: Site, settings: Hyperparameters
-) -> tuple[Errors | None, Judgement]:
-    """Fit on some rows and judge the answers to others.
-
-    Returns:
-        The errors that the model itself expected, in metres, None without positions; and what it
-        came to.
-    """
+) -> Rehearsed:
+    """Fit on some rows and judge the answers to others."""
     return fit_and_ask(data.only(trained), data.only(asked), site, settings)
 
 
 def fit_and_ask(
     known: TrainingSet, asked: TrainingSet, site: Site, settings: Hyperparameters
-) -> tuple[Errors | None, Judgement]:
+) -> Rehearsed:
     """:func:`rehearse` with one set of rows and another of the same cells and beacons."""
     network = fit(known, FeatureParameters(), settings)
-    answers = [_ask(network, asked, part, site) for part in parts_of(len(asked))]
-    expected = [errors for errors, _ in answers if errors is not None]
-    judged = together([judgement for _, judgement in answers])
-    return np.concatenate(expected) if expected else None, judged
+    every = max(1, -(-len(asked) // _MOST_SAMPLED))
+    answers = [_ask(network, asked, part, site, every) for part in parts_of(len(asked))]
+    expected = [part.expected_m for part in answers if part.expected_m is not None]
+    return Rehearsed(
+        judgement=together([part.judgement for part in answers]),
+        expected_m=np.concatenate(expected) if expected else None,
+        sampled=np.concatenate([part.sampled for part in answers]),
+        posteriors=np.concatenate([part.posteriors for part in answers]),
+    )
 
 
-def _ask(
-    network: Network, asked: TrainingSet, part: slice, site: Site
-) -> tuple[Errors | None, Judgement]:
-    """The errors that are expected of some rows, and what the answers to them are worth."""
+def _ask(network: Network, asked: TrainingSet, part: slice, site: Site, every: int) -> Rehearsed:
+    """The answers to some rows; of one in ``every`` the whole posterior is kept."""
     posterior = probabilities(network, featurize(asked.rssi[part], FeatureParameters()))
     predictions = decode(posterior, asked.positions)
     cells, places, expected = asked.cells[part], None, None
     if asked.positions is not None and predictions.points is not None:
         places = asked.positions[cells]
         expected = expected_errors(posterior, predictions.points, asked.positions)
-    return expected, judge(predictions, asked.positions, cells, places, site.cell_size_m)
+    judgement = judge(predictions, asked.positions, cells, places, site.cell_size_m)
+    sampled = np.arange(part.start + -part.start % every, part.stop, every)
+    return Rehearsed(judgement, expected, sampled, posterior[sampled - part.start])
 
 
 def measure(
@@ -126,7 +143,7 @@ def measure(
     evaluations = []
     for seed in seeds:
         seeded = settings.model_copy(update={"seed": seed})
-        judged = [rehearse(data, *part, site, seeded)[1] for part in division.parts]
+        judged = [rehearse(data, *part, site, seeded).judgement for part in division.parts]
         evaluations.append(summarize(together(judged)))
     trained, asked = division.parts[0]
     return Measured(division.name, tuple(evaluations), baselines(data, trained, asked))

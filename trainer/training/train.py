@@ -36,6 +36,7 @@ from trainer.training.baselines import baselines
 from trainer.training.card import CardContent, write_card
 from trainer.training.champion import Champion, HeldOutRows
 from trainer.training.comparison import Asked, Comparison, compare, held_out_rows, of_survey
+from trainer.training.confidence import ConfidenceReport, fit_confidence
 from trainer.training.copies import Copies, find_copies
 from trainer.training.dataset import TrainingSet, combine
 from trainer.training.evaluate import (
@@ -102,6 +103,7 @@ class _Rehearsal:
     cells: tuple[CellError, ...]
     confusions: tuple[Confusion, ...]
     radius: RadiusReport | None
+    confidence: ConfidenceReport | None
 
 
 def train(
@@ -157,7 +159,7 @@ def train(
     network = fit(data, _features(data), hyperparameters, curve.append)
     fit_seconds = time.monotonic() - started
     progress("packing the model and serving it once")
-    description = _describe(data, site, release_id, rehearsal.radius)
+    description = _describe(data, site, release_id, rehearsal)
     info, smoke = _package(data, description, network, out_dir / MODEL_FILE)
     progress("writing the model card")
     result = TrainingResult(
@@ -262,10 +264,14 @@ def _rehearse(
 ) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
     split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
-    expected, judgement = rehearse(data, split.trained, split.held_out, site, hyperparameters)
+    rehearsed = rehearse(data, split.trained, split.held_out, site, hyperparameters)
+    judgement, expected, sampled = rehearsed.judgement, rehearsed.expected_m, rehearsed.sampled
     truth, visits = data.cells[split.held_out], data.visits[split.held_out]
+    confidence = fit_confidence(rehearsed.posteriors, judgement.exact[sampled], visits[sampled])
+    evaluation = with_intervals(summarize(judgement), judgement, visits)
     evaluation = replace(
-        with_intervals(summarize(judgement), judgement, visits),
+        evaluation,
+        calibration=confidence.told if confidence else evaluation.calibration,
         baselines=baselines(data, split.trained, split.held_out),
     )
     return _Rehearsal(
@@ -278,6 +284,7 @@ def _rehearse(
         radius=None
         if expected is None or judgement.errors_m is None
         else fit_radius(expected, judgement.errors_m, visits),
+        confidence=confidence,
     )
 
 
@@ -286,8 +293,9 @@ def _features(data: TrainingSet) -> FeatureParameters:
 
 
 def _describe(
-    data: TrainingSet, site: Site, release_id: str, radius: RadiusReport | None
+    data: TrainingSet, site: Site, release_id: str, rehearsal: _Rehearsal
 ) -> ModelDescription:
+    radius, confidence = rehearsal.radius, rehearsal.confidence
     return ModelDescription(
         release=release_id,
         site=site.name,
@@ -296,6 +304,7 @@ def _describe(
         positions=_pairs(data),
         features=_features(data),
         radius=None if radius is None else radius.radius,
+        confidence_temperature=None if confidence is None else confidence.temperature,
     )
 
 
@@ -372,6 +381,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         "intervals": _plain(evaluation.intervals),
         "calibration": _plain(evaluation.calibration),
         "baselines": [asdict(baseline) for baseline in evaluation.baselines],
+        "confidence": _plain(rehearsal.confidence),
         "radius": _plain(rehearsal.radius),
         "cells": [asdict(cell) for cell in result.cell_errors],
         "confusions": [asdict(confusion) for confusion in rehearsal.confusions],
@@ -390,6 +400,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         metrics=result.metrics,
         evaluation=evaluation,
         radius=rehearsal.radius,
+        confidence=rehearsal.confidence,
         audit=told.audit,
         confusions=rehearsal.confusions,
         curve=told.curve,
@@ -435,6 +446,8 @@ def _lineage(told: _Reported, packages: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _plain(figures: Intervals | Calibration | RadiusReport | None) -> dict[str, Any] | None:
+def _plain(
+    figures: Intervals | Calibration | RadiusReport | ConfidenceReport | None,
+) -> dict[str, Any] | None:
     """Plain JSON, for the file alone."""
     return None if figures is None else asdict(figures)

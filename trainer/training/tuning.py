@@ -79,7 +79,7 @@ class Ground:
         asked = self.tests[fold]
         trained = np.setdiff1d(np.arange(len(self.data)), asked)
         seeded = settings.model_copy(update={"seed": seed})
-        return _figures(rehearse(self.data, trained, asked, self.site, seeded)[1])
+        return _figures(rehearse(self.data, trained, asked, self.site, seeded).judgement)
 
     def measure(self, task: TuningTask) -> TuningResult:
         """Measure a task on every fold with every seed."""
