@@ -5,10 +5,12 @@ import re
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import pytest
 import structlog
 from agent_world import METRICS, START, survey_ref
+from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from events import names
@@ -104,6 +106,28 @@ class TestBucket:
 
         assert bucket.get("k", old.version_id).body == b"old"
         assert bucket.get("k").body == b"new"
+
+    def test_a_large_object_comes_in_pieces(self, aws):
+        bucket, body = aws.bucket("any"), bytes(range(256)) * 10_000
+        bucket.put("k", body, "text/csv")
+
+        with bucket.opened("k") as found:
+            pieces = list(found.pieces)
+
+        assert (found.size, found.etag) == (len(body), bucket.get("k").etag)
+        assert b"".join(pieces) == body
+        assert max(map(len, pieces)) < len(body) / 2
+
+    def test_an_object_that_breaks_off_is_never_taken_for_whole(self, aws):
+        client = aws.client("s3")
+        broken = {"Body": StreamingBody(BytesIO(b"row"), 5), "ContentLength": 5, "ETag": '"e"'}
+        with Stubber(client) as stub:
+            stub.add_response("get_object", broken)
+            with (
+                pytest.raises(StoreUnavailableError, match="read k"),
+                Bucket(client, "any").opened("k") as found,
+            ):
+                assert list(found.pieces)
 
     def test_a_listing_shows_only_what_is_current(self, aws):
         bucket = aws.bucket("any")

@@ -6,6 +6,8 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +22,7 @@ from trainer.agent.borders.artifacts import Artifacts
 from trainer.agent.borders.surveys import Surveys
 from trainer.agent.reconcile import Recipe, candidate
 from trainer.agent.runners import JobTemplate
+from trainer.s3 import Bucket
 from trainer.training.champion import Champion as LiveChampion
 from trainer.training.champion import NoChampion, read_champion
 from trainer.training.hyperparameters import Hyperparameters
@@ -92,12 +95,12 @@ class Site:
         assert "Warning" not in ended.stderr, ended.stderr
         return Ended(ended.returncode, outcome, [*map(json.loads, ended.stdout.splitlines())])
 
-    def outcome(self, run) -> Outcome:
+    def outcome(self, run, data: Callable[[str], Bucket] | None = None) -> Outcome:
         """How the run ends, found out without a process of its own."""
         template = JobTemplate(artifact_bucket=self.artifacts.name, image="process")
         job = Job(
             settings=template.settings(run, "within", None),
-            data=lambda _: self.data,
+            data=data or (lambda _: self.data),
             artifacts=self.artifacts,
             clock=lambda: datetime.now(UTC),
             log=structlog.wrap_logger(None, processors=[_drop]),
@@ -199,6 +202,26 @@ def test_all_bad_surveys_are_found_at_once_and_nothing_is_trained(site):
     assert not site.artifacts.exists(names.release_key(run.id))
     kept = left_log(site, names.attempt_key(run.id, "one", LOG_FILE))
     assert kept == ended.log, "who is on call reads it after the pod is gone"
+
+
+def test_large_surveys_are_on_the_disk_one_at_a_time_and_not_for_long(site, tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    for name in "abc":
+        site.upload(f"{name}.csv", name.encode() * 5_000_000)
+    found_on_disk = []
+
+    def look_and_open(_: str) -> Bucket:
+        found_on_disk.append([path.name for path in disk.rglob("*") if path.is_file()])
+        return site.data
+
+    outcome = site.outcome(site.seal(), look_and_open)
+
+    assert outcome.kind is OutcomeKind.BAD_DATA
+    assert len(outcome.quarantined) == 3
+    assert found_on_disk == [[], [], []]
+    assert list(disk.iterdir()) == []
 
 
 def test_of_two_surveys_that_contradict_each_other_the_later_is_set_aside(site):
