@@ -30,6 +30,7 @@ from trainer.training.fit import fit
 from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.site import Site
 from trainer.training.surveys import Survey, read_survey
+from trainer.training.train import CARD_FILE, METRICS_FILE, train_files
 
 Made = TypeVar("Made")
 
@@ -170,9 +171,29 @@ def measure_reading() -> LargeFigures:
     return _large("read", READ_ROWS)
 
 
-def _large(what: str, rows: int) -> LargeFigures:
+def measure_large_run() -> LargeFigures:
+    """A whole run over a file of :data:`LARGE_ROWS` rows, an epoch for each of its two fits."""
+    with tempfile.TemporaryDirectory() as folder:
+        # Not by the process whose memory is asked for.
+        _write_survey(Path(folder) / "survey.csv", LARGE_ROWS)
+        return _large("run", LARGE_ROWS, folder)
+
+
+def _write_survey(path: Path, rows: int) -> None:
+    """Visits of ten rows; each location hears one beacon, and others by chance."""
+    random = np.random.default_rng(0)
+    cells = random.integers(0, CELLS, size=-(-rows // 10)).repeat(10)[:rows]
+    labels = np.array([f"{column}{row:02}" for column in "ABCDEFGHIJKLMNO" for row in range(1, 8)])
+    columns = {"location": pl.Series(labels.tolist())[cells]}
+    for place in range(BEACONS):
+        heard = (cells % BEACONS == place) | (random.random(rows) < 0.15)
+        columns[f"b{place}"] = pl.Series(np.where(heard, random.integers(-95, -55, rows), -200))
+    pl.DataFrame(columns).write_csv(path)
+
+
+def _large(what: str, rows: int, *more: str) -> LargeFigures:
     done = subprocess.run(
-        [sys.executable, "-m", "ops.bench_model", what, str(rows)],
+        [sys.executable, "-m", "ops.bench_model", what, str(rows), *more],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -230,9 +251,12 @@ def _timed(work: Callable[[], Made]) -> tuple[float, Made]:
     return time.perf_counter() - begun, done
 
 
-def _child(what: str, rows: int) -> None:
+def _child(what: str, rows: int, folder: str = "") -> None:
     """Do one large thing; print its seconds, the process's peak memory in MB, and what is near."""
-    seconds, peak, beside = _large_fit(rows) if what == "fit" else _large_read(rows)
+    if what == "run":
+        seconds, peak, beside = _large_run(Path(folder))
+    else:
+        seconds, peak, beside = _large_fit(rows) if what == "fit" else _large_read(rows)
     sys.stdout.write(f"{seconds} {peak} {beside}\n")
 
 
@@ -318,5 +342,19 @@ def _large_read(rows: int) -> tuple[float, float, str]:
     return seconds, peak, f"Polars alone, without any check, {rows / alone / 1000:.0f} k rows/s"
 
 
+def _large_run(folder: Path) -> tuple[float, float, str]:
+    settings = Hyperparameters(epochs=1, batch_size=LARGE_BATCH)
+    seconds, done = _timed(
+        lambda: train_files([folder / "survey.csv"], folder / "out", 0, Site(), settings)
+    )
+    peak = _peak_mb()
+    card, metrics = ((folder / "out" / name).stat().st_size for name in (CARD_FILE, METRICS_FILE))
+    beside = (
+        f"{seconds:.0f} s, {time.process_time():.0f} s of a core's, {done.fit_seconds:.0f} s in the "
+        f"last fit; a card of {card / 1000:.0f} kB, figures of {metrics / 1000:.0f} kB"
+    )
+    return seconds, peak, beside
+
+
 if __name__ == "__main__":
-    _child(sys.argv[1], int(sys.argv[2]))
+    _child(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

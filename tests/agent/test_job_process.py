@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -210,10 +211,11 @@ def test_large_surveys_are_on_the_disk_one_at_a_time_and_not_for_long(site, tmp_
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
     for name in "abc":
         site.upload(f"{name}.csv", name.encode() * 5_000_000)
-    found_on_disk = []
+    found_on_disk, threads = [], set()
 
     def look_and_open(_: str) -> Bucket:
         found_on_disk.append([path.name for path in disk.rglob("*") if path.is_file()])
+        threads.add(threading.get_ident())
         return site.data
 
     outcome = site.outcome(site.seal(), look_and_open)
@@ -221,6 +223,7 @@ def test_large_surveys_are_on_the_disk_one_at_a_time_and_not_for_long(site, tmp_
     assert outcome.kind is OutcomeKind.BAD_DATA
     assert len(outcome.quarantined) == 3
     assert found_on_disk == [[], [], []]
+    assert len(threads) == 1
     assert list(disk.iterdir()) == []
 
 
