@@ -350,8 +350,8 @@ def _large_run(folder: Path) -> tuple[float, float, str]:
     peak = _peak_mb()
     card, metrics = ((folder / "out" / name).stat().st_size for name in (CARD_FILE, METRICS_FILE))
     beside = (
-        f"{seconds:.0f} s, {time.process_time():.0f} s of a core's, {done.fit_seconds:.0f} s in the "
-        f"last fit; a card of {card / 1000:.0f} kB, figures of {metrics / 1000:.0f} kB"
+        f"{seconds:.0f} s, {time.process_time():.0f} s of a core's; {done.fit_seconds:.0f} s in "
+        f"the last fit; a card of {card / 1000:.0f} kB, figures of {metrics / 1000:.0f} kB"
     )
     return seconds, peak, beside
 
