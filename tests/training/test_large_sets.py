@@ -112,10 +112,10 @@ def test_of_neighbours_that_are_equally_near_the_first_counts() -> None:
     data.rssi[:] = -60.0
     others = np.flatnonzero(data.cells != data.cells[0])
 
-    nearest, _, _ = baselines(data, np.arange(40), np.array([0]))
-    none_right, _, _ = baselines(data, others, np.array([0]))
+    first, _, _ = baselines(data, np.array([0, *others]), np.array([0]))
+    last, _, _ = baselines(data, np.array([*others, 0]), np.array([0]))
 
-    assert (nearest.exact_accuracy, none_right.exact_accuracy) == (1.0, 0.0)
+    assert (first.exact_accuracy, last.exact_accuracy) == (1.0, 0.0)
 
 
 def test_no_smoke_row_is_a_row_of_the_survey_though_only_a_sample_is_blended(
