@@ -48,6 +48,7 @@ def small_description() -> ModelDescription:
         cells=tuple(f"A{row:02d}" for row in range(6)),
         positions=tuple((0.0, 3.0 * row) for row in range(6)),
         features=FeatureParameters(),
+        confidence_temperature=1.4,
     )
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from running_server import PATIENCE_S, RunningServer, until
-from small_model import RELEASE, fingerprints, write_exported_bundle
+from small_model import RELEASE, fingerprints, small_description, write_exported_bundle
 
+from trainer.localization.decoding import tempered
 from trainer.localization.network_mxnet import exported_probabilities
 from trainer.serving.parsing import MAX_ROWS
 
@@ -204,10 +205,14 @@ def test_concurrent_requests_answered_together_have_the_bytes_of_each_alone(
     assert asyncio.run(all_at_once()) == asyncio.run(one_by_one())
 
 
-def test_the_served_probabilities_are_those_of_mxnet(tmp_path: Path) -> None:
+def test_the_served_probabilities_are_those_of_mxnet_at_the_bundles_temperature(
+    tmp_path: Path,
+) -> None:
     exported = write_exported_bundle(tmp_path / "model.tar.gz")
     rssi = fingerprints(40)
-    theirs = exported_probabilities(exported, rssi)
+    temperature = small_description().confidence_temperature
+    assert temperature is not None
+    theirs = tempered(exported_probabilities(exported, rssi), temperature)
     rows = [[None if np.isnan(dbm) else float(dbm) for dbm in row] for row in rssi]
 
     with RunningServer(tmp_path / "model.tar.gz") as running:
