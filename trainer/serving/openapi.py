@@ -53,12 +53,18 @@ _INSTANCES = {
         },
     },
 }
+_CONFIDENCE = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": 1,
+    "description": "how often the very location is right where the model is as sure as here",
+}
 _CELL = {
     "type": "object",
     "required": ["location", "confidence"],
     "properties": {
         "location": {"type": "string"},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "confidence": _CONFIDENCE,
     },
 }
 _PREDICTION = {
@@ -68,7 +74,7 @@ _PREDICTION = {
         "location": {"type": "string"},
         "x": {"type": ["number", "null"], "description": "metres"},
         "y": {"type": ["number", "null"], "description": "metres"},
-        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+        "confidence": _CONFIDENCE,
         "radius_m": {"type": ["number", "null"], "minimum": 0, "description": "of the error"},
         "top": {"type": "array", "items": _CELL},
     },

@@ -90,12 +90,13 @@ def _without(filler: float, survey: Survey, place: int, site: Site) -> Survey:
         check_share(faults, rows, site.thresholds)
     except BadSurvey as error:
         raise BadSurvey(f"{survey.name}: {error.reason}", place=place) from error
-    kept = np.flatnonzero(~silent)
+    # Another copy only where rows go: a survey may be large.
+    kept = np.flatnonzero(~silent) if silent.any() else slice(None)
     ways = dict(survey.found.not_heard) | {f"{filler:g}": int(np.count_nonzero(filled))}
     return replace(
         survey,
         rssi=rssi[kept],
-        labels=tuple(survey.labels[row] for row in kept.tolist()),
+        labels=tuple(np.array(survey.labels, dtype=object)[kept].tolist()),
         positions=None if survey.positions is None else survey.positions[kept],
         lines=survey.lines[kept],
         times=None if survey.times is None else survey.times[kept],
