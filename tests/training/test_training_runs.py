@@ -17,6 +17,7 @@ from trainer.localization.bundle import LoadedModel, MxnetExport, load_bundle, w
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Dense, Network
 from trainer.localization.network_mxnet import export, exported_probabilities
+from trainer.training.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.errors import BadSurvey, BundleDisagrees, NotEnoughData
 from trainer.training.evaluate import evaluate_bundle
 from trainer.training.floor_map import floor_map_svg
@@ -308,3 +309,11 @@ def test_the_model_is_what_the_bundle_holds(trained: TrainingResult) -> None:
     assert isinstance(model, LoadedModel)
     assert (model.beacons, model.cells) == (BEACONS, CELLS)
     assert model.description.site == "hall"
+
+
+def test_with_few_rows_held_out_confidence_stays_the_networks_own(trained: TrainingResult) -> None:
+    card = (trained.bundle.parent / "model-card.html").read_text()
+
+    assert trained.metrics.held_out_rows < FEWEST_FOR_TEMPERATURE
+    assert load_bundle(trained.bundle).description.confidence_temperature is None
+    assert "too few rows were held out" in card
