@@ -22,7 +22,13 @@ from rich.table import Table
 from ops.assembly import ROOT
 from ops.aws import Aws, find_stack
 from ops.bench_agent import print_agent
-from ops.bench_model import measure_fit, measure_large_fit, measure_reading, measure_run
+from ops.bench_model import (
+    measure_fit,
+    measure_large_fit,
+    measure_large_run,
+    measure_reading,
+    measure_run,
+)
 from ops.bench_serving import bench_serving
 from ops.bench_soak import MINUTES, bench_soak
 from ops.demo.survey import generated_survey, survey_of_file
@@ -193,7 +199,11 @@ def _print_model(console: Console, data: Path | None) -> None:
     table.add_row("a run as a process", f"{run.whole_s:.2f}", "")
     table.add_row("of it neither import nor fit", f"{run.neither_import_nor_fit_s:.2f}", "")
     console.print(table)
-    for what, large in (("fitting", measure_large_fit()), ("reading", measure_reading())):
+    for what, large in (
+        ("fitting", measure_large_fit()),
+        ("reading", measure_reading()),
+        ("a whole run on", measure_large_run()),
+    ):
         speed = f"{large.rows_per_s / 1000:.0f} k rows/s, {large.peak_mb:.0f} MB at most"
         console.print(f"{what} {large.rows / 1e6:.2f} M rows: {speed}", highlight=False)
         console.print(f"  beside it: {large.beside}", highlight=False)
