@@ -19,6 +19,7 @@ from ops.offline import as_sentences, site_of
 from trainer.training.audit import Audit, Weight, audit
 from trainer.training.dataset import combine_any
 from trainer.training.errors import BadSurvey
+from trainer.training.fillers import without_fillers
 from trainer.training.site import Site
 from trainer.training.surveys import Survey, read_survey
 
@@ -38,6 +39,7 @@ def audit_here(
     report = None
     with as_sentences():
         if surveys:
+            surveys = without_fillers(surveys, site)
             report = audit(combine_any(surveys, site), surveys, site)
     if as_json:
         told = {

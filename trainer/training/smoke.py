@@ -10,13 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.bundle import LoadedModel, SmokeRow
+from trainer.localization.network import FloatVector
 from trainer.localization.readings import FloatMatrix
+from trainer.training.dataset import TrainingSet
+from trainer.training.split import row_keys
 
 SMOKE_ROWS = 32
+MOST_BLENDED = 20_000
+"""Of a larger set a part is made into smoke rows; there are only so many of these."""
 CLEAR_MARGIN = 1e-3
 """By how much the likeliest cell leads; last bits differ by about 1e-7."""
 _NOT_HEARD = 1.0
 """Above every RSSI, so that the lesser of two is the one that was heard."""
+
+
+def choose_smoke_of(data: TrainingSet, model: LoadedModel) -> list[SmokeRow]:
+    """The same as :func:`choose_smoke`, of a set of any size, whatever the order of its rows."""
+    if len(data) <= MOST_BLENDED:
+        return choose_smoke(model, data.rssi)
+    sample = np.argsort(row_keys(data), kind="stable")[:MOST_BLENDED]
+    smoke = choose_smoke(model, data.rssi[sample])
+    new = [row for row in smoke if not _is_measured(model.matrix([row.rssi])[0], data.rssi)]
+    return new or choose_smoke(model, data.rssi)
 
 
 def choose_smoke(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
@@ -55,6 +70,15 @@ def _blends(rssi: FloatMatrix) -> FloatMatrix:
     blends: FloatMatrix = blended[new]
     blends[blends == _NOT_HEARD] = np.nan
     return blends
+
+
+def _is_measured(fingerprint: FloatVector, rssi: FloatMatrix) -> bool:
+    """Whether a row is the very same."""
+    alike = np.arange(len(rssi))
+    for dbm, column in zip(fingerprint, rssi.T, strict=True):
+        readings = column[alike]
+        alike = alike[np.isnan(readings) if np.isnan(dbm) else readings == dbm]
+    return bool(len(alike))
 
 
 def _margins(probabilities: FloatMatrix) -> npt.NDArray[np.float32]:

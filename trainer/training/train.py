@@ -27,9 +27,8 @@ from trainer.localization.bundle import (
 )
 from trainer.localization.features import FeatureParameters
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import FloatVector, Network
+from trainer.localization.network import Network
 from trainer.localization.network_mxnet import export
-from trainer.localization.readings import FloatMatrix
 from trainer.training.audit import Audit, audit
 from trainer.training.background import Background, SurveyOrigin, package_versions
 from trainer.training.baselines import baselines
@@ -39,6 +38,7 @@ from trainer.training.comparison import Asked, Comparison, compare, held_out_row
 from trainer.training.confidence import ConfidenceReport, fit_confidence
 from trainer.training.copies import Copies, find_copies
 from trainer.training.dataset import TrainingSet, combine
+from trainer.training.device import device_name
 from trainer.training.evaluate import (
     CellError,
     Confusion,
@@ -59,15 +59,13 @@ from trainer.training.protocols import rehearse
 from trainer.training.reliability import Calibration, RadiusReport, fit_radius
 from trainer.training.serve_once import check_bundle
 from trainer.training.site import Site
-from trainer.training.smoke import choose_smoke
-from trainer.training.split import HoldOut, Mask, Protocol, hold_out, row_keys
+from trainer.training.smoke import choose_smoke_of
+from trainer.training.split import HoldOut, Mask, Protocol, hold_out
 from trainer.training.surveys import Survey, read_survey
 
 MODEL_FILE = "model.tar.gz"
 METRICS_FILE = "metrics.json"
 CARD_FILE = "model-card.html"
-MOST_BLENDED = 20_000
-"""Of more rows a sample is made into smoke rows; of these there are 32."""
 
 Progress = Callable[[str], None]
 
@@ -153,7 +151,7 @@ def train(
     if isinstance(champion, Champion):
         progress("comparing with what is live")
         comparison = compare(champion, asked, site, hyperparameters)
-    progress("fitting on all rows")
+    progress(f"fitting on all rows ({device_name()})")
     curve: list[float] = []
     started = time.monotonic()
     network = fit(data, _features(data), hyperparameters, curve.append)
@@ -312,31 +310,11 @@ def _package(
     data: TrainingSet, description: ModelDescription, network: Network, path: Path
 ) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
     """Write the bundle and let its own server prove it."""
-    smoke = _smoke(LoadedModel(description, network, smoke=(), digest=""), data)
+    smoke = choose_smoke_of(data, LoadedModel(description, network, smoke=(), digest=""))
     exported = export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
     check_bundle(path, exported)
     return info, tuple(_smoke_case(row) for row in smoke)
-
-
-def _smoke(model: LoadedModel, data: TrainingSet) -> list[SmokeRow]:
-    """Of a large set a part is blended, and what then equals a row of the rest is left out."""
-    if len(data) <= MOST_BLENDED:
-        return choose_smoke(model, data.rssi)
-    # By a hash of what rows hold, so that their order is no matter.
-    sample = np.argsort(row_keys(data), kind="stable")[:MOST_BLENDED]
-    smoke = choose_smoke(model, data.rssi[sample])
-    new = [row for row in smoke if not _is_measured(model.matrix([row.rssi])[0], data.rssi)]
-    return new or choose_smoke(model, data.rssi)
-
-
-def _is_measured(fingerprint: FloatVector, rssi: FloatMatrix) -> bool:
-    """Whether a row is the very same."""
-    alike = np.arange(len(rssi))
-    for dbm, column in zip(fingerprint, rssi.T, strict=True):
-        readings = column[alike]
-        alike = alike[np.isnan(readings) if np.isnan(dbm) else readings == dbm]
-    return bool(len(alike))
 
 
 def _pairs(data: TrainingSet) -> tuple[tuple[float, float], ...] | None:
