@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -192,12 +193,12 @@ class Doctor:
         yield _Check("Jobs", apply, lambda: _list_jobs(cluster))
         lease = self._settings.lease
         for needed in NEEDED:
-            yield _Check(f"may {needed}", apply, lambda needed=needed: _may(cluster, needed, ""))  # type: ignore[misc]
+            yield _Check(f"may {needed}", apply, partial(_may, cluster, needed, ""))
         for needed in NEEDED_TO_LEAD if lease else ():
             yield _Check(
                 f"may {needed}",
                 apply,
-                lambda needed=needed: _may(cluster, needed, lease or ""),  # type: ignore[misc]
+                partial(_may, cluster, needed, lease or ""),
             )
 
 

@@ -149,6 +149,18 @@ def measure(
     return Measured(division.name, tuple(evaluations), baselines(data, trained, asked))
 
 
+def whole_folds(data: TrainingSet, count: int, seed: int) -> tuple[Rows, ...]:
+    """The rows that each fold asks; copies and visits stay whole.
+
+    Raises:
+        BadSplit: there are too few visits for so many folds.
+    """
+    tests = tuple(folds(data, count, seed, find_copies(data).pairs))
+    if not all(len(test) for test in tests):
+        raise BadSplit(f"There are too few visits for {count} folds: ask for fewer.")
+    return tests
+
+
 def measure_folds(
     path: Path, count: int, site: Site, settings: Hyperparameters, seeds: Sequence[int]
 ) -> Measured:
@@ -159,9 +171,7 @@ def measure_folds(
         BadSplit: there are too few visits for so many folds.
     """
     data = combine([read_survey(path, site)], site)
-    tests = folds(data, count, settings.seed, find_copies(data).pairs)
-    if not all(len(test) for test in tests):
-        raise BadSplit(f"There are too few visits for {count} folds: ask for fewer.")
+    tests = whole_folds(data, count, settings.seed)
     every = np.arange(len(data))
     parts = tuple((np.setdiff1d(every, test), test) for test in tests)
     return measure(data, Division(f"{count} folds", parts), site, settings, seeds)

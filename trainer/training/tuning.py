@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.training.copies import find_copies
 from trainer.training.dataset import TrainingSet
-from trainer.training.errors import BadSplit
 from trainer.training.evaluate import Judgement
 from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.protocols import rehearse
+from trainer.training.protocols import rehearse, whole_folds
 from trainer.training.site import Site
-from trainer.training.split import Rows, folds
+from trainer.training.split import Rows
 from trainer.training.tuning_plan import TuningResult, TuningTask
 
 
@@ -69,10 +67,7 @@ class Ground:
         Raises:
             BadSplit: there are too few visits for so many folds.
         """
-        tests = tuple(folds(data, count, seed, find_copies(data).pairs))
-        if not all(len(test) for test in tests):
-            raise BadSplit(f"There are too few visits for {count} folds: ask for fewer.")
-        return cls(data, site, tests)
+        return cls(data, site, whole_folds(data, count, seed))
 
     def measure_fold(self, settings: Hyperparameters, seed: int, fold: int) -> FoldFigures:
         """Train on all folds but one, with a seed, and ask that one."""

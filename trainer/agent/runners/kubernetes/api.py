@@ -90,6 +90,15 @@ class Api:
         """Create an object and return what the server made of it."""
         return _document(self._request("POST", path, body=document))
 
+    def create_once(self, path: str, document: JsonObject) -> JsonObject | None:
+        """The same; None if an object of that name is there already, maybe by an earlier try."""
+        try:
+            return self.create(path, document)
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+            return None
+
     def update(self, path: str, document: JsonObject) -> None:
         """Replace an object; 409 if it is not the version any more that ``document`` names."""
         self._request("PUT", path, body=document)

@@ -100,11 +100,8 @@ class IndexedJobs:
             RunnerError: the cluster did not take it, or its last Job is still being deleted.
         """
         document = indexed_job_manifest(work, self.pods, self.limits, self.aws)
-        try:
-            made = self.api.create(self.api.path(BATCH, "jobs"), document)
-        except ClusterError as error:
-            if error.status != 409:
-                raise
+        made = self.api.create_once(self.api.path(BATCH, "jobs"), document)
+        if made is None:
             self._same_job(work)
             return
         lost = [*dropped(document, made)]

@@ -54,11 +54,8 @@ class KubernetesRunner:
             RunnerError: the cluster did not take it, or the run's last Job is still being deleted.
         """
         document = job_manifest(run, self.pods, self.limits, self.told, self.aws)
-        try:
-            made = self.api.create(self.api.path(BATCH, "jobs"), document)
-        except ClusterError as error:
-            if error.status != 409:
-                raise
+        made = self.api.create_once(self.api.path(BATCH, "jobs"), document)
+        if made is None:
             self._same_job(run)
             return
         self._compare(document, made)
