@@ -91,7 +91,7 @@ def waste_of(
         and now - _end_of(files) >= (retention.failed if name == newest else retention.dead)
     }
     deleted = {
-        (file.key)
+        file.key
         for files in dead.values()
         for file in files
         if file.is_current and file.is_mark and now - file.written_at >= retention.dead
