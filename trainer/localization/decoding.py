@@ -15,11 +15,13 @@ from trainer.localization.readings import FloatMatrix
 Positions = npt.NDArray[np.float64]
 CellIndices = npt.NDArray[np.intp]
 
-MEDIAN_STEPS = 4
-OVER_RELAXATION = np.float32(1.5)
-"""Weiszfeld's steps, each half as long again. On the UCI set the expected distance is then 0.008 m
-above its least on average, and 0.28 m at most; 6 steps: 0.003 and 0.18; the mean alone: 0.29 and
-3.5; 500 plain steps find the least. Newton's steps run away from it between two far clusters."""
+STEP_LENGTHS = (1.95, 1.1, 3.35, 0.9)
+"""Of Weiszfeld's steps, in plain ones: long and short by turns, as Young (1954) does for gradients.
+
+Found by search for the least distance above the least expected one, over posteriors of the UCI set
+and made-up ones of few clusters on grids, lines and pairs. On the UCI set that is 0.0007 m on
+average and 0.03 m at most; by four steps of 1.5 each 0.002 and 0.18, by the mean alone 0.15 and 2.7.
+Newton's steps run away from it between two far clusters."""
 
 SOFTENING_M = np.float32(0.1)
 """Keeps distances off zero."""
@@ -119,12 +121,12 @@ def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positi
 def _medians(masses: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
     """(rows, 2) medians of (rows, cells) masses at (cells, 2) places."""
     points: FloatMatrix = masses @ local
-    for _ in range(MEDIAN_STEPS):
+    for length in STEP_LENGTHS:
         weights = masses / _distances(points, local)
         steps = weights @ local
         steps /= weights.sum(axis=1, keepdims=True)
         steps -= points
-        steps *= OVER_RELAXATION
+        steps *= np.float32(length)
         points += steps
     return points
 

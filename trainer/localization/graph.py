@@ -13,12 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import (
-    MEDIAN_STEPS,
-    OVER_RELAXATION,
-    SOFTENING_M,
-    Positions,
-)
+from trainer.localization.decoding import SOFTENING_M, STEP_LENGTHS, Positions
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
 from trainer.localization.onnx_writer import DOUBLE, MICROSOFT, GraphWriter
@@ -30,6 +25,10 @@ PER_METRE, PER_ONE = 1e3, 1e6
 
 _FAR_DBM = -1e4
 """Where an unheard beacon stands for the bumps: their exponential is an exact zero there."""
+
+_ROUNDING = 4e-6
+"""What single precision may take from a square of a distance, in squares of the way from the middle
+to the farthest cell, with room: five terms of up to four such squares, each off by 2^-24."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -175,11 +174,11 @@ class _Floor:
     places: str
     """(cells, 2): x, y."""
     sums: str
-    """(cells, 4): x and y times the relaxation, 1, 1."""
+    """(cells, 4): x, y, 1, 1."""
     squares: str
     """(4, cells): from (x, y, x², y²) of a point to the squares of its distances, less ..."""
     remainders: str
-    """(cells,): ... x² + y² of the cells themselves, softened."""
+    """(cells,): ... x² + y² of the cells themselves, softened by more than rounding takes."""
     xs: str
     ys: str
     """(1, cells) each."""
@@ -189,51 +188,52 @@ class _Floor:
     """(2,): where two pairs part."""
     single: str
     """(2,): where two columns part."""
-    kept: str
-    """(2, 2): how much of a point a step keeps, which is less than nothing."""
+    itself: str
+    """(2, 2): from a point to the same."""
 
     @classmethod
     def of(cls, writer: GraphWriter, positions: Positions) -> "_Floor":
         local = positions - positions.mean(axis=0)
         ones = np.ones((len(local), 2))
+        lengths = np.square(local).sum(axis=1)
         return cls(
             places=writer.constant(local),
-            sums=writer.constant(np.concatenate([local * OVER_RELAXATION, ones], axis=1)),
+            sums=writer.constant(np.concatenate([local, ones], axis=1)),
             squares=writer.constant(np.concatenate([-2.0 * local, ones], axis=1).T),
-            remainders=writer.constant(np.square(local).sum(axis=1) + SOFTENING_M**2),
+            remainders=writer.constant(
+                lengths + max(SOFTENING_M**2, _ROUNDING * lengths.max(initial=0.0))
+            ),
             cells=len(local),
             xs=writer.constant(local[np.newaxis, :, 0]),
             ys=writer.constant(local[np.newaxis, :, 1]),
             softening=writer.constant(SOFTENING_M**2),
             halves=writer.constant([2, 2], np.int64),
             single=writer.constant([1, 1], np.int64),
-            kept=writer.constant(np.eye(2) * (1.0 - OVER_RELAXATION)),
+            itself=writer.constant(np.eye(2)),
         )
 
 
 def _median(writer: GraphWriter, masses: str, floor: _Floor) -> str:
     """The point of least expected distance; see ``decoding.geometric_median``."""
     point = writer.add("MatMul", masses, floor.places)
-    for step in range(MEDIAN_STEPS):
-        last = step == MEDIAN_STEPS - 1
-        distances = writer.add(
-            "Sqrt",
-            writer.add("Add", _squares(writer, point, floor), floor.softening)
-            if last
-            else _rough_squares(writer, point, floor),
-        )
+    for step, length in enumerate(STEP_LENGTHS, start=1):
+        squares = _soft_squares if step == len(STEP_LENGTHS) else _rough_squares
+        distances = writer.add("Sqrt", squares(writer, point, floor))
         sums = writer.add("MatMul", writer.add("Div", masses, distances), floor.sums)
         above, below = writer.add_several("Split", sums, floor.halves, results=2, axis=1)
         mean = writer.add("Div", above, below)
-        point = writer.add("Gemm", point, floor.kept, mean)
+        point = writer.add("Gemm", point, floor.itself, mean, alpha=1.0 - length, beta=length)
     return point
 
 
 def _rough_squares(writer: GraphWriter, point: str, floor: _Floor) -> str:
     """Squares of distances multiplied out: some centimetres off near a cell, but one product."""
     terms = writer.add("Concat", point, writer.add("Mul", point, point), axis=1)
-    squares = writer.add("Gemm", terms, floor.squares, floor.remainders)
-    return writer.add("Max", squares, floor.softening)
+    return writer.add("Gemm", terms, floor.squares, floor.remainders)
+
+
+def _soft_squares(writer: GraphWriter, point: str, floor: _Floor) -> str:
+    return writer.add("Add", _squares(writer, point, floor), floor.softening)
 
 
 def _squares(writer: GraphWriter, point: str, floor: _Floor) -> str:

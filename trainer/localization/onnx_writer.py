@@ -6,6 +6,7 @@ What may go wrong: a graph that makes no sense. Nothing is checked here, as the 
 of it before the first row is answered.
 """
 
+import struct
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -23,11 +24,13 @@ _KINDS: Mapping[type[np.generic], int] = {
     np.int64: _INT64,
     np.float64: DOUBLE,
 }
-_ATTRIBUTE_INT, _ATTRIBUTE_STRING = 2, 3
+_ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING = 1, 2, 3
 """Of ``AttributeProto.AttributeType``."""
 
 ROWS = "rows"
 """The name of the dimension that is another one in each request."""
+
+Attribute = float | int | str
 
 
 class GraphWriter:
@@ -61,12 +64,12 @@ class GraphWriter:
         )
         return name
 
-    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: int | str) -> str:
+    def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Attribute) -> str:
         """Add an operation with one result, and say what the result is called."""
         return self.add_several(operator, *inputs, results=1, domain=domain, **attributes)[0]
 
     def add_several(
-        self, operator: str, *inputs: str, results: int, domain: str = "", **attributes: int | str
+        self, operator: str, *inputs: str, results: int, domain: str = "", **attributes: Attribute
     ) -> list[str]:
         """The same with as many results as are told."""
         names = [f"value{len(self._nodes)}.{place}" for place in range(results)]
@@ -98,7 +101,7 @@ def _node(
     operator: str,
     inputs: Iterable[str],
     outputs: Iterable[str],
-    attributes: Mapping[str, int | str],
+    attributes: Mapping[str, Attribute],
     domain: str,
 ) -> bytes:
     return b"".join(
@@ -112,9 +115,11 @@ def _node(
     )
 
 
-def _attribute(name: str, value: int | str) -> bytes:
+def _attribute(name: str, value: Attribute) -> bytes:
     if isinstance(value, str):
         return _text(1, name) + _text(4, value) + _number(20, _ATTRIBUTE_STRING)
+    if isinstance(value, float):
+        return _text(1, name) + _float(2, value) + _number(20, _ATTRIBUTE_FLOAT)
     return _text(1, name) + _number(3, value) + _number(20, _ATTRIBUTE_INT)
 
 
@@ -126,6 +131,10 @@ def _value(name: str, kind: int, width: int) -> bytes:
 
 def _number(field: int, value: int) -> bytes:
     return _varint(field << 3) + _varint(value)
+
+
+def _float(field: int, value: float) -> bytes:
+    return _varint(field << 3 | 5) + struct.pack("<f", value)
 
 
 def _text(field: int, value: str) -> bytes:

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from events.manifests import RunSpec, Text
 from events.names import RunId, Site, check_site
 
-TRAINER_VERSION = "3"
+TRAINER_VERSION = "4"
 """Part of every run's id: raise it when the same data should be trained anew by changed code."""
 
 KUBERNETES_TERMINATION_LOG = Path("/dev/termination-log")
