@@ -20,7 +20,7 @@ STEP_LENGTHS = (1.95, 1.1, 3.35, 0.9)
 
 Found by search for the least distance above the least expected one, over posteriors of the UCI set
 and made-up ones of few clusters on grids, lines and pairs. On the UCI set that is 0.0007 m on
-average and 0.03 m at most; by four steps of 1.5 each 0.002 and 0.18, by the mean alone 0.15 and 2.7.
+average and 0.03 m at most; by four steps of 1.5 each 0.002 and 0.18, by the mean 0.15 and 2.7.
 Newton's steps run away from it between two far clusters."""
 
 SOFTENING_M = np.float32(0.1)
