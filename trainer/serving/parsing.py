@@ -30,6 +30,7 @@ from trainer.localization.readings import (
     number_in,
 )
 from trainer.serving.parsing_npy import parse_npy
+from trainer.serving.parsing_plain import parse_plain
 
 MAX_ROWS = 50_000
 """So that the answer, some 80 bytes a row, stays within SageMaker's 6 MB as well."""
@@ -64,6 +65,10 @@ def parse_json(body: bytes, beacons: Sequence[str]) -> Readings:
     Raises:
         BadReadings: something is not right; says what and where.
     """
+    plain = parse_plain(body, beacons)
+    if plain is not None:
+        _check_count(len(plain))
+        return Readings(plain)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
