@@ -76,14 +76,10 @@ def model_graph(
     layers = _on_raw_strength(network.layers, beacons, features)
     logits = _dense(writer, inputs, layers)
     probabilities = writer.add("Softmax", logits, axis=1)
-    confidence, cells = writer.add_several(
-        "TopK", probabilities, writer.constant([1], np.int64), results=2, axis=1
-    )
-    told = probabilities
-    if temperature is not None:
-        told = _tempered(writer, logits, temperature)
-        # A maximum, unlike a sum, is the same in whatever order it is taken.
-        confidence = writer.add("ReduceMax", told, writer.constant([1], np.int64))
+    cells = writer.add("ArgMax", probabilities, axis=1)
+    told = probabilities if temperature is None else _tempered(writer, logits, temperature)
+    # A maximum, unlike a sum, is the same in whatever order it is taken.
+    confidence = writer.add("ReduceMax", told, writer.constant([1], np.int64))
     parts = [confidence]
     if positions is not None:
         floor = _Floor.of(writer, positions)
