@@ -26,6 +26,8 @@ MAX_TOP_K = 20
 _PART_ROWS = 2048
 """Of one part of a large request that asks for top cells: each holds the odds of all cells."""
 
+_FEW = 4
+"""Up to so many rows, an object for each takes less time than columns need to begin."""
 
 _NO_CELLS = np.empty((0, 0), dtype=np.intp)
 _NO_NUMBERS = np.empty((0, 0))
@@ -116,8 +118,19 @@ def _json_rows(
 
 
 def _write_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    if len(answers.cells) <= _FEW and not answers.top_cells.size:
+        return _few_as_json(served, answers, cuts)
     rows = _json_rows(served, answers, cuts, ",")
     return [served.json_head + text.encode() + b"]}" for text in rows]
+
+
+def _few_as_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    cells, names = served.model.cells, ("location", *served.model.number_fields)
+    rows = [
+        dict(zip(names, (cells[cell], *numbers), strict=True))
+        for cell, numbers in zip(answers.cells.tolist(), answers.numbers.tolist(), strict=True)
+    ]
+    return [served.json_head + orjson.dumps(rows[cut])[1:] + b"}" for cut in cuts]
 
 
 def _write_json_lines(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
