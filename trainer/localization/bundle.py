@@ -34,8 +34,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.decoding import (
+    FORMER_MEDIAN_STEPS,
     HIGHEST_TEMPERATURE,
     LOWEST_TEMPERATURE,
+    MEDIAN_STEPS,
     Answer,
     CellIndices,
     Positions,
@@ -55,6 +57,7 @@ SMOKE = "smoke.json"
 PINNED = (PARAMS, SYMBOL, SMOKE, WEIGHTS)
 
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+_MOST_MEDIAN_STEPS = 50
 SCHEMA_VERSION = 1
 
 # A release's id goes into an HTTP header.
@@ -93,6 +96,8 @@ class ModelDescription:
     confidence_temperature: float | None = None
     """T of the confidence that is told: p^(1/T), normalized over the cells, of the probabilities
     p that the weights give, be it by numpy or by plain MXNet. None: p as it is."""
+    median_steps: tuple[float, ...] = MEDIAN_STEPS
+    """How long the steps are that lead to x and y; see ``decoding``."""
 
     @property
     def position_array(self) -> Positions | None:
@@ -164,6 +169,7 @@ class LoadedModel:
             self.positions,
             scale,
             description.confidence_temperature,
+            description.median_steps,
         )
 
     @property
@@ -328,6 +334,11 @@ def _check_fit(description: ModelDescription, network: Network) -> None:
             f"The bundle's confidence has the temperature {temperature:g}, and it has to lie from "
             f"{LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}: train this model again."
         )
+    if not 1 <= len(description.median_steps) <= _MOST_MEDIAN_STEPS:
+        raise BadBundle(
+            f"The bundle's points take {len(description.median_steps)} steps, and 1 to "
+            f"{_MOST_MEDIAN_STEPS} are possible: train this model again."
+        )
 
 
 def _description(document: _Manifest) -> ModelDescription:
@@ -351,6 +362,7 @@ def _description(document: _Manifest) -> ModelDescription:
         ),
         radius=_radius(document.get("radius")),
         confidence_temperature=None if temperature is None else float(temperature),
+        median_steps=tuple(map(float, document.get("median_steps", FORMER_MEDIAN_STEPS))),
     )
 
 

@@ -6,6 +6,7 @@ is asked of this very machine, once for each shape of model; where it does not h
 answered by a run of its own, which takes some twenty times as long in a batch and is right.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]  # it has no types
 
-from trainer.localization.decoding import CellIndices, Positions
+from trainer.localization.decoding import MEDIAN_STEPS, CellIndices, Positions
 from trainer.localization.features import FeatureParameters
 from trainer.localization.graph import INPUT, ModelGraph, model_graph
 from trainer.localization.network import Dense, Network
@@ -62,13 +63,14 @@ class Engine:
         positions: Positions | None,
         radius_scale: float | None,
         temperature: float | None,
+        median_steps: Sequence[float],
     ) -> "Engine":
         """The engine of a model; see ``graph.model_graph`` for the arguments."""
         widths = (network.inputs, *(len(layer.bias) for layer in network.layers))
         even = keeps_bits(
             widths, features, placed=positions is not None, tempered=temperature is not None
         )
-        graph = model_graph(network, features, positions, radius_scale, temperature)
+        graph = model_graph(network, features, positions, radius_scale, temperature, median_steps)
         return cls(graph, PART_ROWS if even else 1)
 
     def answer(self, rssi: FloatMatrix, *, probabilities: bool = False) -> Outputs:
@@ -139,7 +141,7 @@ def keeps_bits(
     )
     positions = random.uniform(0.0, 60.0, size=(widths[-1], 2)) if placed else None
     temperature = _PROBED_TEMPERATURE if tempered else None
-    graph = model_graph(Network(layers), features, positions, 1.0, temperature)
+    graph = model_graph(Network(layers), features, positions, 1.0, temperature, MEDIAN_STEPS)
     engine = Engine(graph, PART_ROWS)
     dbm = random.uniform(-160.0, -40.0, size=(PART_ROWS, widths[0] // features.per_beacon))
     rssi = dbm.astype(np.float32)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import SOFTENING_M, STEP_LENGTHS, Positions
+from trainer.localization.decoding import SOFTENING_M, Positions
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
 from trainer.localization.onnx_writer import DOUBLE, MICROSOFT, GraphWriter
@@ -60,6 +60,7 @@ def model_graph(
     positions: Positions | None,
     radius_scale: float | None,
     temperature: float | None,
+    median_steps: Sequence[float],
 ) -> ModelGraph:
     """Write a model down as a graph.
 
@@ -69,6 +70,7 @@ def model_graph(
         positions: (cells, 2) in metres, or None where cells are plain labels.
         radius_scale: how many expected errors a radius is; None for no radius.
         temperature: of the confidence; None for the probability as it is.
+        median_steps: the lengths of the steps to a point; at least one.
     """
     writer = GraphWriter()
     beacons = network.inputs // features.per_beacon
@@ -83,7 +85,7 @@ def model_graph(
     parts = [confidence]
     if positions is not None:
         floor = _Floor.of(writer, positions)
-        point = _median(writer, probabilities, floor)
+        point = _median(writer, probabilities, floor, median_steps)
         parts.insert(0, point)
         if radius_scale is not None:
             parts.append(_radius(writer, probabilities, point, floor, radius_scale))
@@ -209,11 +211,11 @@ class _Floor:
         )
 
 
-def _median(writer: GraphWriter, masses: str, floor: _Floor) -> str:
+def _median(writer: GraphWriter, masses: str, floor: _Floor, steps: Sequence[float]) -> str:
     """The point of least expected distance; see ``decoding.geometric_median``."""
     point = writer.add("MatMul", masses, floor.places)
-    for step, length in enumerate(STEP_LENGTHS, start=1):
-        squares = _soft_squares if step == len(STEP_LENGTHS) else _rough_squares
+    for step, length in enumerate(steps, start=1):
+        squares = _soft_squares if step == len(steps) else _rough_squares
         distances = writer.add("Sqrt", squares(writer, point, floor))
         sums = writer.add("MatMul", writer.add("Div", masses, distances), floor.sums)
         above, below = writer.add_several("Split", sums, floor.halves, results=2, axis=1)
