@@ -23,8 +23,8 @@ INPUT = "dbm"
 PER_METRE, PER_ONE = 1e3, 1e6
 """Answers are told to the millimetre, probabilities to the millionth."""
 
-_FAR_DBM = -1e4
-"""Where an unheard beacon stands for the bumps: their exponential is an exact zero there."""
+_OUT_OF_REACH = 15.0
+"""So many sigma from its centre a bump is an exact zero in single precision (14.4 would do)."""
 
 _ROUNDING = 4e-6
 """What single precision may take from a square of a distance, in squares of the way from the middle
@@ -112,19 +112,26 @@ def _inputs(writer: GraphWriter, dbm: str, beacons: int, parameters: FeaturePara
     A comparison with NaN is false, so what was not heard needs no further care.
     """
     heard = writer.add("GreaterOrEqual", dbm, writer.constant(parameters.not_heard_below_dbm))
-    near = writer.add("Where", heard, dbm, writer.constant(parameters.floor_dbm))
-    far = writer.add("Where", heard, dbm, writer.constant(_FAR_DBM))
+    strength = writer.add("Where", heard, dbm, writer.constant(_silence_dbm(parameters)))
     # Offsets from every centre by one product with a matrix of few ones, scaled so that their
     # squares are the exponents.
     scale = parameters.bump_sigma_db * np.sqrt(2.0)
     centres = np.repeat(np.array(parameters.bump_centres_dbm), beacons)
     spread = np.tile(np.eye(beacons), len(parameters.bump_centres_dbm))
     offsets = writer.add(
-        "Gemm", far, writer.constant(spread / scale), writer.constant(-centres / scale)
+        "Gemm", strength, writer.constant(spread / scale), writer.constant(-centres / scale)
     )
     bumps = writer.add("Exp", writer.add("Neg", writer.add("Mul", offsets, offsets)))
     masks = writer.add("Cast", heard, to=1)
-    return writer.add("Concat", near, bumps, masks, axis=1)
+    return writer.add("Concat", strength, bumps, masks, axis=1)
+
+
+def _silence_dbm(parameters: FeatureParameters) -> float:
+    """Where an unheard beacon stands: out of every bump's reach, and no farther.
+
+    What its strength would say there is taken back by its mask, and small numbers cancel better.
+    """
+    return min(parameters.bump_centres_dbm) - _OUT_OF_REACH * parameters.bump_sigma_db
 
 
 def _on_raw_strength(
@@ -133,9 +140,12 @@ def _on_raw_strength(
     """Weights (inputs, outputs) and biases, the first layer's for dBm that are not scaled yet."""
     plain = [(layer.weight.T.astype(np.float64), layer.bias.astype(np.float64)) for layer in layers]
     weight, bias = plain[0]
-    strength = weight[:beacons] / parameters.span_db
-    bias = bias - strength.sum(axis=0) * parameters.floor_dbm
-    return [(np.concatenate([strength, weight[beacons:]]), bias), *plain[1:]]
+    strength, bumps, masks = np.split(weight, [beacons, len(weight) - beacons])
+    strength = strength / parameters.span_db
+    silence_dbm = _silence_dbm(parameters)
+    bias = bias - strength.sum(axis=0) * silence_dbm
+    masks = masks + strength * (silence_dbm - parameters.floor_dbm)
+    return [(np.concatenate([strength, bumps, masks]), bias), *plain[1:]]
 
 
 def _dense(writer: GraphWriter, inputs: str, layers: Sequence[tuple[Doubles, Doubles]]) -> str:
