@@ -194,16 +194,6 @@ def test_a_page_is_asked_for_over_http(bundle: Path) -> None:
     assert rest["models"] == [{"modelName": "hall", "modelUrl": str(bundle)}]
 
 
-def test_two_of_one_table_see_each_other_s_changes() -> None:
-    registry = Registry()
-    assert registry.add("a", "/a", size=10, limit=100) == []
-    assert registry.add("a", "/b", size=10, limit=100) is None
-    assert registry.add("b", "/b", size=95, limit=100) == ["a"]
-    assert [*registry.entries()] == ["b"]
-    assert registry.remove("b")
-    assert not registry.remove("b")
-
-
 def test_a_model_loaded_by_one_worker_is_answered_by_all(bundle: Path) -> None:
     with RunningServer(bundle, workers=3, multi_model=True) as running:
         answers = {str(running.invoke({"b3001": -70})) for _ in range(40)}

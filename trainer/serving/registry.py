@@ -2,8 +2,9 @@
 
 A worker that is asked to load a model writes it into the table; the others find it there and load
 it when they are first asked for it. So there is nobody to tell and nothing to lose with a worker
-that dies. What may go wrong: two workers change the table at once, so changes hold a lock, and each
-change has a number by which the others notice it.
+that dies. What may go wrong: two workers change the table at once, so changes hold a lock; who only
+reads must wait for nobody, and a worker may be killed in the midst of writing. So there are two
+tables, written by turns, and each has a number and a checksum: the newest that is whole is the one.
 """
 
 import contextlib
@@ -14,23 +15,25 @@ import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
 MAX_MODELS = 1024
 _TABLE_BYTES = 1024 * 1024
-_HEADER = struct.Struct("=QQ")
-"""The number of the last change, and how long the table is."""
+_HEAD = struct.Struct("=QQq")
+"""Of a table: the number of the change that it was written for, its length and its checksum."""
+_NUMBERS = struct.Struct(f"=Q{_HEAD.size - 8}xQ")
+"""Of both tables' heads."""
 _SLOT = struct.Struct("=d")
-_TABLE_AT = _HEADER.size + MAX_MODELS * _SLOT.size
+_SLOTS_AT = 2 * _HEAD.size
+_TABLES_AT = _SLOTS_AT + MAX_MODELS * _SLOT.size
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One model that is loaded.
 
-    ``size`` is in bytes, in one worker; ``token`` tells it from another load of the same name;
+    ``size`` is in bytes, in all workers; ``token`` tells it from another load of the same name;
     ``slot`` is where its last use is written.
     """
 
@@ -38,6 +41,18 @@ class Entry:
     size: int
     token: int
     slot: int
+
+
+class Added(NamedTuple):
+    """A model that was written down, and the names that had to leave for it."""
+
+    entry: Entry
+    left: list[str]
+
+
+class _Table(NamedTuple):
+    change: int
+    entries: Mapping[str, Entry]
 
 
 class TableFullError(Exception):
@@ -49,28 +64,22 @@ class Registry:
 
     def __init__(self) -> None:
         """Take shared memory, and a file to lock that has no name."""
-        self._memory = mmap.mmap(-1, _TABLE_AT + _TABLE_BYTES)
+        self._memory = mmap.mmap(-1, _TABLES_AT + 2 * _TABLE_BYTES)
         # The file's lock holds off other processes, the other one this process's own threads.
         self._lock = os.memfd_create("models")
         self._threads = threading.Lock()
-        self._seen = -1
-        self._entries: dict[str, Entry] = {}
-        self._write({}, change=0)
+        self._known = _Table(0, {})
+        self._write({}, change=1)
 
     def entries(self) -> Mapping[str, Entry]:
-        """All models by name; read anew only after a change."""
-        change, _ = _HEADER.unpack_from(self._memory, 0)
-        if change != self._seen:
-            with self._locked():
-                self._read()
-        return self._entries
+        """All models by name; read anew only after a change, and without waiting for a writer."""
+        return self._newest().entries
 
     def touch(self, entry: Entry) -> None:
         """A model was asked just now."""
-        at = _HEADER.size + entry.slot * _SLOT.size
-        _SLOT.pack_into(self._memory, at, time.monotonic())
+        _SLOT.pack_into(self._memory, _place(entry), time.monotonic())
 
-    def add(self, name: str, url: str, size: int, limit: int) -> list[str] | None:
+    def add(self, name: str, url: str, size: int, limit: int) -> Added | None:
         """Write a model down, and strike out those used longest ago until all fit.
 
         Args:
@@ -80,35 +89,33 @@ class Registry:
             limit: what all models may take together.
 
         Returns:
-            The names that had to leave; None if the name is taken already.
+            What was written; None if the name is taken already.
 
         Raises:
             TableFullError: there are :data:`MAX_MODELS`, or names longer than the table is.
         """
         with self._locked():
-            self._read()
-            entries = dict(self._entries)
-            if name in entries:
+            change, known = self._newest()
+            if name in known:
                 return None
+            entries = dict(known)
             left = self._make_room(entries, limit - size)
             free = set(range(MAX_MODELS)).difference(entry.slot for entry in entries.values())
             if not free:
                 raise TableFullError
-            entry = Entry(url, size, token=self._seen + 1, slot=min(free))
-            self._write({**entries, name: entry}, self._seen + 1)
+            entry = Entry(url, size, token=change + 1, slot=min(free))
             self.touch(entry)
-            self._read()
-        return left
+            self._write({**entries, name: entry}, change + 1)
+        return Added(entry, left)
 
     def remove(self, name: str) -> bool:
         """Strike a model out; False if it is not there."""
         with self._locked():
-            self._read()
-            entries = dict(self._entries)
+            change, known = self._newest()
+            entries = dict(known)
             if entries.pop(name, None) is None:
                 return False
-            self._write(entries, self._seen + 1)
-            self._read()
+            self._write(entries, change + 1)
         return True
 
     def _make_room(self, entries: dict[str, Entry], limit: int) -> list[str]:
@@ -123,21 +130,43 @@ class Registry:
         return left
 
     def _last_use(self, entry: Entry) -> float:
-        moment: float = _SLOT.unpack_from(self._memory, _HEADER.size + entry.slot * _SLOT.size)[0]
+        moment: float = _SLOT.unpack_from(self._memory, _place(entry))[0]
         return moment
 
-    def _read(self) -> None:
-        change, length = _HEADER.unpack_from(self._memory, 0)
-        table = orjson.loads(self._memory[_TABLE_AT : _TABLE_AT + length])
-        self._entries = {name: Entry(**entry) for name, entry in table.items()}
-        self._seen = change
+    def _newest(self) -> _Table:
+        while True:
+            for change in sorted(_NUMBERS.unpack_from(self._memory), reverse=True):
+                known = self._known
+                if change == known.change:
+                    return known
+                entries = self._entries_of(change)
+                if entries is not None:
+                    self._known = _Table(change, entries)
+                    return self._known
+            # Both were written anew while they were looked at: there is a newer one.
+
+    def _entries_of(self, change: int) -> Mapping[str, Entry] | None:
+        """The table of one change, unless it is cut short or overwritten."""
+        half = change % 2
+        number, length, check = _HEAD.unpack_from(self._memory, half * _HEAD.size)
+        start = _TABLES_AT + half * _TABLE_BYTES
+        content = self._memory[start : start + min(length, _TABLE_BYTES)]
+        if number != change or hash((change, content)) != check:
+            return None
+        return {name: Entry(*entry) for name, entry in orjson.loads(content).items()}
 
     def _write(self, entries: Mapping[str, Entry], change: int) -> None:
-        table = orjson.dumps(entries)
-        if len(table) > _TABLE_BYTES:
+        # orjson writes no subclass of a tuple.
+        content = orjson.dumps({name: tuple(entry) for name, entry in entries.items()})
+        if len(content) > _TABLE_BYTES:
             raise TableFullError
-        self._memory[_TABLE_AT : _TABLE_AT + len(table)] = table
-        _HEADER.pack_into(self._memory, 0, change, len(table))
+        half = change % 2
+        start = _TABLES_AT + half * _TABLE_BYTES
+        self._memory[start : start + len(content)] = content
+        # The workers are forks of one process and hash alike. zlib and hashlib would let another
+        # thread in, which an event loop that reads would have to wait for.
+        head = (change, len(content), hash((change, content)))
+        _HEAD.pack_into(self._memory, half * _HEAD.size, *head)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -148,3 +177,8 @@ class Registry:
                 yield
             finally:
                 fcntl.lockf(self._lock, fcntl.LOCK_UN)
+
+
+def _place(entry: Entry) -> int:
+    """Where the last use of a model is written."""
+    return _SLOTS_AT + entry.slot * _SLOT.size

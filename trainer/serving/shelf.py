@@ -145,16 +145,16 @@ class Shelf:
                 507, f"{name} takes {size} bytes, and all models may take {self._limit} together."
             )
         try:
-            left = self._registry.add(name, url, size, self._limit)
+            added = self._registry.add(name, url, size, self._limit)
         except TableFullError as error:
             raise RefusedError(
                 507, f"There are {MAX_MODELS} models at most: unload some."
             ) from error
-        if left is None:
+        if added is None:
             raise _already_loaded(name)
-        self._keep(name, self._registry.entries()[name], model)
+        self._keep(name, added.entry, model)
         self._drop_struck_out()
-        log("info", "model loaded", model=name, release=model.release, left=", ".join(left))
+        log("info", "model loaded", model=name, release=model.release, left=", ".join(added.left))
         return _json({"modelName": name, "modelUrl": url})
 
     def _fetch(self, name: str, entry: Entry) -> ServedModel:
