@@ -67,4 +67,4 @@ def _rows(body: bytes, width: int) -> int:
     skeleton = body.translate(None, _ALL_BUT_MARKS)
     rows = skeleton.count(b"]") - 1
     row = b"[" + b"," * (width - 1) + b"]"
-    return rows if skeleton == b'""[' + b",".join([row] * rows) + b"]" else 0
+    return rows if skeleton == b'""[' + (row + b",") * (rows - 1) + row + b"]" else 0
