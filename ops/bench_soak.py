@@ -2,17 +2,19 @@
 
 What may go wrong is what this looks for: answers that are wrong, missing or ours to blame (5xx),
 memory that grows, answers that become slower. The load is bounded, as a machine at its limit says
-nothing about the tenth minute that it did not say about the first.
+nothing about the tenth minute that it did not say about the first. A machine that others use too
+answers nobody evenly: so a server that answers without a thought is asked beside ours, by the same
+client in the same minute, and it is the ratio to that one which has to stay.
 """
 
 import asyncio
 import json
 import random
+import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +24,27 @@ from rich.table import Table
 
 from ops.bench_serving import WORKERS, Subject, fingerprints, make_subject, running_ours
 from ops.errors import OpsError
-from ops.load import Server, memory_mb
+from ops.load import Server, memory_mb, running_echo
 
-CONNECTIONS = 64
 MINUTES = 10
-REQUESTS_PER_S = 1500
+FLAT = 1.25
+"""How many times the first third's median the last third's may be, in delays beside the control's,"""
+FLAT_MEMORY = 1.02
+"""and in memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How many connections ask, and how often all of them together."""
+
+    connections: int
+    requests_per_s: float
+
+
+SOAKED = Rate(64, 1500)
 """About a fifth of what two cores can answer, so that the queue is not what is measured."""
+CONTROL = Rate(4, 100)
+"""Six thousand answers a minute: enough for a 99th percentile, and next to no work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,34 +61,68 @@ class Asked:
 class Minute:
     """What one minute saw."""
 
+    seconds: float
     answers: int
     wrong: int
     p50_ms: float
     p99_ms: float
+    control_p99_ms: float
+    """Of the server without a thought."""
     memory_mb: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times the control's p99 ours is."""
+        return self.p99_ms / self.control_p99_ms
 
 
 def bench_soak(console: Console, minutes: int = MINUTES) -> None:
     """Ask for some minutes and print each; ends with an error if any answer was not right."""
     with tempfile.TemporaryDirectory() as scratch:
         subject = make_subject(Path(scratch))
-        with running_ours(subject) as server:
-            seen = uvloop.run(soak(server, _kinds(subject), minutes))
-    title = f"{CONNECTIONS} connections, {REQUESTS_PER_S} requests/s, {WORKERS} workers"
-    table = Table("minute", "answers", "wrong", "p50 ms", "p99 ms", "MB", title=title, box=None)
+        kinds = _kinds(subject)
+        with running_ours(subject) as server, running_echo(_ECHOED_BYTES, 1) as echo:
+            seen = uvloop.run(soak(server, kinds, minutes, control=echo))
+    rate = f"{SOAKED.connections} connections, {SOAKED.requests_per_s} requests/s"
+    table = Table(
+        "minute", "answers", "a second", "wrong", "p50 ms", "p99 ms", "control's p99 ms", "times",
+        "MB", title=f"{rate}, {WORKERS} workers", box=None,
+    )  # fmt: skip
     for number, minute in enumerate(seen, start=1):
         table.add_row(
             str(number),
             f"{minute.answers:,}",
+            f"{minute.answers / minute.seconds:,.0f}",
             str(minute.wrong),
             f"{minute.p50_ms:.2f}",
             f"{minute.p99_ms:.2f}",
+            f"{minute.control_p99_ms:.2f}",
+            f"{minute.ratio:.2f}",
             f"{minute.memory_mb:.1f}",
         )
     console.print(table)
+    console.print(verdict(seen))
     wrong = sum(minute.wrong for minute in seen)
     if wrong:
         raise OpsError(f"{wrong} answers were not what they had to be.")
+
+
+def verdict(seen: Sequence[Minute]) -> str:
+    """Whether the last third of the minutes was as the first, by medians."""
+    slower, delays = _trend("p99, times the control's", [one.ratio for one in seen], FLAT)
+    larger, memory = _trend("memory, MB", [one.memory_mb for one in seen], FLAT_MEMORY)
+    said = "it does not stay as it was" if slower or larger else "flat"
+    return f"first third to last: {delays}; {memory}: {said}"
+
+
+def _trend(what: str, values: Sequence[float], limit: float) -> tuple[bool, str]:
+    third = -(-len(values) // 3)
+    first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+    return last > first * limit, f"{what} {first:.2f} to {last:.2f}"
+
+
+_ECHOED_BYTES = 300
+"""About what ours answer to one fingerprint."""
 
 
 def _kinds(subject: Subject) -> list[Asked]:
@@ -105,33 +156,58 @@ def _raw(body: bytes, content_type: str = "application/json") -> bytes:
     return head.encode() + body
 
 
+@dataclass(slots=True)
+class _Tally:
+    """The answers of a minute."""
+
+    times: list[float] = field(default_factory=list)
+    wrong: int = 0
+
+    def at_ms(self, share: float) -> float:
+        return sorted(self.times)[int(len(self.times) * share)] * 1000
+
+
 async def soak(
-    server: Server, kinds: Sequence[Asked], minutes: int, minute_s: float = 60.0
+    server: Server,
+    kinds: Sequence[Asked],
+    minutes: int,
+    *,
+    control: Server,
+    minute_s: float = 60.0,
 ) -> list[Minute]:
     """Ask a mix of ``kinds`` for some minutes, and tell of each; a minute may be a short one."""
+    plain = [Asked("control", kinds[0].request, 200)]
     seen = []
-    begun = time.monotonic()
-    for number in range(minutes):
-        times: list[float] = []
-        outcomes: Counter[bool] = Counter()
-        until = begun + minute_s * (number + 1)
+    for _ in range(minutes):
+        ours, theirs = _Tally(), _Tally()
+        begun = time.monotonic()
+        until = begun + minute_s
         await asyncio.gather(
-            *(
-                _ask(server.port, kinds, random.Random(place), until, times, outcomes)  # noqa: S311 - a mix, no secret
-                for place in range(CONNECTIONS)
-            )
+            _ask_all(server.port, kinds, until, SOAKED, ours),
+            _ask_all(control.port, plain, until, CONTROL, theirs),
         )
-        ordered = sorted(times)
         seen.append(
             Minute(
-                answers=len(ordered),
-                wrong=outcomes[False],
-                p50_ms=ordered[len(ordered) // 2] * 1000,
-                p99_ms=ordered[int(len(ordered) * 0.99)] * 1000,
+                seconds=time.monotonic() - begun,
+                answers=len(ours.times),
+                wrong=ours.wrong,
+                p50_ms=ours.at_ms(0.5),
+                p99_ms=ours.at_ms(0.99),
+                control_p99_ms=theirs.at_ms(0.99),
                 memory_mb=memory_mb(server.pid),
             )
         )
     return seen
+
+
+async def _ask_all(
+    port: int, kinds: Sequence[Asked], until: float, rate: Rate, tally: _Tally
+) -> None:
+    pause = rate.connections / rate.requests_per_s
+    places = range(rate.connections)
+    await asyncio.gather(
+        *(_ask(port, kinds, random.Random(place), until, pause, tally) for place in places)  # noqa: S311 - a mix, no secret
+    )
 
 
 async def _ask(
@@ -139,28 +215,32 @@ async def _ask(
     kinds: Sequence[Asked],
     chance: random.Random,
     until: float,
-    times: list[float],
-    outcomes: "Counter[bool]",
+    pause: float,
+    tally: _Tally,
 ) -> None:
-    """One connection's requests of a minute, at its share of the rate; connects anew if lost."""
+    """One connection's requests of a minute, at its share of the rate; connects anew if lost.
+
+    There is one at least, however late it comes, so that no minute is without an answer.
+    """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    pause = CONNECTIONS / REQUESTS_PER_S
     due = time.monotonic() + chance.random() * pause
-    while (now := time.monotonic()) < until:
-        await asyncio.sleep(max(0.0, due - now))
+    while True:
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
         # A late answer puts the next request off, but not all that follow.
-        due = max(due, now) + pause
+        due = max(due, time.monotonic()) + pause
         asked = chance.choice(kinds)
         begun = time.perf_counter()
         try:
             writer.write(asked.request)
             status, body = await _answer(reader)
         except (ConnectionError, asyncio.IncompleteReadError):
-            outcomes[False] += 1
+            tally.wrong += 1
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            continue
-        times.append(time.perf_counter() - begun)
-        outcomes[status == asked.status and body.count(b'"location"') == asked.rows] += 1
+        else:
+            tally.times.append(time.perf_counter() - begun)
+            tally.wrong += (status, body.count(b'"location"')) != (asked.status, asked.rows)
+        if due >= until:
+            break
     writer.close()
     await writer.wait_closed()
 

@@ -1,10 +1,12 @@
 """The benchmark's own load: it counts answers, and says when they are no 200."""
 
 import asyncio
+from collections.abc import Sequence
 
+import pytest
 from running_server import RunningServer
 
-from ops.bench_soak import Asked, soak
+from ops.bench_soak import Asked, Minute, soak, verdict
 from ops.load import Load, Server, cpu_s, measure, memory_mb, running_echo
 
 
@@ -42,9 +44,34 @@ def test_a_soak_tells_minute_by_minute_how_many_answers_were_not_what_they_had_t
     bad = Asked("bad", Load("", 1, 1, b"{", path=server.path).request(), 400)
     misjudged = Asked("one row too few", good.request, 200, 2)
 
-    right = asyncio.run(soak(running, [good, bad], minutes=2, minute_s=0.3))
-    wrong = asyncio.run(soak(running, [misjudged], minutes=1, minute_s=0.3))
+    with running_echo(answer_bytes=300, processes=1) as echo:
+        right = asyncio.run(soak(running, [good, bad], minutes=2, control=echo, minute_s=0.3))
+        wrong = asyncio.run(soak(running, [misjudged], minutes=1, control=echo, minute_s=0.3))
 
     assert [minute.wrong for minute in right] == [0, 0]
     assert all(minute.answers > 1 and minute.memory_mb > 1 for minute in right)
+    assert all(minute.ratio > 0 for minute in right)
     assert [minute.wrong == minute.answers for minute in wrong] == [True]
+
+
+def minutes(ratios: Sequence[float], memory_mb: Sequence[float]) -> list[Minute]:
+    """As a soak sees them, on a machine that becomes slower for everybody."""
+    return [
+        Minute(60.0, 90_000, 0, 1.0, ratio * slow, float(slow), memory)
+        for slow, (ratio, memory) in enumerate(zip(ratios, memory_mb, strict=True), start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ratios", "memory_mb", "flat"),
+    [
+        ([2.0, 2.2, 9.0, 2.1, 8.0, 2.0, 1.8, 2.3, 9.0], [100, 101, 100] * 3, True),
+        ([2.0, 2.1, 2.3, 2.5, 2.8, 2.9], [100] * 6, False),
+        ([2.0] * 6, [100, 101, 102, 103, 104, 105], False),
+        ([2.0], [100], True),
+    ],
+)
+def test_what_is_flat_is_so_beside_the_control_and_from_the_first_third_to_the_last(
+    ratios: Sequence[float], memory_mb: Sequence[float], *, flat: bool
+) -> None:
+    assert verdict(minutes(ratios, memory_mb)).endswith(": flat") == flat
