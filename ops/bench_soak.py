@@ -28,7 +28,7 @@ from ops.load import Server, memory_mb, running_echo
 
 MINUTES = 10
 FLAT = 1.25
-"""How many times the first third's median the last third's may be: of delays beside the control's,"""
+"""How many times the first third's median the last third's may be: of ratios to the control,"""
 FLAT_MEMORY = 1.02
 """and in memory."""
 
