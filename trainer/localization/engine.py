@@ -6,7 +6,8 @@ is asked of this very machine, once for each shape of model; where it does not h
 answered by a run of its own, which takes some twenty times as long in a batch and is right.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -35,6 +36,14 @@ _NOTHING = np.empty((0, 0), dtype=np.float32)
 _Session = Any
 
 
+Rest = Callable[[], None]
+"""What whoever loads a model does between the parts of that work."""
+
+
+def no_rest() -> None:
+    """Go on at once."""
+
+
 class Outputs(NamedTuple):
     """What the graph says of each row; what was not asked for is empty."""
 
@@ -51,9 +60,11 @@ class Engine:
 
     def __init__(self, graph: ModelGraph, part_rows: int) -> None:
         """Load a graph; see :meth:`of` for one that is probed as well."""
-        self._graph = graph
         self._session = _session(graph.content)
         self._part_rows = part_rows
+        self.graph_bytes = len(graph.content)
+        # The runtime has its own copy of what is in there.
+        self._graph = replace(graph, content=b"")
 
     @classmethod
     def of(
@@ -64,13 +75,21 @@ class Engine:
         radius_scale: float | None,
         temperature: float | None,
         median_steps: Sequence[float],
+        rest: Rest = no_rest,
     ) -> "Engine":
-        """The engine of a model; see ``graph.model_graph`` for the arguments."""
+        """The engine of a model.
+
+        Args:
+            network, features, positions, radius_scale, temperature, median_steps: of
+                ``graph.model_graph``.
+            rest: called before what takes longest.
+        """
         widths = (network.inputs, *(len(layer.bias) for layer in network.layers))
         even = keeps_bits(
             widths, features, placed=positions is not None, tempered=temperature is not None
         )
         graph = model_graph(network, features, positions, radius_scale, temperature, median_steps)
+        rest()
         return cls(graph, PART_ROWS if even else 1)
 
     def answer(self, rssi: FloatMatrix, *, probabilities: bool = False) -> Outputs:
@@ -113,7 +132,10 @@ def _session(content: bytes) -> _Session:
     # Else each model of a hundred keeps what its largest batch took; without, none is slower.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    # Kept for a change of providers, of which there is one; a fifth of what a model takes.
+    session._model_bytes = b""  # noqa: SLF001 - there is no other way to let go of it
+    return session
 
 
 @cache
