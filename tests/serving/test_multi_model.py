@@ -1,19 +1,22 @@
 """SageMaker's multi-model contract: load, list, unload and invoke many models in one server."""
 
+import ctypes
 import json
+import statistics
 import threading
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 from running_server import PATIENCE_S, RunningServer
-from served import LIMIT, NAME, Served, on_a_shelf
+from served import NAME, Served, on_a_shelf
 from small_model import small_network, write_small_bundle
 
+from trainer.localization.bundle import load_bundle
 from trainer.serving.exchange import Request
-from trainer.serving.registry import Registry
+from trainer.serving.served_model import ServedModel
 from trainer.serving.service import answer
-from trainer.serving.shelf import Shelf
+from trainer.serving.shelf import Shelf, size_of
 
 ROW = b'{"b3001": -70}'
 JSON = {"content-type": "application/json"}
@@ -138,21 +141,39 @@ def test_every_worker_s_copy_counts(bundle: Path) -> None:
 
 
 def _size_of_one(bundle: Path) -> int:
-    """As the shelf measures it, which differs by some kilobytes from load to load."""
-    registry = Registry()
-    shelf = Served(Shelf(registry, LIMIT, 1), "", on_a_shelf(bundle).model)
-    assert load(shelf, "a", str(bundle)) == 200
-    return registry.entries()["a"].size
+    return size_of(load_bundle(bundle))
 
 
-def test_what_a_model_takes_is_measured(bundle: Path) -> None:
-    weights = sum(layer.weight.nbytes for layer in small_network().layers)
+class _Mallinfo2(ctypes.Structure):
+    """glibc's ``struct mallinfo2``."""
 
-    sizes = [_size_of_one(bundle) for _ in range(3)]
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd",
+            "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    ]  # fmt: skip
 
-    # The runtime's own share of a model this small is many times its weights.
-    assert min(sizes) > 5 * weights
-    assert max(sizes) < 1.2 * min(sizes)
+
+def bytes_held() -> int:
+    """What this process allocated and has not given back, by the C library's books."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = _Mallinfo2
+    held = mallinfo2()
+    return int(held.uordblks + held.hblkhd)
+
+
+def test_what_a_model_is_reckoned_to_take_is_what_it_takes(bundle: Path) -> None:
+    kept = [ServedModel.of(load_bundle(bundle))]
+    took = []
+    for _ in range(9):
+        before = bytes_held()
+        kept.append(ServedModel.of(load_bundle(bundle)))
+        took.append(bytes_held() - before)
+
+    # The median, as other threads and the garbage collector come in between.
+    assert size_of(kept[0].model) == pytest.approx(statistics.median(took), rel=0.25)
 
 
 def page(shelf: Served, query: str) -> tuple[list[str], str | None]:

@@ -26,12 +26,14 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from trainer.localization.decoding import (
     FORMER_MEDIAN_STEPS,
@@ -43,7 +45,7 @@ from trainer.localization.decoding import (
     Positions,
     Predictions,
 )
-from trainer.localization.engine import Engine
+from trainer.localization.engine import Engine, Rest, no_rest
 from trainer.localization.errors import BadBundle
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
@@ -64,6 +66,11 @@ SCHEMA_VERSION = 1
 _RELEASE = re.compile(r"[!-~]{1,128}")
 
 Numbers = npt.NDArray[np.float64]
+
+# numpy's own module for its format has no types.
+_format: Any = np.lib.format
+_NPY_START = 10
+"""Magic, version and the header's length, before the header itself."""
 
 # Parsed JSON that has not been checked; it does not leave this file.
 _Manifest = Mapping[str, Any]
@@ -151,8 +158,9 @@ class LoadedModel:
         network: Network,
         smoke: Sequence[SmokeRow],
         digest: str,
+        rest: Rest = no_rest,
     ) -> None:
-        """Put the parts of a verified bundle together."""
+        """Put the parts of a verified bundle together; ``rest`` as of :func:`load_bundle`."""
         self.description = description
         self.network = network
         self.smoke = tuple(smoke)
@@ -170,6 +178,7 @@ class LoadedModel:
             scale,
             description.confidence_temperature,
             description.median_steps,
+            rest,
         )
 
     @property
@@ -186,6 +195,11 @@ class LoadedModel:
     def cells(self) -> tuple[str, ...]:
         """The labels that the model can answer."""
         return self.description.cells
+
+    @property
+    def graph_bytes(self) -> int:
+        """How large the graph is that answers, with the weights in it."""
+        return self._engine.graph_bytes
 
     def predict(self, rssi: FloatMatrix) -> Predictions:
         """Answer fingerprints.
@@ -275,24 +289,32 @@ def write_bundle(
     return BundleInfo(path=path, digest=_sha256(files[MANIFEST]), size=len(archive))
 
 
-def load_bundle(path: Path) -> LoadedModel:
+def load_bundle(path: Path, rest: Rest = no_rest) -> LoadedModel:
     """Open a ``model.tar.gz``, or the folder that one was unpacked to, and verify all of it.
+
+    Args:
+        path: of the archive or the folder.
+        rest: called between the parts of the work, none of which takes more than some milliseconds,
+            so that who shares a process with others can let them in.
 
     Raises:
         BadBundle: something is missing, damaged, too large or does not fit together.
     """
     files = _read_folder(path) if path.is_dir() else _read_archive(path)
+    rest()
     try:
-        document = json.loads(files[MANIFEST])
+        document = orjson.loads(files[MANIFEST])
         _verify_hashes(document, files)
-        return _assemble(document, files)
+        return _assemble(document, files, rest)
     except (
         KeyError,
         TypeError,
         ValueError,
         AttributeError,
-        RecursionError,
+        # Of archives that are encrypted or packed in a way that is not known here.
+        RuntimeError,
         zipfile.BadZipFile,
+        zlib.error,
     ) as error:
         raise BadBundle(
             f"{path} is not a bundle that this version can read ({error!r}). It was damaged or "
@@ -300,7 +322,7 @@ def load_bundle(path: Path) -> LoadedModel:
         ) from error
 
 
-def _assemble(document: _Manifest, files: Mapping[str, bytes]) -> LoadedModel:
+def _assemble(document: _Manifest, files: Mapping[str, bytes], rest: Rest) -> LoadedModel:
     if document["schema_version"] != SCHEMA_VERSION:
         raise BadBundle(
             f"The bundle has schema version {document['schema_version']}, and this server reads "
@@ -311,7 +333,9 @@ def _assemble(document: _Manifest, files: Mapping[str, bytes]) -> LoadedModel:
         raise BadBundle(f"{description.release!r} can't be the id of a release.")
     network = _unpack_weights(files[WEIGHTS])
     _check_fit(description, network)
-    return LoadedModel(description, network, _smoke_rows(files[SMOKE]), _sha256(files[MANIFEST]))
+    rest()
+    smoke = _smoke_rows(files[SMOKE])
+    return LoadedModel(description, network, smoke, _sha256(files[MANIFEST]), rest)
 
 
 def _check_fit(description: ModelDescription, network: Network) -> None:
@@ -399,7 +423,7 @@ def _smoke_rows(content: bytes) -> list[SmokeRow]:
                 radius_m=row["answer"].get("radius_m"),
             ),
         )
-        for row in json.loads(content)
+        for row in orjson.loads(content)
     ]
 
 
@@ -416,17 +440,35 @@ def _pack_weights(network: Network) -> bytes:
 
 
 def _unpack_weights(content: bytes) -> Network:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        layers = tuple(
-            Dense(
-                weight=arrays[f"weight{place}"].astype(np.float32, copy=False),
-                bias=arrays[f"bias{place}"].astype(np.float32, copy=False),
-            )
-            for place in range(len(arrays.files) // 2)
-        )
-    if not all(np.isfinite(part).all() for layer in layers for part in (layer.weight, layer.bias)):
+    with zipfile.ZipFile(io.BytesIO(content)) as members:
+        _check_size(sum(member.file_size for member in members.infolist()), WEIGHTS)
+        arrays = {name: _array(members.read(name)) for name in members.namelist()}
+    if not all(np.isfinite(array).all() for array in arrays.values()):
         raise BadBundle("The weights hold numbers that are not finite: the training diverged.")
-    return Network(layers)
+    return Network(
+        tuple(
+            Dense(weight=arrays[f"weight{place}.npy"], bias=arrays[f"bias{place}.npy"])
+            for place in range(len(arrays) // 2)
+        )
+    )
+
+
+def _array(content: bytes) -> npt.NDArray[np.float32]:
+    """The array of an npy file, which goes on lying in ``content``."""
+    start = _NPY_START + int.from_bytes(content[_NPY_START - 2 : _NPY_START], "little")
+    shape, by_columns, dtype = _npy_header(content[:start])
+    array = np.frombuffer(content, dtype=dtype, offset=start)
+    return array.reshape(shape, order="F" if by_columns else "C").astype(np.float32, copy=False)
+
+
+# numpy parses a header as Python, which takes longer than all else; those of one shape are equal.
+@lru_cache(maxsize=64)
+def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    stream = io.BytesIO(head)
+    if _format.read_magic(stream) != (1, 0):
+        raise ValueError(f"an array of {WEIGHTS} is no npy file of version 1.0")
+    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = _format.read_array_header_1_0(stream)
+    return header
 
 
 def _pack(files: Mapping[str, bytes]) -> bytes:
@@ -460,9 +502,7 @@ def _read_folder(folder: Path) -> dict[str, bytes]:
 
 def _read_archive(path: Path) -> dict[str, bytes]:
     try:
-        with gzip.open(path) as zipped:
-            content = zipped.read(MAX_UNPACKED_BYTES + 1)
-        _check_size(len(content), path)
+        content = _unzipped(path)
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as archive:
             return _read_members(archive, path)
     except OSError as error:
@@ -471,6 +511,19 @@ def _read_archive(path: Path) -> dict[str, bytes]:
         raise BadBundle(
             f"{path} is cut short or is no model.tar.gz ({error}): fetch it again."
         ) from error
+
+
+def _unzipped(path: Path) -> bytes:
+    with path.open("rb") as file:
+        packed = file.read(MAX_UNPACKED_BYTES + 1)
+    _check_size(len(packed), path)
+    # In one call, during which Python lets other threads in; gzip would make forty of it.
+    unpacking = zlib.decompressobj(wbits=31)
+    content = unpacking.decompress(packed, MAX_UNPACKED_BYTES + 1)
+    _check_size(len(content), path)
+    if not unpacking.eof or unpacking.unused_data:
+        raise EOFError("the gzip ends too early, or something follows its end")
+    return content
 
 
 def _read_members(archive: tarfile.TarFile, path: Path) -> dict[str, bytes]:
@@ -491,7 +544,7 @@ def _read_members(archive: tarfile.TarFile, path: Path) -> dict[str, bytes]:
     return files
 
 
-def _check_size(size: int, path: Path) -> None:
+def _check_size(size: int, path: Path | str) -> None:
     if size > MAX_UNPACKED_BYTES:
         raise BadBundle(
             f"{path} is larger than {MAX_UNPACKED_BYTES // 2**20} MiB when unpacked; no bundle of "

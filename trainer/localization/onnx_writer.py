@@ -7,7 +7,9 @@ of it before the first row is answered.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +34,9 @@ ROWS = "rows"
 
 Attribute = float | int | str
 
+_KNOWN = 1024
+"""Operations, and as many heads of constants, that are kept as bytes; a model has some sixty."""
+
 
 class GraphWriter:
     """Collects constants and operations, and turns them into the bytes of a model."""
@@ -39,7 +44,7 @@ class GraphWriter:
     def __init__(self) -> None:
         """Begin an empty graph."""
         self._nodes: list[bytes] = []
-        self._constants: list[bytes] = []
+        self._constants: list[list[bytes]] = []
         self._inputs: list[bytes] = []
         self._outputs: list[bytes] = []
 
@@ -56,12 +61,8 @@ class GraphWriter:
         """Keep an array in the graph."""
         array = np.ascontiguousarray(values, dtype=kind)
         name = f"constant{len(self._constants)}"
-        self._constants.append(
-            b"".join(_number(1, length) for length in np.shape(values))
-            + _number(2, _KINDS[kind])
-            + _text(8, name)
-            + _bytes(9, array.tobytes())
-        )
+        head = _constant_head(np.shape(values), _KINDS[kind], name)
+        self._constants.append([head, *_framed(9, [array.tobytes()])])
         return name
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Attribute) -> str:
@@ -73,46 +74,53 @@ class GraphWriter:
     ) -> list[str]:
         """The same with as many results as are told."""
         names = [f"value{len(self._nodes)}.{place}" for place in range(results)]
-        self._nodes.append(_node(operator, inputs, names, attributes, domain))
+        told = tuple(attributes.items())
+        self._nodes.append(_node(operator, inputs, tuple(names), told, domain))
         return names
 
     def model(self) -> bytes:
         """The whole as the bytes of an ONNX file."""
-        graph = b"".join(
-            [
-                *(_bytes(1, node) for node in self._nodes),
-                _text(2, "model"),
-                *(_bytes(5, constant) for constant in self._constants),
-                *(_bytes(11, value) for value in self._inputs),
-                *(_bytes(12, value) for value in self._outputs),
-            ]
-        )
+        graph = [
+            *self._nodes,
+            _text(2, "model"),
+            *chain.from_iterable(_framed(5, constant) for constant in self._constants),
+            *(_bytes(11, value) for value in self._inputs),
+            *(_bytes(12, value) for value in self._outputs),
+        ]
         return b"".join(
             [
                 _number(1, _IR_VERSION),
-                _bytes(7, graph),
+                *_framed(7, graph),
                 _bytes(8, _number(2, _OPSET)),
                 _bytes(8, _text(1, MICROSOFT) + _number(2, 1)),
             ]
         )
 
 
+# A server of many models writes the same operations for each, with other constants.
+@lru_cache(maxsize=_KNOWN)
 def _node(
     operator: str,
-    inputs: Iterable[str],
-    outputs: Iterable[str],
-    attributes: Mapping[str, Attribute],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    attributes: tuple[tuple[str, Attribute], ...],
     domain: str,
 ) -> bytes:
-    return b"".join(
+    node = b"".join(
         [
             *(_text(1, name) for name in inputs),
             *(_text(2, name) for name in outputs),
             _text(4, operator),
-            *(_bytes(5, _attribute(name, value)) for name, value in attributes.items()),
+            *(_bytes(5, _attribute(name, value)) for name, value in attributes),
             _text(7, domain),
         ]
     )
+    return _bytes(1, node)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _constant_head(shape: tuple[int, ...], kind: int, name: str) -> bytes:
+    return b"".join(_number(1, length) for length in shape) + _number(2, kind) + _text(8, name)
 
 
 def _attribute(name: str, value: Attribute) -> bytes:
@@ -123,6 +131,7 @@ def _attribute(name: str, value: Attribute) -> bytes:
     return _text(1, name) + _number(3, value) + _number(20, _ATTRIBUTE_INT)
 
 
+@lru_cache(maxsize=_KNOWN)
 def _value(name: str, kind: int, width: int) -> bytes:
     shape = _bytes(1, _text(2, ROWS)) + _bytes(1, _number(1, width))
     tensor = _number(1, kind) + _bytes(2, shape)
@@ -142,7 +151,12 @@ def _text(field: int, value: str) -> bytes:
 
 
 def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
+    return b"".join(_framed(field, [value]))
+
+
+def _framed(field: int, parts: Sequence[bytes]) -> list[bytes]:
+    """A field whose content is in parts, which are large and not copied here."""
+    return [_varint(field << 3 | 2), _varint(sum(map(len, parts))), *parts]
 
 
 def _varint(value: int) -> bytes:

@@ -13,6 +13,7 @@ import orjson
 
 from trainer.localization.bundle import LoadedModel, SmokeRow, load_bundle
 from trainer.localization.decoding import Answer
+from trainer.localization.engine import Rest, no_rest
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import RefusedError, Reply, Request, echoed
 from trainer.serving.invocation import Invocation, answer_all, read_invocation
@@ -120,13 +121,14 @@ def check_method(request: Request, *allowed: str) -> None:
         raise RefusedError(405, f"{request.path[:100]} takes {verbs}.", headers=(("allow", verbs),))
 
 
-def open_model(path: Path) -> LoadedModel:
-    """Load a bundle and let it answer its own smoke rows.
+def open_model(path: Path, rest: Rest = no_rest) -> LoadedModel:
+    """Load a bundle and let it answer its own smoke rows; ``rest`` as of ``load_bundle``.
 
     Raises:
         BadBundle: it is damaged, has no smoke rows, or answers one otherwise than is recorded.
     """
-    model = load_bundle(path)
+    model = load_bundle(path, rest)
+    rest()
     if not model.smoke:
         raise BadBundle("The bundle has no smoke rows, so nothing shows that it answers rightly.")
     answers = model.answers(model.matrix([row.rssi for row in model.smoke]))

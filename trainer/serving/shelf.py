@@ -14,6 +14,7 @@ asks one of those hears 404, upon which SageMaker loads it again.
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
@@ -23,7 +24,6 @@ import orjson
 from trainer.localization.bundle import LoadedModel
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import RefusedError, Reply, Request
-from trainer.serving.heap import bytes_held
 from trainer.serving.invocation import Invocation, answer_all, read_invocation
 from trainer.serving.logs import log
 from trainer.serving.openapi import openapi_document
@@ -36,6 +36,11 @@ MODELS = "/models"
 _PAGE_MODELS = 100
 """Of one answer to who lists the models, unless told otherwise; at most, too."""
 _MAX_NAME = 128
+_MODEL_BYTES = 340 * 1024
+"""What any model takes besides its weights, nearly all of it the runtime's session."""
+_CELL_BYTES = 256
+"""Of labels and positions in all their forms."""
+_RESTS = 8
 
 
 class Shelf:
@@ -137,9 +142,8 @@ class Shelf:
         return entry
 
     def _load(self, name: str, url: str) -> Reply:
-        before = bytes_held()
         model = _opened(url)
-        size = _size(model, bytes_held() - before) * self._workers
+        size = size_of(model) * self._workers
         if size > self._limit:
             raise RefusedError(
                 507, f"{name} takes {size} bytes, and all models may take {self._limit} together."
@@ -178,6 +182,23 @@ class Shelf:
             self._held = {name: held for name, held in self._held.items() if held[0] in tokens}
 
 
+class _Pace:
+    """Lets the event loop in between the parts of a load, for longer if it has much to do."""
+
+    def __init__(self) -> None:
+        self._since = time.thread_time()
+
+    def rest(self) -> None:
+        """Rest for half as long as was worked; up to so many times while others work here."""
+        worked = time.thread_time() - self._since
+        for _ in range(_RESTS):
+            before = time.process_time()
+            time.sleep(worked / 2)
+            if time.process_time() - before < worked / 10:
+                break
+        self._since = time.thread_time()
+
+
 def _load_request(body: bytes) -> tuple[str, str]:
     try:
         asked = orjson.loads(body)
@@ -197,15 +218,20 @@ def _load_request(body: bytes) -> tuple[str, str]:
 
 def _opened(url: str) -> LoadedModel:
     try:
-        return open_model(Path(url))
+        return open_model(Path(url), _Pace().rest)
     except BadBundle as error:
         raise RefusedError(400, str(error)) from error
 
 
-def _size(model: LoadedModel, measured: int) -> int:
-    """What a model takes: as measured, unless others gave back more meanwhile than it took."""
+def size_of(model: LoadedModel) -> int:
+    """What a model takes in a worker, in bytes.
+
+    Reckoned, as what is measured while others load, leave or ask much is theirs too. By glibc's
+    ``mallinfo2`` models of 3 to 500 beacons and 6 to 2,000 cells take from 4 % less to 3 % more;
+    those without a radius up to a sixth less, those without positions a third.
+    """
     weights = sum(layer.weight.nbytes + layer.bias.nbytes for layer in model.network.layers)
-    return max(measured, weights)
+    return _MODEL_BYTES + weights + model.graph_bytes + _CELL_BYTES * len(model.cells)
 
 
 def _page_size(text: str) -> int:
