@@ -1,18 +1,22 @@
 """The packaged model: the same bytes each time, and nothing foreign in it."""
 
 import gzip
+import hashlib
 import io
 import json
 import shutil
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from made_up_floor import HALL, QUICK
 
-from trainer.localization.bundle import MANIFEST, PINNED, load_bundle
+from trainer.localization.bundle import MANIFEST, PINNED, WEIGHTS, load_bundle
 from trainer.localization.errors import BadBundle
 from trainer.training.train import TrainingResult, train_files
 
@@ -201,3 +205,82 @@ def test_an_archive_that_was_cut_short_is_refused(
 
     with pytest.raises(BadBundle):
         load_bundle(path)
+
+
+def test_an_archive_that_goes_on_after_its_end_is_refused(
+    trained: TrainingResult, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tar.gz"
+    path.write_bytes(trained.bundle.read_bytes() + b"more")
+
+    with pytest.raises(BadBundle):
+        load_bundle(path)
+
+
+def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _zipped(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("weight0.npy", content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        _npz(weight0=np.zeros((3, 4), np.float32)),
+        _npz(weight0=np.zeros((3, 4), np.float32), bias0=np.zeros(2, np.float32)),
+        _npz(weight0=np.array([{}], dtype=object), bias0=np.zeros(3, np.float32)),
+        _npz(weight0=np.full((3, 4), np.nan, np.float32), bias0=np.zeros(3, np.float32)),
+        _zipped(b""),
+        _zipped(b"\x93NUMPY\x01\x00\xff\xff"),
+        _zipped(b"\x93NUMPY\x02\x00" + bytes(100)),
+    ],
+    ids=[
+        "empty",
+        "no bias",
+        "too few",
+        "a pickle",
+        "no number",
+        "no array",
+        "cut short",
+        "another version",
+    ],
+)
+def test_weights_that_are_none_are_refused_though_their_hash_is_right(
+    trained: TrainingResult, tmp_path: Path, content: bytes
+) -> None:
+    with pytest.raises(BadBundle):
+        load_bundle(_with_weights(trained, tmp_path, content))
+
+
+def test_weights_that_unpack_to_more_than_a_bundle_holds_are_refused_unread(
+    trained: TrainingResult, tmp_path: Path
+) -> None:
+    bomb = _npz(weight0=np.zeros(18 * 1024 * 1024, np.float32))
+
+    with pytest.raises(BadBundle, match="larger than"):
+        load_bundle(_with_weights(trained, tmp_path, bomb))
+
+
+def _with_weights(trained: TrainingResult, folder: Path, content: bytes) -> Path:
+    unpacked(trained.bundle, folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["sha256"][WEIGHTS] = hashlib.sha256(content).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    (folder / WEIGHTS).write_bytes(content)
+    return folder
+
+
+def test_whoever_loads_a_bundle_may_rest_between_its_parts(trained: TrainingResult) -> None:
+    rests: list[str] = []
+
+    load_bundle(trained.bundle, lambda: rests.append("rested"))
+
+    assert len(rests) >= 3

@@ -307,7 +307,7 @@ def load_bundle(path: Path, rest: Rest = no_rest) -> LoadedModel:
         _verify_hashes(document, files)
         return _assemble(document, files, rest)
     except (
-        KeyError,
+        LookupError,
         TypeError,
         ValueError,
         AttributeError,
@@ -339,6 +339,12 @@ def _assemble(document: _Manifest, files: Mapping[str, bytes], rest: Rest) -> Lo
 
 
 def _check_fit(description: ModelDescription, network: Network) -> None:
+    for place, layer in enumerate(network.layers):
+        if layer.weight.ndim != 2 or layer.bias.shape != layer.weight.shape[:1]:
+            raise BadBundle(
+                f"Layer {place} has weights of {layer.weight.shape} and biases of "
+                f"{layer.bias.shape}, which do not fit together: train this model again."
+            )
     inputs = description.features.per_beacon * len(description.beacons)
     cells = len(description.cells)
     chained = all(
