@@ -173,8 +173,9 @@ def outcome(text: str, *, large: bool, block_bytes: int = 1 << 20) -> tuple[obje
         return (error.reason,)
     readings = np.nan_to_num(survey.rssi, nan=1.0).tolist()
     places = None if survey.positions is None else np.nan_to_num(survey.positions).tolist()
-    found = (survey.found.delimiter, survey.found.not_heard)
-    return (survey.labels, readings, places, survey.lines.tolist(), survey.faults, found)
+    times = None if survey.times is None else np.nan_to_num(survey.times).tolist()
+    found = (survey.found.delimiter, survey.found.not_heard, survey.found.time_format)
+    return (survey.labels, readings, places, survey.lines.tolist(), times, survey.faults, found)
 
 
 def test_the_fast_reader_reads_what_the_thorough_one_reads() -> None:
@@ -193,13 +194,14 @@ ODD = st.sampled_from(["", " ", " -70", "99999", '"-70"', '"a\nb"', "-7\r"])
 FIELDS = NUMBERS | WORDS | ODD
 LABELS = st.sampled_from(["A01", " A01", "B02", "?", "", "NA", "größe", '"C,3"', "A" * 200])
 POINTS = st.sampled_from(["1", "1.0", "2.5", "", "nan", "north", "-0"])
+TIMES = st.sampled_from(["9-8-2016 11:15:21", "09-18-2016 11:15:22 ", "", " ", "noon"])
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     st.lists(
-        st.tuples(LABELS, POINTS, POINTS, FIELDS, FIELDS).map(",".join)
-        | st.sampled_from(["", " ", "A01", "A01,1,1,-70,-70,", "A01,1,1,-70", "A01,,,-70,-71"]),
+        st.tuples(LABELS, POINTS, POINTS, TIMES, FIELDS, FIELDS).map(",".join)
+        | st.sampled_from(["", " ", "A01", "A01,1,1,,-70,-70,", "A01,1,1,,-70", "A01,,,,-70,-71"]),
         max_size=12,
     ),
     st.integers(30, 300),
@@ -208,8 +210,8 @@ POINTS = st.sampled_from(["1", "1.0", "2.5", "", "nan", "north", "-0"])
 def test_fast_or_thorough_whole_or_in_blocks_a_survey_is_read_the_same(
     rows: list[str], block_bytes: int, end: str
 ) -> None:
-    good = ["A01,1,1,-70,-71", "B02,2.5,1,-80,"] * 2
-    text = end.join(["location,x,y,b1,b2", *good, *rows, *good]) + end
+    good = ["A01,1,1,10-18-2016 11:15:21,-70,-71", "B02,2.5,1,,-80,"] * 2
+    text = end.join(["location,x,y,time,b1,b2", *good, *rows, *good]) + end
 
     whole = outcome(text, large=False)
 

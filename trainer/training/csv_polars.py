@@ -11,6 +11,7 @@ import polars as pl
 from trainer.localization.readings import MISSING_WORDS
 from trainer.training.csv_blocks import Block
 from trainer.training.csv_text import MAX_FIELD_CHARACTERS, Header, Numbers, Table, Wanted, Words
+from trainer.training.times_polars import ManyTimes
 
 
 def read_plain(block: Block, header: Header, wanted: Wanted) -> Table | None:
@@ -37,7 +38,7 @@ def read_plain(block: Block, header: Header, wanted: Wanted) -> Table | None:
         locations=None if wanted.location is None else _words(frame[str(wanted.location)]),
         numbers=numbers,
         lines=np.arange(block.line, block.line + len(frame), dtype=np.intp),
-        times=None if wanted.time is None else frame[str(wanted.time)].fill_null("").to_list(),
+        times=None if wanted.time is None else ManyTimes(frame[str(wanted.time)]),
     )
 
 

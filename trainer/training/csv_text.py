@@ -21,6 +21,7 @@ from trainer.localization.readings import number_in
 from trainer.training.csv_blocks import Block
 from trainer.training.errors import BadSurvey
 from trainer.training.faults import FaultKind, RowFault
+from trainer.training.times import TimeColumn, time_column
 
 DELIMITERS = ",;\t"
 MAX_FIELD_CHARACTERS = 64 * 1024
@@ -65,8 +66,8 @@ class Table:
     """(rows, columns asked for), NaN where a field says that there is none."""
     lines: npt.NDArray[np.intp]
     """(rows,) the line of the file, from 1, that each row begins on."""
-    times: list[str] | None = None
-    """As written; None if no column was asked for."""
+    times: TimeColumn | None = None
+    """None if no column was asked for."""
     faults: tuple[RowFault, ...] = ()
     """Rows that can't be read; they are not among the others."""
     numberless: Numberless = field(default_factory=dict)
@@ -82,9 +83,7 @@ class Table:
             locations=None if self.locations is None else self.locations.only(kept),
             numbers=self.numbers[kept],
             lines=self.lines[kept],
-            times=None
-            if self.times is None
-            else [self.times[row] for row in np.flatnonzero(kept).tolist()],
+            times=None if self.times is None else self.times.only(kept),
             faults=(*self.faults, *faults),
         )
 
@@ -302,7 +301,7 @@ def _table(
         locations=None if wanted.location is None else _words(fields[wanted.location]),
         numbers=numbers,
         lines=np.array(lines, dtype=np.intp),
-        times=None if wanted.time is None else list(fields[wanted.time]),
+        times=None if wanted.time is None else time_column(list(fields[wanted.time])),
         faults=tuple(ragged),
         numberless=numberless,
     )

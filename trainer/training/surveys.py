@@ -47,7 +47,7 @@ from trainer.training.csv_text import (
 from trainer.training.errors import BadSurvey
 from trainer.training.faults import FaultKind, RowFault, check_share
 from trainer.training.site import Position, Site
-from trainer.training.times import read_times
+from trainer.training.times import TimeColumn, read_times
 
 TIME_COLUMNS = frozenset({"date", "time", "timestamp", "datetime"})
 UNLABELLED_WORDS = frozenset({*MISSING_WORDS, "?"})
@@ -141,8 +141,7 @@ def read_from(read: Blocks, name: str, site: Site, *, large: bool) -> Survey:
     header = read_header(begin.content.decode())
     columns = _columns(header.names, site.ignored_columns)
     numeric = (*(columns.point or ()), *columns.beacons)
-    # Of a large file there are too many distinct times to be told apart (trainer.training.times).
-    wanted = Wanted(columns.location, numeric, None if large else columns.time)
+    wanted = Wanted(columns.location, numeric, columns.time)
     tables = read_tables(chain([begin], read.blocks), header, wanted, large=large)
     with ThreadPoolExecutor(1) as beside:
         # While the next rows are read; NumPy lets go of the interpreter.
@@ -219,9 +218,9 @@ class _Part:
     rssi: FloatMatrix
     points: Positions | None
     lines: npt.NDArray[np.intp]
-    times: list[str] | None
     faults: tuple[RowFault, ...]
     not_heard: Counter[str]
+    times: TimeColumn | None = None
 
 
 def _part(columns: _Columns, table: Table) -> _Part:
@@ -233,14 +232,15 @@ def _part(columns: _Columns, table: Table) -> _Part:
         rssi=np.ascontiguousarray(heard_only(values)),
         points=points,
         lines=sound.lines,
-        times=sound.times,
         faults=sound.faults,
         not_heard=_ways_not_heard(values),
+        times=sound.times,
     )
 
 
 def _survey(name: str, columns: _Columns, parts: list[_Part], origin: _Origin) -> Survey:
     """The parts as one survey; they are used up, as two of a large one would fill the memory."""
+    times = read_times([part.times for part in parts if part.times is not None])
     whole = _together(parts, len(columns.beacons))
     parts.clear()
     rows = len(whole.lines) + len(whole.faults)
@@ -259,7 +259,6 @@ def _survey(name: str, columns: _Columns, parts: list[_Part], origin: _Origin) -
         raise BadSurvey(
             f"None of the {rows} rows says where it was taken: fill in location, or x and y."
         )
-    times = None if whole.times is None else read_times(whole.times)
     distinct = np.array(whole.labels.distinct, dtype=object)
     return Survey(
         name=name,
@@ -283,8 +282,8 @@ def _survey(name: str, columns: _Columns, parts: list[_Part], origin: _Origin) -
 
 
 def _together(parts: Sequence[_Part], beacons: int) -> _Part:
+    """All of the parts but their times."""
     points = [part.points for part in parts if part.points is not None]
-    times = [part.times for part in parts if part.times is not None]
     rssi = np.empty((sum(len(part.lines) for part in parts), beacons), dtype=np.float32)
     np.concatenate([part.rssi for part in parts], out=rssi)
     return _Part(
@@ -292,7 +291,6 @@ def _together(parts: Sequence[_Part], beacons: int) -> _Part:
         rssi=rssi,
         points=np.concatenate(points) if points else None,
         lines=np.concatenate([part.lines for part in parts]),
-        times=list(chain.from_iterable(times)) if times else None,
         faults=tuple(chain.from_iterable(part.faults for part in parts)),
         not_heard=sum((part.not_heard for part in parts), Counter()),
     )

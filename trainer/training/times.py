@@ -8,9 +8,14 @@ would give the label away. What may go wrong: a form that is ambiguous (4-5-2016
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import compress
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+Seconds = npt.NDArray[np.float64]
+"""(rows,) since 1970 by the logger's own clock; NaN where a row tells none."""
 
 FORMS = (
     "%Y-%m-%d %H:%M:%S",
@@ -34,39 +39,77 @@ FORMS = (
 EPOCH_SECONDS = "seconds since 1970"
 EPOCH_MILLISECONDS = "milliseconds since 1970"
 
+EPOCHS = {EPOCH_SECONDS: (1e8, 1e10, 1.0), EPOCH_MILLISECONDS: (1e11, 1e13, 1e-3)}
+"""From which number to which each may be, and what one of it is in seconds."""
+
 _SAMPLE = 200
-_MOST_WORDS = 20_000
-"""Above it parsing would take longer than reading; visits are then told by labels alone."""
-_EPOCH = {EPOCH_SECONDS: (1e8, 1e10, 1.0), EPOCH_MILLISECONDS: (1e11, 1e13, 1e-3)}
+_FEW_ROWS = 20_000
+"""Above it Polars is worth its import."""
+
+
+class TimeColumn(Protocol):
+    """The times of some rows as they were written."""
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> "TimeColumn":
+        """The same column with some of its rows."""
+
+    def sample(self, most: int) -> list[str]:
+        """Some of the words, from the first row to the last."""
+
+    def seconds(self, form: str) -> Seconds:
+        """All of it, read in one form."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Times:
     """The times of rows and how they were written."""
 
-    seconds: npt.NDArray[np.float64]
-    """(rows,) since 1970 by the logger's own clock; NaN where a row tells none."""
+    seconds: Seconds
     form: str
 
 
-def read_times(words: Sequence[str]) -> Times | None:
+def time_column(words: list[str]) -> TimeColumn:
+    """A column of times as it was written, blank where there is none."""
+    if len(words) <= _FEW_ROWS:
+        return _FewTimes(words)
+    from trainer.training.times_polars import ManyTimes  # noqa: PLC0415 - a slow import
+
+    return ManyTimes.of(words)
+
+
+def read_times(parts: Sequence[TimeColumn]) -> Times | None:
     """Read times in the one form that fits them, or None if none does."""
-    distinct = list(dict.fromkeys(words))
-    told = [word.strip() for word in distinct if word.strip()]
-    if not told or len(distinct) > _MOST_WORDS:
+    share = max(2, _SAMPLE // max(1, len(parts)))
+    told = [word.strip() for part in parts for word in part.sample(share)]
+    sample = set(filter(None, told))
+    if not sample:
         return None
-    sample = told[:: max(1, len(told) // _SAMPLE)]
-    for form in (*FORMS, *_EPOCH):
+    for form in (*FORMS, *EPOCHS):
         if all(_seconds(word, form) is not None for word in sample):
-            known = {word: _seconds(word.strip(), form) for word in distinct}
-            values = [known[word] for word in words]
-            return Times(np.array([np.nan if v is None else v for v in values]), form)
+            return Times(np.concatenate([part.seconds(form) for part in parts]), form)
     return None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _FewTimes:
+    words: list[str]
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> "_FewTimes":
+        return _FewTimes([*compress(self.words, kept.tolist())])
+
+    def sample(self, most: int) -> list[str]:
+        told = [*dict.fromkeys(filter(str.strip, self.words))]
+        return told[:: max(1, len(told) // most)]
+
+    def seconds(self, form: str) -> Seconds:
+        known = {word: _seconds(word.strip(), form) for word in set(self.words)}
+        values = [known[word] for word in self.words]
+        return np.array([np.nan if value is None else value for value in values])
+
+
 def _seconds(word: str, form: str) -> float | None:
-    if form in _EPOCH:
-        lowest, highest, scale = _EPOCH[form]
+    if form in EPOCHS:
+        lowest, highest, scale = EPOCHS[form]
         number = float(word) if word.replace(".", "", 1).isdecimal() else 0.0
         return number * scale if lowest <= number < highest else None
     try:

@@ -1,0 +1,84 @@
+"""Times of rows: one form for all of them, and the same by either reader."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from trainer.training.times import (
+    EPOCH_MILLISECONDS,
+    EPOCH_SECONDS,
+    EPOCHS,
+    FORMS,
+    read_times,
+    time_column,
+)
+from trainer.training.times_polars import ManyTimes
+
+BEGUN = datetime(2016, 10, 18, 11, 15, 21, 500_000, tzinfo=UTC)
+
+
+def written(form: str, rows: int) -> list[str]:
+    moments = [BEGUN + timedelta(seconds=977 * row) for row in range(rows)]
+    if form == EPOCH_SECONDS:
+        return [str(int(moment.timestamp())) for moment in moments]
+    if form == EPOCH_MILLISECONDS:
+        return [str(int(moment.timestamp() * 1000)) for moment in moments]
+    return [moment.strftime(form) for moment in moments]
+
+
+@pytest.mark.parametrize("form", [*FORMS, *EPOCHS])
+def test_many_times_are_read_as_few_are(form: str) -> None:
+    words = written(form, 300)
+    words[3:7] = ["", " ", "noon", f" {words[6]} "]
+
+    few, many = time_column(words).seconds(form), ManyTimes.of(words).seconds(form)
+
+    np.testing.assert_array_equal(few, many)
+    assert np.flatnonzero(np.isnan(many)).tolist() == [3, 4, 5]
+
+
+@pytest.mark.parametrize("form", ["%m-%d-%Y %H:%M:%S", "%H:%M:%S", EPOCH_SECONDS])
+def test_more_rows_than_are_read_word_by_word_are_read_too(form: str) -> None:
+    words = written(form, 25_000)
+
+    times = read_times([time_column(words)])
+
+    assert times is not None
+    assert times.form == form
+    assert len(set(np.diff(times.seconds).round().tolist()) - {977.0, 977.0 - 86_400.0}) == 0
+
+
+def test_a_form_has_to_fit_the_samples_of_every_part() -> None:
+    early, late = written("%d-%m-%Y %H:%M:%S", 2), ["31-10-2016 09:00:00"]
+
+    times = read_times([time_column(["05-10-2016 09:00:00"]), time_column(late)])
+
+    assert times is not None
+    assert times.form == "%d-%m-%Y %H:%M:%S"
+    assert read_times([time_column(early), time_column(["noon"])]) is None
+
+
+def test_rows_that_are_dropped_take_their_times_along() -> None:
+    words = written(FORMS[0], 4)
+    kept = np.array([True, False, False, True])
+
+    few, many = time_column(words).only(kept), ManyTimes.of(words).only(kept)
+
+    assert many.sample(9) == [words[0], words[3]]
+    np.testing.assert_array_equal(few.seconds(FORMS[0]), many.seconds(FORMS[0]))
+
+
+def test_a_column_that_tells_times_here_and_there_is_sampled_where_it_does() -> None:
+    words = ["", " "] * 12_000
+    words[4_001] = "2016-10-18 11:15:21"
+
+    times = read_times([time_column(words)])
+
+    assert times is not None
+    assert np.flatnonzero(~np.isnan(times.seconds)).tolist() == [4_001]
+
+
+def test_blank_times_are_no_times() -> None:
+    assert read_times([]) is None
+    assert read_times([time_column(["", " "]), ManyTimes.of([" ", ""])]) is None
