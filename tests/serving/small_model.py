@@ -1,5 +1,6 @@
 """A bundle without a training: random weights of a real network, packed for real."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,11 +66,14 @@ def smoke_rows(network: Network) -> list[SmokeRow]:
     return choose_smoke(LoadedModel(small_description(), network, (), ""), fingerprints())
 
 
-def write_small_bundle(path: Path, recorded_by: Network | None = None) -> Path:
+def write_small_bundle(
+    path: Path, recorded_by: Network | None = None, release: str = RELEASE
+) -> Path:
     """Pack it; ``recorded_by`` lets another network have recorded the answers."""
     network = small_network()
     smoke = smoke_rows(recorded_by or network)
-    write_bundle(path, small_description(), network, MxnetExport(b"{}", b""), smoke)
+    description = replace(small_description(), release=release)
+    write_bundle(path, description, network, MxnetExport(b"{}", b""), smoke)
     return path
 
 

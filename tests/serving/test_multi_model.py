@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import random
 import statistics
 import threading
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 import pytest
 from running_server import PATIENCE_S, RunningServer
 from served import NAME, Served, on_a_shelf
-from small_model import small_network, write_small_bundle
+from small_model import RELEASE, small_network, write_small_bundle
 
 from trainer.localization.bundle import load_bundle
 from trainer.serving.exchange import Request
@@ -238,7 +239,7 @@ def test_loading_and_unloading_disturbs_nobody(bundle: Path) -> None:
         for thread in threads:
             thread.start()
         changes = []
-        for turn in range(15):
+        for turn in range(8):
             changes.append(running.load(f"site-{turn}", bundle).status)
             changes.append(running.ask("DELETE", f"/models/site-{turn}").status)
         done.set()
@@ -247,3 +248,42 @@ def test_loading_and_unloading_disturbs_nobody(bundle: Path) -> None:
 
     assert set(changes) == {200}
     assert set(statuses) == {200}
+
+
+def test_models_that_come_and_go_at_once_never_answer_as_another_nor_with_an_error_of_ours(
+    bundle: Path, tmp_path: Path
+) -> None:
+    other = write_small_bundle(tmp_path / "model.tar.gz", release="attic-0123456789ab")
+    places = {RELEASE: bundle, "attic-0123456789ab": other}
+    # Six fit beside each other in two workers, and twelve are asked for.
+    environment = {"RSSI_MODELS_MEMORY_MB": "4"}
+    told: list[tuple[int, bool]] = []
+
+    def come_and_go(running: RunningServer, client: int) -> None:
+        chance = random.Random(client)
+        for _ in range(40):
+            number = chance.randrange(12)
+            release = [*places][number % 2]
+            name = f"site-{number}"
+            turn = chance.random()
+            if turn < 0.4:
+                told.append((running.load(name, places[release]).status, True))
+            elif turn < 0.5:
+                told.append((running.ask("DELETE", f"/models/{name}").status, True))
+            else:
+                answer = running.ask("POST", f"/models/{name}/invoke", ROW, "application/json")
+                right = answer.status == 404 or answer.document["release"] == release
+                told.append((answer.status, right))
+
+    with RunningServer(
+        bundle, workers=2, multi_model=True, log_to_null=True, environment=environment
+    ) as running:
+        threads = [threading.Thread(target=come_and_go, args=(running, one)) for one in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+
+    assert len(told) == 6 * 40
+    assert {status for status, _ in told} == {200, 404, 409}
+    assert all(right for _, right in told)
