@@ -8,13 +8,12 @@
 ``POST /models/{name}/invoke``     as ``/invocations`` of a single model
 =================================  =============================================================
 
-What may go wrong: a load takes milliseconds of computing, so it goes on in a thread that lets the
-event loop in between; models that were used longest ago leave when memory is short, and whoever
-asks one of those hears 404, upon which SageMaker loads it again.
+What may go wrong: a load takes milliseconds of computing, so it goes on in a thread that rests
+between its parts and lets the event loop in; models that were used longest ago leave when memory is
+short, and whoever asks one of those hears 404, upon which SageMaker loads it again.
 """
 
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qs, unquote
@@ -27,6 +26,7 @@ from trainer.serving.exchange import RefusedError, Reply, Request
 from trainer.serving.invocation import Invocation, answer_all, read_invocation
 from trainer.serving.logs import log
 from trainer.serving.openapi import openapi_document
+from trainer.serving.pace import Pace
 from trainer.serving.registry import MAX_MODELS, Entry, Registry, TableFullError
 from trainer.serving.served_model import ServedModel
 from trainer.serving.service import OPENAPI, PING, Chore, Taken, check_method, open_model
@@ -40,7 +40,6 @@ _MODEL_BYTES = 340 * 1024
 """What any model takes besides its weights, nearly all of it the runtime's session."""
 _CELL_BYTES = 256
 """Of labels and positions in all their forms."""
-_RESTS = 8
 
 
 class Shelf:
@@ -182,23 +181,6 @@ class Shelf:
             self._held = {name: held for name, held in self._held.items() if held[0] in tokens}
 
 
-class _Pace:
-    """Lets the event loop in between the parts of a load, for longer if it has much to do."""
-
-    def __init__(self) -> None:
-        self._since = time.thread_time()
-
-    def rest(self) -> None:
-        """Rest for half as long as was worked; up to so many times while others work here."""
-        worked = time.thread_time() - self._since
-        for _ in range(_RESTS):
-            before = time.process_time()
-            time.sleep(worked / 2)
-            if time.process_time() - before < worked / 10:
-                break
-        self._since = time.thread_time()
-
-
 def _load_request(body: bytes) -> tuple[str, str]:
     try:
         asked = orjson.loads(body)
@@ -218,7 +200,8 @@ def _load_request(body: bytes) -> tuple[str, str]:
 
 def _opened(url: str) -> LoadedModel:
     try:
-        return open_model(Path(url), _Pace().rest)
+        with Pace() as pace:
+            return open_model(Path(url), pace.rest)
     except BadBundle as error:
         raise RefusedError(400, str(error)) from error
 
