@@ -83,9 +83,15 @@ class Measured:
     requests_per_s: float
     p50_ms: float
     p99_ms: float
+    p999_ms: float
     errors: int
     answer_bytes: int = 0
     """Of the last answer's body."""
+
+    @property
+    def delays(self) -> tuple[float, float, float]:
+        """The three percentiles, in milliseconds."""
+        return self.p50_ms, self.p99_ms, self.p999_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ async def _measure(port: int, load: Load, seconds: float) -> Measured:
         requests_per_s=len(ordered) / elapsed,
         p50_ms=ordered[len(ordered) // 2] * 1000,
         p99_ms=ordered[int(len(ordered) * 0.99)] * 1000,
+        p999_ms=ordered[int(len(ordered) * 0.999)] * 1000,
         errors=sum(client.errors for client in clients),
         answer_bytes=max(client.body_bytes for client in clients),
     )
