@@ -235,7 +235,11 @@ class _Descent:
             "codes": self._mx.nd.array(rows.codes, dtype=rows.codes.dtype),
             "levels": self._mx.nd.array(rows.levels),
             "kinds": self._mx.nd.array(rows.kinds, dtype=np.int32),
-            "sent_back": self._mx.nd.array(rows.targets / -hyperparameters.batch_size),
+            "wanted": self._mx.nd.array(rows.targets / hyperparameters.batch_size),
+            # What a row counts is what its target sums to.
+            "counts": self._mx.nd.array(
+                rows.targets.sum(axis=1, keepdims=True) / hyperparameters.batch_size
+            ),
         }
         self._shares = _shares(peers().part(hyperparameters.batch_size))
         self._taken = [self._mx.nd.zeros(_length(share), dtype=np.int32) for share in self._shares]
@@ -285,8 +289,8 @@ class _Descent:
     def _step(self, rate: float, number: int, add_up: Callable[[], None]) -> None:
         """One fused update; MXNet's operator leaves Adam's bias correction to the caller."""
         for executor in self._executors:
-            _, sent_back = executor.forward(is_train=True)
-            executor.backward([sent_back, sent_back])
+            _, wrong = executor.forward(is_train=True)
+            executor.backward([wrong, wrong])
         if len(self._gradients) > 1:
             self._mx.nd.add_n(*self._gradients, out=self._gradients[0])
         add_up()
@@ -318,15 +322,18 @@ def _length(share: slice) -> int:
 
 
 def _graph(mx: Any, shape: _Shape, count: int) -> Any:
-    """What the network answers to some rows, and what is sent back through it.
+    """What the network says to some rows before its softmax, and what is sent back through it.
 
-    The loss of a row is its target, by its weight, times the logarithm of the answer, and negative;
-    so the targets themselves are the gradient of the answers, and no loss has to be computed.
+    The gradient of the weighted cross-entropy is the answers, by the row's weight, less its target.
+    It is written out because MXNet's own, through ``log_softmax``, computes each exponential again,
+    one by one; so no loss has to be computed either.
     """
     rows = mx.sym.Variable("rows")
-    answers = mx.sym.log_softmax(_last_layer(mx, shape, rows, count))
+    said = _last_layer(mx, shape, rows, count)
     kinds = mx.sym.take(mx.sym.Variable("kinds"), rows)
-    return mx.sym.Group([answers, mx.sym.take(mx.sym.Variable("sent_back"), kinds)])
+    counts, wanted = (mx.sym.take(mx.sym.Variable(name), kinds) for name in ("counts", "wanted"))
+    wrong = mx.sym.broadcast_mul(mx.sym.softmax(said), counts) - wanted
+    return mx.sym.Group([said, mx.sym.BlockGrad(wrong)])
 
 
 def _last_layer(mx: Any, shape: _Shape, rows: Any, count: int) -> Any:
