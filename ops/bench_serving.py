@@ -309,7 +309,8 @@ def _print_shelf(console: Console, subject: Subject) -> None:
 def _loading_others(port: int, bundle: Path) -> Iterator[Callable[[], int]]:
     """Load and unload another model over and over, with a pause as long as a load.
 
-    Yields what tells how often. From a process of its own: a thread would keep those waiting who are measured beside it.
+    From a process of its own, as a thread would keep those waiting who are measured beside it.
+    Yields what tells how often.
     """
     processes = multiprocessing.get_context("fork")
     over, loads = processes.Event(), processes.Value("i", 0)
