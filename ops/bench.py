@@ -200,7 +200,7 @@ def _print_model(console: Console, data: Path | None) -> None:
     table.add_row("of it neither import nor fit", f"{run.neither_import_nor_fit_s:.2f}", "")
     console.print(table)
     console.print(
-        "plain loop: DataLoader and Trainer; the same network: its layers, inputs, batch and epochs",
+        "plain loop: DataLoader, Trainer; the same network: its layers, inputs, batch and epochs",
         style="dim",
     )
     for what, large in (
