@@ -1,4 +1,4 @@
-"""The pace of work that nobody waits for, beside an event loop in the same process.
+"""The pace of work that may take its time, beside an event loop in the same process.
 
 A load computes for some milliseconds in all, most of them with Python's lock held. What may go
 wrong is that all who ask meanwhile feel it: so the work is done in parts, rests between them for as
