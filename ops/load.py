@@ -236,11 +236,15 @@ def free_port() -> int:
         return port
 
 
-def memory_mb(pid: int) -> float:
-    """Of a process and its children: each page once, shared ones in equal parts."""
+def memory_mb(pid: int, kind: str = "Pss") -> float:
+    """Of a process and its children: each page once, shared ones in equal parts.
+
+    With ``Pss_Anon`` only what they hold themselves: how much a file's pages count depends on who
+    else on the machine has mapped the file.
+    """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (str(pid), *children)]
-    lines = [line for text in texts for line in text.splitlines() if line.startswith("Pss:")]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith(f"{kind}:")]
     return sum(int(line.split()[1]) for line in lines) / 1024
 
 

@@ -54,24 +54,37 @@ def test_a_soak_tells_minute_by_minute_how_many_answers_were_not_what_they_had_t
     assert [minute.wrong == minute.answers for minute in wrong] == [True]
 
 
-def minutes(ratios: Sequence[float], memory_mb: Sequence[float]) -> list[Minute]:
-    """As a soak sees them, on a machine that becomes slower for everybody."""
-    return [
-        Minute(60.0, 90_000, 0, 1.0, ratio * slow, float(slow), memory)
-        for slow, (ratio, memory) in enumerate(zip(ratios, memory_mb, strict=True), start=1)
-    ]
+def minutes(
+    p99_ms: Sequence[float], control_p99_ms: Sequence[float], memory_mb: Sequence[float]
+) -> list[Minute]:
+    """As a soak sees them."""
+    rows = zip(p99_ms, control_p99_ms, memory_mb, strict=True)
+    return [Minute(60.0, 90_000, 0, 1.0, ours, control, memory) for ours, control, memory in rows]
+
+
+STEADY, RISING = [2.0, 2.2, 9.0] * 3, [2.0, 2.1, 2.2, 2.3, 2.4, 2.5, 2.9, 2.8, 2.7]
+CONTROL, CALMING = [1.0] * 9, [1.0] * 6 + [0.5] * 3
+MEMORY, GROWING = [100.0, 101.0, 100.0] * 3, [100.0 + more for more in range(9)]
 
 
 @pytest.mark.parametrize(
-    ("ratios", "memory_mb", "flat"),
+    ("p99_ms", "control_p99_ms", "memory_mb", "said"),
     [
-        ([2.0, 2.2, 9.0, 2.1, 8.0, 2.0, 1.8, 2.3, 9.0], [100, 101, 100] * 3, True),
-        ([2.0, 2.1, 2.3, 2.5, 2.8, 2.9], [100] * 6, False),
-        ([2.0] * 6, [100, 101, 102, 103, 104, 105], False),
-        ([2.0], [100], True),
+        (STEADY, CONTROL, MEMORY, ["flat", "flat"]),
+        (RISING, CONTROL, MEMORY, ["slower", "flat"]),
+        (RISING, RISING, MEMORY, ["flat", "flat"]),
+        (STEADY, CALMING, MEMORY, ["flat", "flat"]),
+        (STEADY, CONTROL, GROWING, ["flat", "more"]),
+        ([2.0], [1.0], [100.0], ["flat", "flat"]),
     ],
+    ids=["steady", "slower", "a busier machine", "a calmer machine", "a leak", "one minute"],
 )
-def test_what_is_flat_is_so_beside_the_control_and_from_the_first_third_to_the_last(
-    ratios: Sequence[float], memory_mb: Sequence[float], *, flat: bool
+def test_what_rises_from_the_first_third_to_the_last_and_beside_the_control_is_ours(
+    p99_ms: Sequence[float],
+    control_p99_ms: Sequence[float],
+    memory_mb: Sequence[float],
+    said: Sequence[str],
 ) -> None:
-    assert verdict(minutes(ratios, memory_mb)).endswith(": flat") == flat
+    told = verdict(minutes(p99_ms, control_p99_ms, memory_mb))
+
+    assert [part.rpartition(": ")[2] for part in told.split("; ")] == said
