@@ -10,7 +10,7 @@ import pytest
 from made_up_floor import BEACONS, HALL, QUICK, survey_lines, survey_text
 
 from trainer.localization.bundle import MANIFEST, LoadedModel, load_bundle
-from trainer.localization.decoding import decode, geometric_median, tempered
+from trainer.localization.decoding import decode, tempered
 from trainer.localization.errors import BadBundle
 from trainer.localization.network import Dense, Network
 from trainer.localization.network_mxnet import export, exported_probabilities
@@ -213,28 +213,6 @@ def test_a_bundle_of_before_there_were_temperatures_tells_the_networks_own(
 
     np.testing.assert_array_equal(found.probabilities, model.predict(rssi).probabilities)
     np.testing.assert_array_equal(found.confidences, found.probabilities.max(axis=1))
-
-
-def test_a_bundle_of_before_its_steps_were_recorded_answers_where_it_did(
-    released: TrainingResult, model: LoadedModel, tmp_path: Path
-) -> None:
-    old = load_bundle(rewritten(released, tmp_path, median_steps=None)).predict(model.matrix(ROWS))
-    new = model.predict(model.matrix(ROWS))
-
-    assert model.positions is not None
-    assert old.points is not None
-    former = geometric_median(old.probabilities, model.positions, [1.5, 1.5, 1.5, 1.5])
-    np.testing.assert_array_equal(old.probabilities, new.probabilities)
-    np.testing.assert_allclose(old.points, former, atol=2e-3)
-    assert np.abs(former - new.points).max() > 2e-3
-
-
-@pytest.mark.parametrize("steps", [[], [1.0] * 51, ["long"], 3])
-def test_a_bundle_with_impossible_steps_is_not_opened(
-    released: TrainingResult, tmp_path: Path, steps: object
-) -> None:
-    with pytest.raises(BadBundle):
-        load_bundle(rewritten(released, tmp_path, median_steps=steps))
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, 0.05, 10.0])

@@ -36,10 +36,8 @@ import numpy.typing as npt
 import orjson
 
 from trainer.localization.decoding import (
-    FORMER_MEDIAN_STEPS,
     HIGHEST_TEMPERATURE,
     LOWEST_TEMPERATURE,
-    MEDIAN_STEPS,
     Answer,
     CellIndices,
     Positions,
@@ -59,7 +57,6 @@ SMOKE = "smoke.json"
 PINNED = (PARAMS, SYMBOL, SMOKE, WEIGHTS)
 
 MAX_UNPACKED_BYTES = 64 * 1024 * 1024
-_MOST_MEDIAN_STEPS = 50
 SCHEMA_VERSION = 1
 
 # A release's id goes into an HTTP header.
@@ -103,8 +100,6 @@ class ModelDescription:
     confidence_temperature: float | None = None
     """T of the confidence that is told: p^(1/T), normalized over the cells, of the probabilities
     p that the weights give, be it by numpy or by plain MXNet. None: p as it is."""
-    median_steps: tuple[float, ...] = MEDIAN_STEPS
-    """How long the steps are that lead to x and y; see ``decoding``."""
 
     @property
     def position_array(self) -> Positions | None:
@@ -177,7 +172,6 @@ class LoadedModel:
             self.positions,
             scale,
             description.confidence_temperature,
-            description.median_steps,
             rest,
         )
 
@@ -364,11 +358,6 @@ def _check_fit(description: ModelDescription, network: Network) -> None:
             f"The bundle's confidence has the temperature {temperature:g}, and it has to lie from "
             f"{LOWEST_TEMPERATURE:g} to {HIGHEST_TEMPERATURE:g}: train this model again."
         )
-    if not 1 <= len(description.median_steps) <= _MOST_MEDIAN_STEPS:
-        raise BadBundle(
-            f"The bundle's points take {len(description.median_steps)} steps, and 1 to "
-            f"{_MOST_MEDIAN_STEPS} are possible: train this model again."
-        )
 
 
 def _description(document: _Manifest) -> ModelDescription:
@@ -392,7 +381,6 @@ def _description(document: _Manifest) -> ModelDescription:
         ),
         radius=_radius(document.get("radius")),
         confidence_temperature=None if temperature is None else float(temperature),
-        median_steps=tuple(map(float, document.get("median_steps", FORMER_MEDIAN_STEPS))),
     )
 
 

@@ -6,7 +6,7 @@ is asked of this very machine, once for each shape of model; where it does not h
 answered by a run of its own, which takes some twenty times as long in a batch and is right.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime  # type: ignore[import-untyped]  # it has no types
 
-from trainer.localization.decoding import MEDIAN_STEPS, CellIndices, Positions
+from trainer.localization.decoding import CellIndices, Positions
 from trainer.localization.features import FeatureParameters
 from trainer.localization.graph import INPUT, ModelGraph, model_graph
 from trainer.localization.network import Dense, Network
@@ -74,13 +74,12 @@ class Engine:
         positions: Positions | None,
         radius_scale: float | None,
         temperature: float | None,
-        median_steps: Sequence[float],
         rest: Rest = no_rest,
     ) -> "Engine":
         """The engine of a model.
 
         Args:
-            network, features, positions, radius_scale, temperature, median_steps: of
+            network, features, positions, radius_scale, temperature: of
                 ``graph.model_graph``.
             rest: called before what takes longest.
         """
@@ -88,7 +87,7 @@ class Engine:
         even = keeps_bits(
             widths, features, placed=positions is not None, tempered=temperature is not None
         )
-        graph = model_graph(network, features, positions, radius_scale, temperature, median_steps)
+        graph = model_graph(network, features, positions, radius_scale, temperature)
         rest()
         return cls(graph, PART_ROWS if even else 1)
 
@@ -163,7 +162,7 @@ def keeps_bits(
     )
     positions = random.uniform(0.0, 60.0, size=(widths[-1], 2)) if placed else None
     temperature = _PROBED_TEMPERATURE if tempered else None
-    graph = model_graph(Network(layers), features, positions, 1.0, temperature, MEDIAN_STEPS)
+    graph = model_graph(Network(layers), features, positions, 1.0, temperature)
     engine = Engine(graph, PART_ROWS)
     dbm = random.uniform(-160.0, -40.0, size=(PART_ROWS, widths[0] // features.per_beacon))
     rssi = dbm.astype(np.float32)

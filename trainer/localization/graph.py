@@ -13,7 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import SOFTENING_M, Positions
+from trainer.localization.decoding import (
+    MEDIAN_STEPS,
+    OVER_RELAXATION,
+    SOFTENING_M,
+    Positions,
+)
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
 from trainer.localization.onnx_writer import DOUBLE, MICROSOFT, GraphWriter
@@ -60,7 +65,6 @@ def model_graph(
     positions: Positions | None,
     radius_scale: float | None,
     temperature: float | None,
-    median_steps: Sequence[float],
 ) -> ModelGraph:
     """Write a model down as a graph.
 
@@ -70,7 +74,6 @@ def model_graph(
         positions: (cells, 2) in metres, or None where cells are plain labels.
         radius_scale: how many expected errors a radius is; None for no radius.
         temperature: of the confidence; None for the probability as it is.
-        median_steps: the lengths of the steps to a point; at least one.
     """
     writer = GraphWriter()
     beacons = network.inputs // features.per_beacon
@@ -85,7 +88,7 @@ def model_graph(
     parts = [confidence]
     if positions is not None:
         floor = _Floor.of(writer, positions)
-        point = _median(writer, probabilities, floor, median_steps)
+        point = _median(writer, probabilities, floor)
         parts.insert(0, point)
         if radius_scale is not None:
             parts.append(_radius(writer, probabilities, point, floor, radius_scale))
@@ -182,11 +185,13 @@ class _Floor:
     places: str
     """(cells, 2): x, y."""
     sums: str
-    """(cells, 4): x, y, 1, 1."""
+    """(cells, 4): x and y times the relaxation, 1, 1."""
     squares: str
     """(4, cells): from (x, y, x², y²) of a point to the squares of its distances, less ..."""
     remainders: str
-    """(cells,): ... x² + y² of the cells themselves, softened by more than rounding takes."""
+    """(cells,): ... x² + y² of the cells themselves, softened."""
+    is_wide: bool
+    """Whether rounding may take more from a square than the softening adds."""
     xs: str
     ys: str
     """(1, cells) each."""
@@ -196,8 +201,8 @@ class _Floor:
     """(2,): where two pairs part."""
     single: str
     """(2,): where two columns part."""
-    itself: str
-    """(2, 2): from a point to the same."""
+    kept: str
+    """(2, 2): how much of a point a step keeps, which is less than nothing."""
 
     @classmethod
     def of(cls, writer: GraphWriter, positions: Positions) -> "_Floor":
@@ -206,38 +211,38 @@ class _Floor:
         lengths = np.square(local).sum(axis=1)
         return cls(
             places=writer.constant(local),
-            sums=writer.constant(np.concatenate([local, ones], axis=1)),
+            sums=writer.constant(np.concatenate([local * OVER_RELAXATION, ones], axis=1)),
             squares=writer.constant(np.concatenate([-2.0 * local, ones], axis=1).T),
-            remainders=writer.constant(
-                lengths + max(SOFTENING_M**2, _ROUNDING * lengths.max(initial=0.0))
-            ),
+            remainders=writer.constant(lengths + SOFTENING_M**2),
+            is_wide=bool(_ROUNDING * lengths.max(initial=0.0) > SOFTENING_M**2),
             cells=len(local),
             xs=writer.constant(local[np.newaxis, :, 0]),
             ys=writer.constant(local[np.newaxis, :, 1]),
             softening=writer.constant(SOFTENING_M**2),
             halves=writer.constant([2, 2], np.int64),
             single=writer.constant([1, 1], np.int64),
-            itself=writer.constant(np.eye(2)),
+            kept=writer.constant(np.eye(2) * (1.0 - OVER_RELAXATION)),
         )
 
 
-def _median(writer: GraphWriter, masses: str, floor: _Floor, steps: Sequence[float]) -> str:
+def _median(writer: GraphWriter, masses: str, floor: _Floor) -> str:
     """The point of least expected distance; see ``decoding.geometric_median``."""
     point = writer.add("MatMul", masses, floor.places)
-    for step, length in enumerate(steps, start=1):
-        squares = _soft_squares if step == len(steps) else _rough_squares
+    for step in range(MEDIAN_STEPS):
+        squares = _soft_squares if step == MEDIAN_STEPS - 1 else _rough_squares
         distances = writer.add("Sqrt", squares(writer, point, floor))
         sums = writer.add("MatMul", writer.add("Div", masses, distances), floor.sums)
         above, below = writer.add_several("Split", sums, floor.halves, results=2, axis=1)
         mean = writer.add("Div", above, below)
-        point = writer.add("Gemm", point, floor.itself, mean, alpha=1.0 - length, beta=length)
+        point = writer.add("Gemm", point, floor.kept, mean)
     return point
 
 
 def _rough_squares(writer: GraphWriter, point: str, floor: _Floor) -> str:
     """Squares of distances multiplied out: some centimetres off near a cell, but one product."""
     terms = writer.add("Concat", point, writer.add("Mul", point, point), axis=1)
-    return writer.add("Gemm", terms, floor.squares, floor.remainders)
+    squares = writer.add("Gemm", terms, floor.squares, floor.remainders)
+    return writer.add("Max", squares, floor.softening) if floor.is_wide else squares
 
 
 def _soft_squares(writer: GraphWriter, point: str, floor: _Floor) -> str:

@@ -6,7 +6,6 @@ What may go wrong: a graph that makes no sense. Nothing is checked here, as the 
 of it before the first row is answered.
 """
 
-import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -26,13 +25,13 @@ _KINDS: Mapping[type[np.generic], int] = {
     np.int64: _INT64,
     np.float64: DOUBLE,
 }
-_ATTRIBUTE_FLOAT, _ATTRIBUTE_INT, _ATTRIBUTE_STRING = 1, 2, 3
+_ATTRIBUTE_INT, _ATTRIBUTE_STRING = 2, 3
 """Of ``AttributeProto.AttributeType``."""
 
 ROWS = "rows"
 """The name of the dimension that is another one in each request."""
 
-Attribute = float | int | str
+Attribute = int | str
 
 _KNOWN = 1024
 """Operations, and as many heads of constants, that are kept as bytes; a model has some sixty."""
@@ -126,8 +125,6 @@ def _constant_head(shape: tuple[int, ...], kind: int, name: str) -> bytes:
 def _attribute(name: str, value: Attribute) -> bytes:
     if isinstance(value, str):
         return _text(1, name) + _text(4, value) + _number(20, _ATTRIBUTE_STRING)
-    if isinstance(value, float):
-        return _text(1, name) + _float(2, value) + _number(20, _ATTRIBUTE_FLOAT)
     return _text(1, name) + _number(3, value) + _number(20, _ATTRIBUTE_INT)
 
 
@@ -140,10 +137,6 @@ def _value(name: str, kind: int, width: int) -> bytes:
 
 def _number(field: int, value: int) -> bytes:
     return _varint(field << 3) + _varint(value)
-
-
-def _float(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 5) + struct.pack("<f", value)
 
 
 def _text(field: int, value: str) -> bytes:
