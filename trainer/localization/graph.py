@@ -229,7 +229,8 @@ def _median(writer: GraphWriter, masses: str, floor: _Floor) -> str:
     """The point of least expected distance; see ``decoding.geometric_median``."""
     point = writer.add("MatMul", masses, floor.places)
     for step in range(MEDIAN_STEPS):
-        squares = _soft_squares if step == MEDIAN_STEPS - 1 else _rough_squares
+        precise = floor.is_wide and step == MEDIAN_STEPS - 1
+        squares = _soft_squares if precise else _rough_squares
         distances = writer.add("Sqrt", squares(writer, point, floor))
         sums = writer.add("MatMul", writer.add("Div", masses, distances), floor.sums)
         above, below = writer.add_several("Split", sums, floor.halves, results=2, axis=1)
@@ -239,7 +240,7 @@ def _median(writer: GraphWriter, masses: str, floor: _Floor) -> str:
 
 
 def _rough_squares(writer: GraphWriter, point: str, floor: _Floor) -> str:
-    """Squares of distances multiplied out: some centimetres off near a cell, but one product."""
+    """Squares of distances multiplied out: one product, and on a wide floor centimetres off."""
     terms = writer.add("Concat", point, writer.add("Mul", point, point), axis=1)
     squares = writer.add("Gemm", terms, floor.squares, floor.remainders)
     return writer.add("Max", squares, floor.softening) if floor.is_wide else squares
