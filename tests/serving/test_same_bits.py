@@ -33,9 +33,13 @@ def recipe_a() -> Network:
 
 
 def model(
-    *, placed: bool = True, far_m: float = 0.0, temperature: float | None = 1.4
+    *,
+    placed: bool = True,
+    far_m: float = 0.0,
+    wide_m: float = 60.0,
+    temperature: float | None = 1.4,
 ) -> LoadedModel:
-    places = np.random.default_rng(2).uniform(0, 60, size=(CELLS, 2)) + far_m
+    places = np.random.default_rng(2).uniform(0, wide_m, size=(CELLS, 2)) + far_m
     description = ModelDescription(
         release="hall-0123456789ab",
         site="hall",
@@ -150,6 +154,22 @@ def test_what_is_served_is_what_evaluation_says(far_m: float, temperature: float
     np.testing.assert_array_equal(
         table.probabilities.max(axis=1).astype(np.float64).round(6), table.numbers[:, 2]
     )
+
+
+@pytest.mark.parametrize("wide_m", [200.0, 1000.0])
+def test_on_a_wide_floor_points_are_served_to_the_centimetre(wide_m: float) -> None:
+    answering = model(wide_m=wide_m)
+    rssi = fingerprints(500)
+
+    posterior = probabilities(answering.network, featurize(rssi, FeatureParameters()))
+    expected = decode(posterior, answering.positions, 1.4).points
+    served = answering.predict(rssi).points
+
+    assert expected is not None
+    assert served is not None
+    apart = np.linalg.norm(served - expected, axis=1)
+    # Beside a cell that holds about half of all, single precision decides which way a step goes.
+    assert np.quantile(apart, 0.99) < 0.01
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.3, 1.4, 5.0])
