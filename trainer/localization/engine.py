@@ -79,8 +79,7 @@ class Engine:
         """The engine of a model.
 
         Args:
-            network, features, positions, radius_scale, temperature: of
-                ``graph.model_graph``.
+            network, features, positions, radius_scale, temperature: as of ``model_graph``.
             rest: called before what takes longest.
         """
         widths = (network.inputs, *(len(layer.bias) for layer in network.layers))
