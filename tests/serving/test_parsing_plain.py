@@ -68,6 +68,7 @@ def test_it_does_not_matter_how_json_is_laid_out(few: list[list[float]]) -> None
         body([{"b1": -70}] * ROWS),
         body([]) + b" " * 2000,
         body(PLAIN)[:-1],
+        b"\xef\xbb\xbf" + body(PLAIN),
         body(PLAIN) + b"]",
         body(PLAIN).replace(b"-70,", b"-,", 1),
         body(PLAIN).replace(b"-70,", b"-070,", 1),

@@ -5,6 +5,7 @@ is read the long way, which knows what to say.
 """
 
 import threading
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 
 import numpy as np
@@ -42,7 +43,8 @@ def parse_plain(body: bytes, beacons: Sequence[str]) -> FloatMatrix | None:
         (rows, beacons) dBm from -200 to below 0; None if the body is too short, too large, or
         anything but that.
     """
-    if not _WORTH_BYTES < len(body) <= _MOST_BYTES:
+    # simdjson reads over a byte order mark, which is no JSON (RFC 8259, 8.1) and to orjson none.
+    if not _WORTH_BYTES < len(body) <= _MOST_BYTES or body.startswith(BOM_UTF8):
         return None
     rows = _rows(body, len(beacons))
     if not rows:
