@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from types import FrameType
 from typing import Any
@@ -23,15 +24,20 @@ def filled() -> Registry:
     return registry
 
 
-def in_another_process(work: Callable[[], object]) -> int:
-    """Fork as the server does; returns the signal that ended it, or 0."""
+def forked(work: Callable[[], object]) -> int:
+    """Fork as the server does, to do some work; returns the process's id."""
     pid = os.fork()
     if pid == 0:
         try:
             work()
         finally:
             os._exit(0)
-    _, status = os.waitpid(pid, 0)
+    return pid
+
+
+def in_another_process(work: Callable[[], object]) -> int:
+    """Returns the signal that ended it, or 0."""
+    _, status = os.waitpid(forked(work), 0)
     return os.WTERMSIG(status)
 
 
@@ -53,7 +59,7 @@ def killed_at_line(number: int, work: Callable[[], object]) -> None:
 def deaths(work: Callable[[], object]) -> Iterator[None]:
     """Let another process do some work and die ever later in it, until it lives to its end."""
     for number in count(1):
-        if in_another_process(lambda number=number: killed_at_line(number, work)) == 0:  # type: ignore[misc]
+        if in_another_process(partial(killed_at_line, number, work)) == 0:
             return
         yield
 
@@ -107,12 +113,7 @@ def test_who_reads_while_others_write_sees_whole_tables() -> None:
             registry.add(f"new-{number}", "/new", size=1, limit=100)
             registry.remove(f"new-{number}")
 
-    pid = os.fork()
-    if pid == 0:
-        try:
-            come_and_go()
-        finally:
-            os._exit(0)
+    pid = forked(come_and_go)
     try:
         reads, others, deadline = 0, set(), time.monotonic() + PATIENCE_S
         while reads < 2000 or len(others) < 10:
