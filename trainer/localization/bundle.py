@@ -191,9 +191,10 @@ class LoadedModel:
         return self.description.cells
 
     @property
-    def graph_bytes(self) -> int:
-        """How large the graph is that answers, with the weights in it."""
-        return self._engine.graph_bytes
+    def held_bytes(self) -> int:
+        """What the model takes in memory, reckoned, once it has answered a batch."""
+        weights = sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.network.layers)
+        return weights + self._engine.held_bytes
 
     def predict(self, rssi: FloatMatrix) -> Predictions:
         """Answer fingerprints.

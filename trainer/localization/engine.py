@@ -1,40 +1,45 @@
 """Runs a model's graph on one thread, so that a row has the same bits alone and in any batch.
 
-The runtime sums a product in one order however many rows there are, because weights that are known
-beforehand are packed for one kernel. What may go wrong: that this is a habit and no promise. So it
-is asked of this very machine, once for each shape of model; where it does not hold, every row is
-answered by a run of its own, which takes some twenty times as long in a batch and is right.
+The runtime sums a product in one order however many rows there are. What may go wrong: that this is
+a habit and no promise. So it is asked of this very machine, once for each shape of model; where it
+does not hold, every row is answered by a run of its own, which takes some ten times as long in a
+batch and is right.
 """
 
+import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime  # type: ignore[import-untyped]  # it has no types
+from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]  # without types
 
 from trainer.localization.decoding import CellIndices, Positions
 from trainer.localization.features import FeatureParameters
-from trainer.localization.graph import INPUT, ModelGraph, model_graph
+from trainer.localization.graph import ModelGraph, model_graph
+from trainer.localization.graph_writer import GraphWriter
 from trainer.localization.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
 
-PART_ROWS = 256
-"""Of one run: what it works with then stays in the processor's cache."""
+PART_ROWS = 128
+"""Of one run: twice as many take 2 % less time and twice the memory to work with."""
+
+PER_METRE, PER_ONE = 1e3, 1e6
+"""Answers are told to the millimetre, probabilities to the millionth."""
 
 _PROBED_ROWS = (1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 33, 64, 100, 129)
 _PROBED_TEMPERATURE = 1.3
-_ERRORS_ONLY = 3
-"""Of the runtime's log, which also tells of devices that a container does not have."""
+
+_STANDARD_ERROR = 2
+_RUNTIME_BYTES = 270 * 1000
+_RUNTIME_CELL_BYTES = 300
+_FLOAT_BYTES = 4
+"""Of a model in the runtime, besides its graph and its weights: by glibc's ``mallinfo2``."""
 
 _NOTHING = np.empty((0, 0), dtype=np.float32)
-
-# The runtime has no types; its session stays in this file.
-_Session = Any
-
 
 Rest = Callable[[], None]
 """What whoever loads a model does between the parts of that work."""
@@ -55,16 +60,64 @@ class Outputs(NamedTuple):
     """(rows, cells)."""
 
 
+class Runner:
+    """One copy of a model in the runtime, for one user at a time."""
+
+    def __init__(self, graph: ModelGraph) -> None:
+        """Hand the graph to the runtime."""
+        _begin()
+        self._interpreter = Interpreter(model_content=graph.content, num_threads=1)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = [told["index"] for told in self._interpreter.get_output_details()]
+        self._probabilities = self._interpreter.tensor(self._outputs[graph.probabilities])
+        self._rows = 0
+
+    def run(self, dbm: FloatMatrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
+        """Answer some rows.
+
+        Args:
+            dbm: (rows, 1, beacons) as the graph takes them.
+            wanted: which outputs.
+
+        Returns:
+            (rows,) the likeliest cell, and the outputs.
+        """
+        interpreter = self._interpreter
+        if len(dbm) != self._rows:
+            interpreter.resize_tensor_input(self._input, dbm.shape)
+            interpreter.allocate_tensors()
+            self._rows = len(dbm)
+        interpreter.set_tensor(self._input, dbm)
+        interpreter.invoke()
+        # Where it lies, as a copy is wanted by few.
+        likeliest = self._probabilities().argmax(axis=1)
+        return [likeliest, *(interpreter.get_tensor(self._outputs[each]) for each in wanted)]
+
+
 class Engine:
     """One model, ready to run; safe to share between threads, and to be forked with."""
 
-    def __init__(self, graph: ModelGraph, part_rows: int) -> None:
+    def __init__(
+        self,
+        graph: ModelGraph,
+        widths: tuple[int, ...],
+        features: FeatureParameters,
+        positions: Positions | None,
+        part_rows: int,
+    ) -> None:
         """Load a graph; see :meth:`of` for one that is probed as well."""
-        self._session = _session(graph.content)
+        self._graph = graph
+        self._widths = widths
         self._part_rows = part_rows
-        self.graph_bytes = len(graph.content)
-        # The runtime has its own copy of what is in there.
-        self._graph = replace(graph, content=b"")
+        # As many as were ever wanted at once; a list gives and takes without a lock.
+        self._idle = [Runner(graph)]
+        self._heard_from_dbm = np.float32(features.not_heard_below_dbm)
+        self._silence_dbm = np.float32(graph.silence_dbm)
+        self._digits = np.full(graph.width, PER_METRE)
+        self._digits[0 if positions is None else 2] = PER_ONE
+        self._origin = np.zeros(graph.width)
+        if positions is not None:
+            self._origin[:2] = positions.mean(axis=0) * PER_METRE
 
     @classmethod
     def of(
@@ -88,7 +141,20 @@ class Engine:
         )
         graph = model_graph(network, features, positions, radius_scale, temperature)
         rest()
-        return cls(graph, PART_ROWS if even else 1)
+        return cls(graph, widths, features, positions, PART_ROWS if even else 1)
+
+    @property
+    def held_bytes(self) -> int:
+        """What the model takes once it has answered a batch, reckoned.
+
+        Its graph, the weights once more as they are multiplied, and what a part's rows are worked
+        on in: what is handed out, and twice the widest that stands between.
+        """
+        weights = sum(before * after for before, after in pairwise(self._widths))
+        row = 2 * (self._widths[-1] + max(self._widths))
+        numbers = weights + self._part_rows * row
+        cells = _RUNTIME_CELL_BYTES * self._widths[-1]
+        return _RUNTIME_BYTES + cells + len(self._graph.content) + _FLOAT_BYTES * numbers
 
     def answer(self, rssi: FloatMatrix, *, probabilities: bool = False) -> Outputs:
         """Answer fingerprints, in float64 and rounded as answers are told.
@@ -98,42 +164,58 @@ class Engine:
             probabilities: whether those of all cells, as they are told, are wanted too.
         """
         graph = self._graph
-        names = [graph.cells, graph.answers]
-        return self._run(rssi, [*names, graph.told] if probabilities else names)
+        found = self._run(rssi, [graph.numbers, graph.told] if probabilities else [graph.numbers])
+        # In double precision, as the cells may be far from the site's origin.
+        numbers = found.numbers * self._digits
+        numbers += self._origin
+        np.rint(numbers, out=numbers)
+        numbers /= self._digits
+        return Outputs(found.cells, numbers, found.probabilities)
 
     def measure(self, rssi: FloatMatrix) -> Outputs:
         """The same as it is computed: not rounded, in float32, near the middle of all cells."""
-        graph = self._graph
-        return self._run(rssi, [graph.cells, graph.numbers, graph.probabilities])
+        return self._run(rssi, [self._graph.numbers, self._graph.probabilities])
 
-    def _run(self, rssi: FloatMatrix, names: list[str]) -> Outputs:
-        step = self._part_rows
+    def _run(self, rssi: FloatMatrix, wanted: list[int]) -> Outputs:
         if not len(rssi):
-            # Of nothing at all the runtime makes a division by zero, which ends the process.
             return Outputs(np.empty(0, dtype=np.intp), np.empty((0, self._graph.width)), _NOTHING)
-        if len(rssi) <= step:
-            arrays = self._session.run(names, {INPUT: rssi})
+        # A comparison with NaN is false.
+        dbm = np.where(rssi >= self._heard_from_dbm, rssi, self._silence_dbm)[:, np.newaxis]
+        try:
+            runner = self._idle.pop()
+        except IndexError:
+            runner = Runner(self._graph)
+        if len(dbm) <= self._part_rows:
+            arrays = runner.run(dbm, wanted)
         else:
-            starts = range(0, len(rssi), step)
-            parts = [self._session.run(names, {INPUT: rssi[at : at + step]}) for at in starts]
+            # As even as can be, because the runtime prepares itself anew for another number.
+            count = -(-len(dbm) // self._part_rows)
+            parts = [runner.run(part, wanted) for part in np.array_split(dbm, count)]
             arrays = [np.concatenate(same) for same in zip(*parts, strict=True)]
-        return Outputs(arrays[0][:, 0], arrays[1], arrays[2] if len(names) > 2 else _NOTHING)
+        self._idle.append(runner)
+        return Outputs(arrays[0], arrays[1], arrays[2] if len(wanted) > 1 else _NOTHING)
 
 
-def _session(content: bytes) -> _Session:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _ERRORS_ONLY
-    # The graph is written as it should run: looking for a better one finds none, at each load.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    # Else each model of a hundred keeps what its largest batch took; without, none is slower.
-    options.enable_cpu_mem_arena = False
-    options.enable_mem_pattern = False
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    # Kept for a change of providers, of which there is one; a fifth of what a model takes.
-    session._model_bytes = b""  # noqa: SLF001 - there is no other way to let go of it
-    return session
+@cache
+def _begin() -> None:
+    """Let the runtime say "Created TensorFlow Lite XNNPACK delegate" to nobody.
+
+    It does so once, on standard error, and knows no setting against it; logs are JSON lines here.
+    """
+    writer = GraphWriter()
+    writer.output(writer.add("NEG", writer.input(1)))
+    try:
+        kept = os.dup(_STANDARD_ERROR)
+    except OSError:
+        # Nobody listens anyway.
+        return
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), _STANDARD_ERROR)
+        try:
+            Interpreter(model_content=writer.model(), num_threads=1).allocate_tensors()
+        finally:
+            os.dup2(kept, _STANDARD_ERROR)
+            os.close(kept)
 
 
 @cache
@@ -162,7 +244,7 @@ def keeps_bits(
     positions = random.uniform(0.0, 60.0, size=(widths[-1], 2)) if placed else None
     temperature = _PROBED_TEMPERATURE if tempered else None
     graph = model_graph(Network(layers), features, positions, 1.0, temperature)
-    engine = Engine(graph, PART_ROWS)
+    engine = Engine(graph, widths, features, positions, PART_ROWS)
     dbm = random.uniform(-160.0, -40.0, size=(PART_ROWS, widths[0] // features.per_beacon))
     rssi = dbm.astype(np.float32)
     whole = _bits(engine, rssi, tempered=tempered)

@@ -1,1 +1,1 @@
-"""The SageMaker container: ``/ping`` and ``/invocations`` over a bundle, on ONNX Runtime."""
+"""The SageMaker container: ``/ping`` and ``/invocations`` over a bundle, on LiteRT."""

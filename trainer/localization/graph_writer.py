@@ -1,0 +1,261 @@
+"""Writes a model's graph in the runtime's own file format, a FlatBuffer (LiteRT's ``schema.fbs``).
+
+A server of many models writes the same operations for each, with other constants. So operations
+are laid out once for each shape of model, with room for the constants, and those are copied in.
+What may go wrong: a graph that makes no sense. Nothing is checked here, as the runtime checks all
+of it before the first row is answered.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+import flatbuffers  # type: ignore[import-untyped]  # it has no types
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema  # type: ignore[import-untyped]  # nor this
+
+_VERSION = 3
+_IDENTIFIER = b"TFL3"
+_ALIGNED_BYTES = 16
+"""Where a constant begins, as the format asks for ("force_align")."""
+_KNOWN = 64
+"""Shapes of models that are kept laid out; each takes as much as its weights."""
+_EVERY = -1
+"""A length that is another one in each run."""
+FROM_MINUS_ONE_TO_ONE: int = schema.ActivationFunctionType.RELU_N1_TO_1
+"""As ``fusedActivationFunction``: what is below or above is cut."""
+
+_OPERATIONS = schema.BuiltinOperator
+_OPTIONS = schema.BuiltinOptions
+
+Kind = npt.DTypeLike
+Built = TypeVar("Built")
+
+
+class _Tensor(NamedTuple):
+    shape: tuple[int, ...]
+    is_whole: bool
+    """A whole number of 32 bits; else a single-precision one."""
+    constant: int
+    """The number of the constant, from 1; 0 for what is computed."""
+
+
+class _Operation(NamedTuple):
+    name: str
+    inputs: tuple[int, ...]
+    results: tuple[int, ...]
+    options: tuple[tuple[str, int | float | bool], ...]
+
+
+class _Layout(NamedTuple):
+    """All of a graph but its constants' values."""
+
+    tensors: tuple[_Tensor, ...]
+    operations: tuple[_Operation, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What stands at one place of the graph: rows of some shape."""
+
+    number: int
+    shape: tuple[int, ...]
+    """Of one row."""
+
+
+class GraphWriter:
+    """Collects constants and operations, and turns them into the bytes of a model.
+
+    Every value has as many rows as the input of the run; what is told of shapes is of one row.
+    """
+
+    def __init__(self) -> None:
+        """Begin an empty graph."""
+        self._tensors: list[_Tensor] = []
+        self._operations: list[_Operation] = []
+        self._constants: list[npt.NDArray[Any]] = []
+        self._inputs: list[int] = []
+        self._outputs: list[int] = []
+
+    def input(self, *shape: int) -> Value:
+        """Declare what each run gets."""
+        value = self._value(shape)
+        self._inputs.append(value.number)
+        return value
+
+    def output(self, value: Value) -> int:
+        """Hand a value out; says the how manieth output it is."""
+        self._outputs.append(value.number)
+        return len(self._outputs) - 1
+
+    def add(self, name: str, *inputs: Value | npt.ArrayLike, **options: float) -> Value:
+        """Add an operation of numbers by themselves; what is no value yet is a constant of the row.
+
+        Args:
+            name: of the operation in the format, such as ``MUL``.
+            inputs: values or constants that are stretched over each other as NumPy does.
+            options: of the operation in the format, such as ``fusedActivationFunction``.
+        """
+        values = [each if isinstance(each, Value) else self._row(each) for each in inputs]
+        shape = np.broadcast_shapes(*(value.shape for value in values))
+        return self._operate(name, values, shape, **options)
+
+    def concatenate(self, *values: Value) -> Value:
+        """Values one behind the other along their first axis in the row."""
+        shape = (sum(value.shape[0] for value in values), *values[0].shape[1:])
+        return self._operate("CONCATENATION", values, shape, axis=1)
+
+    def halves(self, value: Value) -> tuple[Value, Value]:
+        """The two halves of (width,)."""
+        half = (value.shape[0] // 2,)
+        axis = self._constant(np.array(1, dtype=np.int32))
+        first, second = self._value(half), self._value(half)
+        self._add("SPLIT", [axis, value.number], [first.number, second.number], numSplits=2)
+        return first, second
+
+    def largest(self, value: Value) -> Value:
+        """(1,): the largest of (width,)."""
+        axes = self._constant(np.array([1], dtype=np.int32))
+        found = self._value((1,))
+        self._add("REDUCE_MAX", [value.number, axes], [found.number], keepDims=True)
+        return found
+
+    def dense(
+        self,
+        value: Value,
+        weight: npt.ArrayLike,
+        bias: npt.ArrayLike | None = None,
+        *,
+        relu: bool = False,
+    ) -> Value:
+        """All of a row by (inputs, outputs) weights, plus biases, cut at 0 or not."""
+        # The format has a row for each output.
+        transposed = np.asarray(weight, dtype=np.float32).T
+        places = [value.number, self._constant(transposed)]
+        if bias is not None:
+            places.append(self._constant(np.asarray(bias, dtype=np.float32)))
+        found = self._value((len(transposed),))
+        activation = schema.ActivationFunctionType.RELU if relu else 0
+        self._add("FULLY_CONNECTED", places, [found.number], fusedActivationFunction=activation)
+        return found
+
+    def model(self) -> bytes:
+        """The whole as the bytes of a file."""
+        layout = _Layout(
+            tuple(self._tensors),
+            tuple(self._operations),
+            tuple(self._inputs),
+            tuple(self._outputs),
+        )
+        content = bytearray(_laid_out(layout))
+        file = schema.Model.GetRootAs(content)
+        for number, constant in enumerate(self._constants, start=1):
+            file.Buffers(number).DataAsNumpy()[:] = constant.reshape(-1).view(np.uint8)
+        return bytes(content)
+
+    def _operate(
+        self, name: str, values: Sequence[Value], shape: tuple[int, ...], **options: float
+    ) -> Value:
+        found = self._value(shape)
+        self._add(name, [value.number for value in values], [found.number], **options)
+        return found
+
+    def _add(
+        self, name: str, inputs: Sequence[int], results: Sequence[int], **options: float
+    ) -> None:
+        told = tuple(options.items())
+        self._operations.append(_Operation(name, tuple(inputs), tuple(results), told))
+
+    def _value(self, shape: tuple[int, ...]) -> Value:
+        return Value(self._tensor(_Tensor((1, *shape), is_whole=False, constant=0)), shape)
+
+    def _row(self, values: npt.ArrayLike) -> Value:
+        array = np.asarray(values, dtype=np.float32)
+        return Value(self._constant(array[np.newaxis]), array.shape)
+
+    def _constant(self, array: npt.NDArray[Any]) -> int:
+        self._constants.append(np.ascontiguousarray(array))
+        is_whole = array.dtype == np.int32
+        return self._tensor(_Tensor(array.shape, is_whole, len(self._constants)))
+
+    def _tensor(self, tensor: _Tensor) -> int:
+        self._tensors.append(tensor)
+        return len(self._tensors) - 1
+
+
+@lru_cache(maxsize=_KNOWN)
+def _laid_out(layout: _Layout) -> bytes:
+    """The bytes of a file whose constants are all 0."""
+    graph = schema.SubGraphT()
+    graph.tensors = [_tensor(tensor) for tensor in layout.tensors]
+    names = list(dict.fromkeys(operation.name for operation in layout.operations))
+    graph.operators = [
+        _operator(operation, names.index(operation.name)) for operation in layout.operations
+    ]
+    graph.inputs, graph.outputs = list(layout.inputs), list(layout.outputs)
+    file = schema.ModelT()
+    file.version = _VERSION
+    file.subgraphs = [graph]
+    file.operatorCodes = [_code(name) for name in names]
+    constants = (tensor for tensor in layout.tensors if tensor.constant)
+    # The first is nobody's: by the format whatever names it has no constant.
+    file.buffers = [schema.BufferT(), *(_Room(tensor) for tensor in constants)]
+    builder = flatbuffers.Builder()
+    builder.Finish(file.Pack(builder), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _tensor(tensor: _Tensor) -> Any:
+    told = schema.TensorT()
+    told.shape = list(tensor.shape)
+    if not tensor.constant:
+        told.shapeSignature = [_EVERY, *tensor.shape[1:]]
+    told.type = schema.TensorType.INT32 if tensor.is_whole else schema.TensorType.FLOAT32
+    told.buffer = tensor.constant
+    return told
+
+
+def _operator(operation: _Operation, code: int) -> Any:
+    told = schema.OperatorT()
+    told.opcodeIndex = code
+    told.inputs, told.outputs = list(operation.inputs), list(operation.results)
+    title = "".join(part.capitalize() for part in operation.name.split("_"))
+    kind = f"{_OPTIONS_OF.get(operation.name, title)}Options"
+    # Operations without any have none in the format either.
+    if hasattr(_OPTIONS, kind):
+        told.builtinOptionsType = getattr(_OPTIONS, kind)
+        told.builtinOptions = getattr(schema, f"{kind}T")(**dict(operation.options))
+    return told
+
+
+_OPTIONS_OF = {"REDUCE_MAX": "Reducer", "MAXIMUM": "MaximumMinimum"}
+"""Where they are not called like the operation."""
+
+
+def _code(name: str) -> Any:
+    told = schema.OperatorCodeT()
+    told.version = 1
+    told.builtinCode = getattr(_OPERATIONS, name)
+    # Where readers of before there were 127 operations look.
+    told.deprecatedBuiltinCode = min(told.builtinCode, 127)
+    return told
+
+
+class _Room(schema.BufferT):  # type: ignore[misc]  # of a module without types
+    """Room for a constant, which the generated writer would not align."""
+
+    def __init__(self, tensor: _Tensor) -> None:
+        super().__init__()
+        self._bytes = 4 * int(np.prod(tensor.shape))
+
+    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated writer calls it so
+        builder.StartVector(1, self._bytes, _ALIGNED_BYTES)
+        builder.head -= self._bytes
+        data = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return schema.BufferEnd(builder)
