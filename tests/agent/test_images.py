@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,40 @@ def test_the_trainers_image_has_all_that_training_needs(tmp_path):
 
     assert run(app, "trainer.training").returncode == 78
     assert run(app, "trainer.training.train").returncode == 0
+
+
+def test_what_the_servings_image_leaves_out_is_there_to_leave_out_and_serves_nothing():
+    [install] = [rest for _, rest in instructions("serving") if "pip install" in rest]
+    left_out = install.partition(" rm -r ")[2].split()
+    packages = Path(sysconfig.get_paths()["purelib"])
+    names = {path.relative_to(packages).parts for name in left_out for path in packages.glob(name)}
+
+    assert all(any(packages.glob(name)) for name in left_out)
+    loaded = serving_modules()
+    assert loaded
+    assert not [one for one in loaded if any(one[: len(name)] == name for name in names)]
+
+
+def serving_modules() -> list[tuple[str, ...]]:
+    """Where what a server maps or imports lies, below the packages' folder."""
+    script = """
+import sys
+from pathlib import Path
+import trainer.serving.server
+from trainer.localization.engine import keeps_bits
+from trainer.localization.features import FeatureParameters
+keeps_bits((8, 4, 2), FeatureParameters(), placed=True)
+mapped = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}
+imported = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
+for path in mapped | imported:
+    print(path)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    packages = Path(sysconfig.get_paths()["purelib"])
+    found = (Path(line) for line in done.stdout.splitlines() if line)
+    return [path.relative_to(packages).parts for path in found if path.is_relative_to(packages)]
 
 
 def test_the_servings_image_has_all_that_serving_needs_and_no_aws(tmp_path):

@@ -3,13 +3,19 @@
 #   docker build -f trainer/images/serving.Dockerfile -t rssi-serving .
 #
 # SageMaker starts it as `docker run IMAGE serve`, with the unpacked release at /opt/ml/model. On top
-# of the base lie 156 MB of packages: numpy 79, ONNX Runtime 58, uvloop 14, and 5 of small ones.
+# of the base lie 134 MB of packages: numpy 79, LiteRT 28, uvloop 14, simdjson 7, and 6 of small ones.
 ARG BASE=docker.io/library/python:3.11.13-slim-bookworm
 
 FROM ${BASE} AS packages
 COPY requirements/serving.txt /tmp/serving.txt
-RUN python -m venv /opt/venv \
- && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r /tmp/serving.txt
+# What runs no model stays behind: LiteRT's compilers and its driver of GPUs, types that only those
+# use, and simdjson's sources.
+RUN python -m venv --without-pip /opt/venv \
+ && PIP_PYTHON=/opt/venv/bin/python \
+    python -m pip install --no-cache-dir --require-hashes -r /tmp/serving.txt \
+ && cd /opt/venv/lib/python3.11/site-packages \
+ && rm -r ai_edge_litert/tools ai_edge_litert/vendors ai_edge_litert/aot \
+    ai_edge_litert/libLiteRtWebGpuAccelerator.so ml_dtypes simdjson/*.cpp simdjson/*.h
 
 FROM ${BASE}
 # SageMaker lets an image hold many models, and choose its port, only if it says that it can.
