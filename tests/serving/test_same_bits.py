@@ -1,6 +1,10 @@
 """The same fingerprint is answered with the same bits, however many stand around it."""
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -10,9 +14,10 @@ import pytest
 from trainer.localization import engine
 from trainer.localization.bundle import ErrorRadius, LoadedModel, ModelDescription
 from trainer.localization.decoding import decode, expected_errors
-from trainer.localization.engine import PART_ROWS, Runner, keeps_bits
+from trainer.localization.engine import PART_ROWS, keeps_bits
 from trainer.localization.features import FeatureParameters, featurize
 from trainer.localization.network import Dense, Network, probabilities
+from trainer.localization.runtime import Runner
 
 BEACONS, CELLS = 13, 105
 Matrix = npt.NDArray[np.float32]
@@ -91,6 +96,58 @@ def test_models_of_other_shapes_keep_their_bits_too(beacons: int, cells: int) ->
     widths = (8 * beacons, 128, 128, cells)
 
     assert keeps_bits(widths, FeatureParameters(), placed=True, tempered=True)
+
+
+def test_users_at_one_time_have_a_copy_of_the_runtime_each_and_the_same_bits() -> None:
+    answering, rssi = model(), fingerprints(1000)
+    alone = said(answering, rssi)
+    begun = Barrier(3)
+
+    def ask(rows: slice) -> bool:
+        begun.wait()
+        return all(
+            said(answering, rssi[rows]).tobytes() == alone[rows].tobytes() for _ in range(20)
+        )
+
+    with ThreadPoolExecutor(3) as users:
+        same = [*users.map(ask, (slice(1), slice(7, 400), slice(1000)))]
+
+    assert same == [True] * 3
+    assert 1 <= len(answering._engine._idle) <= 3
+
+
+def test_a_user_who_fails_takes_only_the_own_copy_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    answering, rssi = model(), fingerprints(3)
+    before = said(answering, rssi)
+    run = Runner.run
+
+    def failing(self: Runner, dbm: Matrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
+        run(self, dbm[:1], wanted)
+        raise MemoryError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Runner, "run", failing)
+        with pytest.raises(MemoryError):
+            answering.predict(rssi)
+
+    assert said(answering, rssi).tobytes() == before.tobytes()
+
+
+@pytest.mark.parametrize("shell", ['exec "$@"', 'exec "$@" 2>&-'], ids=["open", "closed"])
+def test_the_runtime_says_nothing_of_its_own_on_standard_error(shell: str) -> None:
+    script = (
+        "from trainer.localization.engine import keeps_bits\n"
+        "from trainer.localization.features import FeatureParameters\n"
+        "print(keeps_bits((8, 4, 2), FeatureParameters(), placed=True))\n"
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", shell, "sh", sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
@@ -197,6 +254,26 @@ def test_without_positions_there_is_a_cell_and_no_point() -> None:
     assert answer.location in model(placed=False).cells
     assert (answer.x, answer.y, answer.radius_m) == (None, None, None)
     assert 0.0 < answer.confidence < 1.0
+
+
+def test_a_network_without_bumps_answers_as_evaluation_says() -> None:
+    random = np.random.default_rng(0)
+    parameters = FeatureParameters(bump_centres_dbm=(), not_heard_below_dbm=-107.5)
+    network = Network((Dense(random.normal(size=(5, 6)).astype("f4"), np.zeros(5, np.float32)),))
+    description = ModelDescription(
+        release="hall-0123456789ab",
+        site="hall",
+        beacons=("a", "b", "c"),
+        cells=tuple("ABCDE"),
+        positions=None,
+        features=parameters,
+    )
+    rssi = np.array([[-60, np.nan, -107], [-110, -90, -107.5]], dtype=np.float32)
+
+    served = LoadedModel(description, network, (), "").predict(rssi)
+
+    expected = probabilities(network, featurize(rssi, parameters))
+    np.testing.assert_allclose(served.probabilities, expected, atol=1e-6)
 
 
 def test_no_rows_have_no_answers(answering: LoadedModel) -> None:

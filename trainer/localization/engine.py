@@ -6,23 +6,20 @@ does not hold, every row is answered by a run of its own, which takes some ten t
 batch and is right.
 """
 
-import os
 from collections.abc import Callable
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]  # without types
 
 from trainer.localization.decoding import CellIndices, Positions
 from trainer.localization.features import FeatureParameters
 from trainer.localization.graph import ModelGraph, model_graph
-from trainer.localization.graph_writer import GraphWriter
 from trainer.localization.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
+from trainer.localization.runtime import Runner
 
 PART_ROWS = 128
 """Of one run: twice as many take 2 % less time and twice the memory to work with."""
@@ -33,11 +30,11 @@ PER_METRE, PER_ONE = 1e3, 1e6
 _PROBED_ROWS = (1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 33, 64, 100, 129)
 _PROBED_TEMPERATURE = 1.3
 
-_STANDARD_ERROR = 2
-_RUNTIME_BYTES = 270 * 1000
+_RUNTIME_BYTES = 270_000
+"""What any model takes in the runtime, by glibc's ``mallinfo2``."""
 _RUNTIME_CELL_BYTES = 300
+"""Of the floor's constants, as they are multiplied."""
 _FLOAT_BYTES = 4
-"""Of a model in the runtime, besides its graph and its weights: by glibc's ``mallinfo2``."""
 
 _NOTHING = np.empty((0, 0), dtype=np.float32)
 
@@ -58,40 +55,6 @@ class Outputs(NamedTuple):
     """(rows, 1, 3 or 4 of them); see ``graph.ModelGraph``."""
     probabilities: FloatMatrix
     """(rows, cells)."""
-
-
-class Runner:
-    """One copy of a model in the runtime, for one user at a time."""
-
-    def __init__(self, graph: ModelGraph) -> None:
-        """Hand the graph to the runtime."""
-        _begin()
-        self._interpreter = Interpreter(model_content=graph.content, num_threads=1)
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._outputs = [told["index"] for told in self._interpreter.get_output_details()]
-        self._probabilities = self._interpreter.tensor(self._outputs[graph.probabilities])
-        self._rows = 0
-
-    def run(self, dbm: FloatMatrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
-        """Answer some rows.
-
-        Args:
-            dbm: (rows, 1, beacons) as the graph takes them.
-            wanted: which outputs.
-
-        Returns:
-            (rows,) the likeliest cell, and the outputs.
-        """
-        interpreter = self._interpreter
-        if len(dbm) != self._rows:
-            interpreter.resize_tensor_input(self._input, dbm.shape)
-            interpreter.allocate_tensors()
-            self._rows = len(dbm)
-        interpreter.set_tensor(self._input, dbm)
-        interpreter.invoke()
-        # Where it lies, as a copy is wanted by few.
-        likeliest = self._probabilities().argmax(axis=1)
-        return [likeliest, *(interpreter.get_tensor(self._outputs[each]) for each in wanted)]
 
 
 class Engine:
@@ -194,28 +157,6 @@ class Engine:
             arrays = [np.concatenate(same) for same in zip(*parts, strict=True)]
         self._idle.append(runner)
         return Outputs(arrays[0], arrays[1], arrays[2] if len(wanted) > 1 else _NOTHING)
-
-
-@cache
-def _begin() -> None:
-    """Let the runtime say "Created TensorFlow Lite XNNPACK delegate" to nobody.
-
-    It does so once, on standard error, and knows no setting against it; logs are JSON lines here.
-    """
-    writer = GraphWriter()
-    writer.output(writer.add("NEG", writer.input(1)))
-    try:
-        kept = os.dup(_STANDARD_ERROR)
-    except OSError:
-        # Nobody listens anyway.
-        return
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), _STANDARD_ERROR)
-        try:
-            Interpreter(model_content=writer.model(), num_threads=1).allocate_tensors()
-        finally:
-            os.dup2(kept, _STANDARD_ERROR)
-            os.close(kept)
 
 
 @cache
