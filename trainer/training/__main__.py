@@ -13,12 +13,12 @@ from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
 from trainer import logs
-from trainer.clients import Clients, DataStore
-from trainer.s3 import Bucket, StoreError
+from trainer.s3 import StoreError
 from trainer.training.job import Job
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
 from trainer.training.own_log import OwnLog
 from trainer.training.settings import JobSettings
+from trainer.training.stores import stores
 
 
 def main() -> int:
@@ -62,14 +62,11 @@ def _attempt(
 
 
 def _job(settings: JobSettings, log: FilteringBoundLogger, own_log: OwnLog) -> Job:
-    clients = Clients()
-    store = DataStore(settings.data_endpoint_url, settings.data_profile, settings.data_ca_bundle)
-    artifacts = clients.client("s3")
-    surveys = clients.data_client(store) if store.is_its_own else artifacts
+    data, artifacts = stores(settings)
     return Job(
         settings=settings,
-        data=lambda name: Bucket(surveys, name),
-        artifacts=Bucket(artifacts, settings.artifact_bucket),
+        data=data,
+        artifacts=artifacts,
         clock=lambda: datetime.now(UTC),
         log=log,
         log_so_far=own_log.content,

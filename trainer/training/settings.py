@@ -33,28 +33,40 @@ def site_file_key(site: str, name: str) -> str:
     return f"sites/{check_site(site)}/{name}"
 
 
-class JobSettings(BaseSettings):
-    """One run as its process sees it, read from variables that start with ``RSSI_``."""
+class ProcessSettings(BaseSettings):
+    """What any process that works on surveys is told, by variables that start with ``RSSI_``."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
+
+    artifact_bucket: Text
+    termination_log: Path | None = None
+    data_endpoint_url: str | None = None
+    data_profile: str | None = None
+    data_ca_bundle: str | None = None
+    """Certificates of the authority that the store of the surveys is certified by."""
+
+    @property
+    def note_path(self) -> Path | None:
+        """Where the outcome is to be left; None when nobody asked for it."""
+        if self.termination_log is not None:
+            return self.termination_log
+        return KUBERNETES_TERMINATION_LOG if KUBERNETES_TERMINATION_LOG.exists() else None
+
+
+class JobSettings(ProcessSettings):
+    """One run as its process sees it."""
 
     site: Site
     run_id: RunId
     run_spec: RunSpec
     snapshot: Text
     """Key of the sealed snapshot, in the artifact bucket."""
-    artifact_bucket: Text
     attempt: Text = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=253)
     """Unique per attempt, such as the pod's name; it becomes a part of object keys."""
     image: Text
     """Reference of the image that runs, or ``process``."""
     correlation_id: Text | None = None
     """What caused the run, for its log."""
-    termination_log: Path | None = None
-    data_endpoint_url: str | None = None
-    data_profile: str | None = None
-    data_ca_bundle: str | None = None
-    """Certificates of the authority that the store of the surveys is certified by."""
 
     @model_validator(mode="after")
     def _name_what_is_asked(self) -> Self:
@@ -67,13 +79,6 @@ class JobSettings(BaseSettings):
                 f"RSSI_SITE is {self.site} but RSSI_RUN_SPEC is of {self.run_spec.site}"
             )
         return self
-
-    @property
-    def note_path(self) -> Path | None:
-        """Where the outcome is to be left; None when nobody asked for it."""
-        if self.termination_log is not None:
-            return self.termination_log
-        return KUBERNETES_TERMINATION_LOG if KUBERNETES_TERMINATION_LOG.exists() else None
 
     def environment(self) -> dict[str, str]:
         """These settings as the variables that they are read from."""

@@ -16,7 +16,6 @@ from structlog.typing import FilteringBoundLogger
 
 from events.manifests import SurveyRef
 from trainer import logs
-from trainer.clients import Clients, DataStore
 from trainer.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreError
 from trainer.training.dataset import TrainingSet, combine
 from trainer.training.errors import BadSplit, BadSurvey, NotEnoughData
@@ -24,6 +23,7 @@ from trainer.training.job import Misdescribed, StaleSnapshot
 from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
 from trainer.training.settings import TRAINER_VERSION, site_description_key
 from trainer.training.site import Site
+from trainer.training.stores import stores
 from trainer.training.surveys import Survey, read_survey
 from trainer.training.tuning import Ground
 from trainer.training.tuning_plan import TuningPlan, TuningSettings
@@ -148,14 +148,11 @@ def _outcome(settings: TuningSettings, log: FilteringBoundLogger) -> Outcome:
 
 
 def _job(settings: TuningSettings, log: FilteringBoundLogger) -> TuningJob:
-    clients = Clients()
-    store = DataStore(settings.data_endpoint_url, settings.data_profile, settings.data_ca_bundle)
-    artifacts = clients.client("s3")
-    surveys = clients.data_client(store) if store.is_its_own else artifacts
+    data, artifacts = stores(settings)
     return TuningJob(
         settings=settings,
-        data=lambda name: Bucket(surveys, name),
-        artifacts=Bucket(artifacts, settings.artifact_bucket),
+        data=data,
+        artifacts=artifacts,
         log=log,
     )
 

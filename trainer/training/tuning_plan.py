@@ -6,22 +6,19 @@ does the same work and writes the same words, and who searches again finds what 
 import: who plans or starts processes must not pay for MXNet.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from events.base import canonical_digest
 from events.manifests import Snapshot, Text
 from events.names import Digest, check_site
 from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.settings import KUBERNETES_TERMINATION_LOG, TRAINER_VERSION
+from trainer.training.settings import TRAINER_VERSION, ProcessSettings
 
 TUNING = "trainer.training.tuning_job"
 """The module that works off one number."""
 FOLDS = 5
-_PREFIX = "RSSI_"
 
 
 class TuningTask(BaseModel):
@@ -89,24 +86,10 @@ class TuningResult(BaseModel):
         return 1.0 - self.exact_accuracy if self.mean_error_m is None else self.mean_error_m
 
 
-class TuningSettings(BaseSettings):
-    """One task as its process sees it, read from variables that start with ``RSSI_``."""
-
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
+class TuningSettings(ProcessSettings):
+    """One task as its process sees it."""
 
     plan: Text
     """Key of the plan, in the artifact bucket."""
-    artifact_bucket: Text
     index: Annotated[int, Field(ge=0, validation_alias="JOB_COMPLETION_INDEX")]
     """Which task; in the variable that Kubernetes sets in each pod of an Indexed Job."""
-    data_endpoint_url: str | None = None
-    data_profile: str | None = None
-    data_ca_bundle: str | None = None
-    termination_log: Path | None = None
-
-    @property
-    def note_path(self) -> Path | None:
-        """Where the outcome is to be left; None when nobody asked for it."""
-        if self.termination_log is not None:
-            return self.termination_log
-        return KUBERNETES_TERMINATION_LOG if KUBERNETES_TERMINATION_LOG.exists() else None
