@@ -19,7 +19,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,9 @@ BATCH = 1000
 TURNS = 3
 SITES = 100
 SHELF_TURNS, SHELF_SECONDS = 15, 1.0
+OTHER_SITES = 6
+"""That are loaded in a turn: each of another number of cells, as what is known of one shape of model
+helps to load the next of that shape."""
 """Short and many: whether something is slower beside something else shows within a second."""
 SECONDS = 3.0
 """Of each measurement, in each turn."""
@@ -281,13 +284,14 @@ def _print_shelf(console: Console, subject: Subject) -> None:
     turns: list[tuple[Measured, Measured]] = []
     loads = 0
     path = "/models/site-0/invoke"
+    others = [_another(subject, CELLS + 1 + n) for n in range(SHELF_TURNS * OTHER_SITES)]
     load = Load("8 connections", 8, 1, _json(subject.model, fingerprints(1)), path=path)
     with running_ours(subject, multi_model=True) as server:
         for number in range(SITES):
             _load_model(server.port, f"site-{number}", subject.bundle)
-        for _ in range(SHELF_TURNS):
+        for turn in range(SHELF_TURNS):
             quiet = measure(server.port, load, SHELF_SECONDS)
-            with _loading_others(server.port, subject.bundle) as loaded:
+            with _loading_others(server.port, others[turn::SHELF_TURNS]) as loaded:
                 turns.append((quiet, measure(server.port, load, SHELF_SECONDS)))
             loads += loaded()
         memory = memory_mb(server.pid)
@@ -306,8 +310,8 @@ def _print_shelf(console: Console, subject: Subject) -> None:
 
 
 @contextlib.contextmanager
-def _loading_others(port: int, bundle: Path) -> Iterator[Callable[[], int]]:
-    """Load and unload another model over and over, with a pause as long as a load.
+def _loading_others(port: int, bundles: Sequence[Path]) -> Iterator[Callable[[], int]]:
+    """Load and unload one model after the other, with a pause as long as a load.
 
     From a process of its own, as a thread would keep those waiting who are measured beside it.
     Yields what tells how often.
@@ -316,12 +320,13 @@ def _loading_others(port: int, bundle: Path) -> Iterator[Callable[[], int]]:
     over, loads = processes.Event(), processes.Value("i", 0)
 
     def work() -> None:
-        while not over.is_set():
+        for bundle in cycle(bundles):
             begun = time.perf_counter()
             _load_model(port, "another", bundle)
             _ask(port, "DELETE", "/models/another", b"")
             loads.value += 1
-            over.wait(time.perf_counter() - begun)
+            if over.wait(time.perf_counter() - begun):
+                return
 
     process = processes.Process(target=work)
     process.start()
@@ -330,6 +335,12 @@ def _loading_others(port: int, bundle: Path) -> Iterator[Callable[[], int]]:
     finally:
         over.set()
         process.join()
+
+
+def _another(subject: Subject, cells: int) -> Path:
+    folder = subject.folder / f"with {cells} cells"
+    folder.mkdir()
+    return make_subject(folder, cells).bundle
 
 
 def _load_model(port: int, name: str, bundle: Path) -> None:
@@ -383,7 +394,7 @@ def running_reference(subject: Subject) -> Iterator[Server]:
         yield server
 
 
-def make_subject(folder: Path) -> Subject:
+def make_subject(folder: Path, cells: int = CELLS) -> Subject:
     """Random weights in recipe A's shapes: speed does not depend on what they are."""
     random = np.random.default_rng(0)
     network = Network(
@@ -392,15 +403,15 @@ def make_subject(folder: Path) -> Subject:
                 weight=(random.normal(size=(after, before)) * (2 / before) ** 0.5).astype("f4"),
                 bias=np.zeros(after, dtype=np.float32),
             )
-            for before, after in pairwise((8 * BEACONS, HIDDEN, HIDDEN, CELLS))
+            for before, after in pairwise((8 * BEACONS, HIDDEN, HIDDEN, cells))
         )
     )
     description = ModelDescription(
         release="bench-0123456789ab",
         site="bench",
         beacons=tuple(f"b30{number:02d}" for number in range(1, BEACONS + 1)),
-        cells=tuple(f"C{number:03d}" for number in range(CELLS)),
-        positions=tuple((number % 15 * 3.0, number // 15 * 3.0) for number in range(CELLS)),
+        cells=tuple(f"C{number:03d}" for number in range(cells)),
+        positions=tuple((number % 15 * 3.0, number // 15 * 3.0) for number in range(cells)),
         features=FeatureParameters(),
     )
     unsmoked = LoadedModel(description, network, (), "")

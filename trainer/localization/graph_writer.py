@@ -1,12 +1,13 @@
 """Writes a model's graph in the runtime's own file format, a FlatBuffer (LiteRT's ``schema.fbs``).
 
-A server of many models writes the same operations for each, with other constants. So operations
-are laid out once for each shape of model, with room for the constants, and those are copied in.
-What may go wrong: a graph that makes no sense. Nothing is checked here, as the runtime checks all
-of it before the first row is answered.
+A server of many models writes the same operations for each, with other shapes and constants. So
+what they have in common is laid out once; shapes are written over it, and the constants lie behind
+it, as the format allows where a file would grow too large. What may go wrong: a graph that makes no
+sense. Nothing is checked here, as the runtime checks all of it before the first row is answered.
 """
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -21,9 +22,13 @@ _IDENTIFIER = b"TFL3"
 _ALIGNED_BYTES = 16
 """Where a constant begins, as the format asks for ("force_align")."""
 _KNOWN = 64
-"""Shapes of models that are kept laid out; each takes as much as its weights."""
+"""Plans that are kept laid out; a server's models have few, of some 20 kB each."""
 _EVERY = -1
 """A length that is another one in each run."""
+_LENGTH = struct.Struct("<Q")
+_SHAPE, _SHAPE_SIGNATURE = 4, 18
+_OFFSET, _SIZE = 6, 8
+"""Fields of the format's tables, by their places there."""
 FROM_MINUS_ONE_TO_ONE: int = schema.ActivationFunctionType.RELU_N1_TO_1
 """As ``fusedActivationFunction``: what is below or above is cut."""
 
@@ -35,7 +40,7 @@ Built = TypeVar("Built")
 
 
 class _Tensor(NamedTuple):
-    shape: tuple[int, ...]
+    dimensions: int
     is_whole: bool
     """A whole number of 32 bits; else a single-precision one."""
     constant: int
@@ -49,13 +54,25 @@ class _Operation(NamedTuple):
     options: tuple[tuple[str, int | float | bool], ...]
 
 
-class _Layout(NamedTuple):
-    """All of a graph but its constants' values."""
+class _Plan(NamedTuple):
+    """All of a graph but shapes and constants."""
 
     tensors: tuple[_Tensor, ...]
     operations: tuple[_Operation, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    constants: int
+
+
+class _Layout(NamedTuple):
+    """The bytes of a plan, and where what is still open goes."""
+
+    content: bytes
+    shapes: tuple[tuple[int, ...], ...]
+    """Of each tensor where its shape is, and where what is known of it before a run, if anything is
+    not."""
+    constants: tuple[tuple[int, int], ...]
+    """Of each constant where it is told to begin, and how long it is told to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,7 @@ class GraphWriter:
     def __init__(self) -> None:
         """Begin an empty graph."""
         self._tensors: list[_Tensor] = []
+        self._shapes: list[tuple[int, ...]] = []
         self._operations: list[_Operation] = []
         self._constants: list[npt.NDArray[Any]] = []
         self._inputs: list[int] = []
@@ -145,16 +163,25 @@ class GraphWriter:
 
     def model(self) -> bytes:
         """The whole as the bytes of a file."""
-        layout = _Layout(
-            tuple(self._tensors),
-            tuple(self._operations),
-            tuple(self._inputs),
-            tuple(self._outputs),
+        layout = _laid_out(
+            _Plan(
+                tuple(self._tensors),
+                tuple(self._operations),
+                tuple(self._inputs),
+                tuple(self._outputs),
+                len(self._constants),
+            )
         )
-        content = bytearray(_laid_out(layout))
-        file = schema.Model.GetRootAs(content)
-        for number, constant in enumerate(self._constants, start=1):
-            file.Buffers(number).DataAsNumpy()[:] = constant.reshape(-1).view(np.uint8)
+        content = bytearray(layout.content)
+        for places, shape in zip(layout.shapes, self._shapes, strict=True):
+            known = shape, (_EVERY, *shape[1:])
+            for place, lengths in zip(places, known, strict=False):
+                struct.pack_into(f"<{len(lengths)}i", content, place, *lengths)
+        for places, constant in zip(layout.constants, self._constants, strict=True):
+            content.extend(bytes(-len(content) % _ALIGNED_BYTES))
+            for place, number in zip(places, (len(content), constant.nbytes), strict=True):
+                _LENGTH.pack_into(content, place, number)
+            content.extend(constant.data.cast("B"))
         return bytes(content)
 
     def _operate(
@@ -171,7 +198,7 @@ class GraphWriter:
         self._operations.append(_Operation(name, tuple(inputs), tuple(results), told))
 
     def _value(self, shape: tuple[int, ...]) -> Value:
-        return Value(self._tensor(_Tensor((1, *shape), is_whole=False, constant=0)), shape)
+        return Value(self._tensor((1, *shape), is_whole=False, constant=0), shape)
 
     def _row(self, values: npt.ArrayLike) -> Value:
         array = np.asarray(values, dtype=np.float32)
@@ -180,40 +207,47 @@ class GraphWriter:
     def _constant(self, array: npt.NDArray[Any]) -> int:
         self._constants.append(np.ascontiguousarray(array))
         is_whole = array.dtype == np.int32
-        return self._tensor(_Tensor(array.shape, is_whole, len(self._constants)))
+        return self._tensor(array.shape, is_whole=is_whole, constant=len(self._constants))
 
-    def _tensor(self, tensor: _Tensor) -> int:
-        self._tensors.append(tensor)
+    def _tensor(self, shape: tuple[int, ...], *, is_whole: bool, constant: int) -> int:
+        self._tensors.append(_Tensor(len(shape), is_whole, constant))
+        self._shapes.append(shape)
         return len(self._tensors) - 1
 
 
 @lru_cache(maxsize=_KNOWN)
-def _laid_out(layout: _Layout) -> bytes:
-    """The bytes of a file whose constants are all 0."""
+def _laid_out(plan: _Plan) -> _Layout:
     graph = schema.SubGraphT()
-    graph.tensors = [_tensor(tensor) for tensor in layout.tensors]
-    names = list(dict.fromkeys(operation.name for operation in layout.operations))
+    graph.tensors = [_tensor(tensor) for tensor in plan.tensors]
+    names = list(dict.fromkeys(operation.name for operation in plan.operations))
     graph.operators = [
-        _operator(operation, names.index(operation.name)) for operation in layout.operations
+        _operator(operation, names.index(operation.name)) for operation in plan.operations
     ]
-    graph.inputs, graph.outputs = list(layout.inputs), list(layout.outputs)
+    graph.inputs, graph.outputs = list(plan.inputs), list(plan.outputs)
     file = schema.ModelT()
     file.version = _VERSION
     file.subgraphs = [graph]
     file.operatorCodes = [_code(name) for name in names]
-    constants = (tensor for tensor in layout.tensors if tensor.constant)
     # The first is nobody's: by the format whatever names it has no constant.
-    file.buffers = [schema.BufferT(), *(_Room(tensor) for tensor in constants)]
+    file.buffers = [schema.BufferT(), *(_room() for _ in range(plan.constants))]
     builder = flatbuffers.Builder()
     builder.Finish(file.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
+    content = bytes(builder.Output())
+    read = schema.Model.GetRootAs(content)
+    tensors = map(read.Subgraphs(0).Tensors, range(len(plan.tensors)))
+    buffers = map(read.Buffers, range(1, plan.constants + 1))
+    return _Layout(
+        content,
+        tuple(tuple(_vectors(tensor, _SHAPE, _SHAPE_SIGNATURE)) for tensor in tensors),
+        tuple((_place(buffer, _OFFSET), _place(buffer, _SIZE)) for buffer in buffers),
+    )
 
 
 def _tensor(tensor: _Tensor) -> Any:
     told = schema.TensorT()
-    told.shape = list(tensor.shape)
+    told.shape = [0] * tensor.dimensions
     if not tensor.constant:
-        told.shapeSignature = [_EVERY, *tensor.shape[1:]]
+        told.shapeSignature = [0] * tensor.dimensions
     told.type = schema.TensorType.INT32 if tensor.is_whole else schema.TensorType.FLOAT32
     told.buffer = tensor.constant
     return told
@@ -245,17 +279,20 @@ def _code(name: str) -> Any:
     return told
 
 
-class _Room(schema.BufferT):  # type: ignore[misc]  # of a module without types
-    """Room for a constant, which the generated writer would not align."""
+def _room() -> Any:
+    told = schema.BufferT()
+    # Anything but 0, which would not be written down.
+    told.offset = told.size = _ALIGNED_BYTES
+    return told
 
-    def __init__(self, tensor: _Tensor) -> None:
-        super().__init__()
-        self._bytes = 4 * int(np.prod(tensor.shape))
 
-    def Pack(self, builder: Any) -> Any:  # noqa: N802 - the generated writer calls it so
-        builder.StartVector(1, self._bytes, _ALIGNED_BYTES)
-        builder.head -= self._bytes
-        data = builder.EndVector()
-        schema.BufferStart(builder)
-        schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
+def _place(table: Any, field: int) -> int:
+    """Where a number of a table lies in the file."""
+    return int(table._tab.Pos + table._tab.Offset(field))  # noqa: SLF001 - how generated code reads
+
+
+def _vectors(table: Any, *fields: int) -> Iterator[int]:
+    """Where the vectors of a table begin, of those that it has."""
+    for field in fields:
+        if table._tab.Offset(field):  # noqa: SLF001 - as above
+            yield int(table._tab.Vector(table._tab.Offset(field)))  # noqa: SLF001 - as above
