@@ -56,8 +56,8 @@ SITES = 100
 SHELF_TURNS, SHELF_SECONDS = 15, 1.0
 """Short and many: whether something is slower beside something else shows within a second."""
 OTHER_SITES = 6
-"""That are loaded in a turn: each of another number of cells, as what is known of one shape helps to
-load the next model of that shape."""
+"""That are loaded in a turn: each of another number of cells, as what is known of one shape helps
+to load the next model of that shape."""
 SECONDS = 3.0
 """Of each measurement, in each turn."""
 
