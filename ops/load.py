@@ -167,8 +167,9 @@ class Client(asyncio.Protocol):
         if not data.startswith(b"HTTP/1.1 200"):
             self.errors += 1
         end = data.index(b"\r\n\r\n") + 4
-        at = data.lower().index(b"content-length:", 0, end) + 15
-        self.body_bytes = int(data[at : data.index(b"\r", at)])
+        head = data[:end].lower()
+        at = head.index(b"content-length:") + 15
+        self.body_bytes = int(head[at : head.index(b"\r", at)])
         self._left = end + self.body_bytes
 
     def connection_lost(self, exc: Exception | None) -> None:
