@@ -152,8 +152,9 @@ class Engine:
             arrays = runner.run(dbm, wanted)
         else:
             # As even as can be, because the runtime prepares itself anew for another number.
-            count = -(-len(dbm) // self._part_rows)
-            parts = [runner.run(part, wanted) for part in np.array_split(dbm, count)]
+            step = -(-len(dbm) // -(-len(dbm) // self._part_rows))
+            starts = range(0, len(dbm), step)
+            parts = [runner.run(dbm[at : at + step], wanted) for at in starts]
             arrays = [np.concatenate(same) for same in zip(*parts, strict=True)]
         self._idle.append(runner)
         return Outputs(arrays[0], arrays[1], arrays[2] if len(wanted) > 1 else _NOTHING)
