@@ -8,6 +8,7 @@ that dies is replaced, and its successor inherits the socket with all who wait a
 import asyncio
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import signal
@@ -236,6 +237,8 @@ class _Workers:
         """Keep the workers alive until a signal, then wait for all of them."""
         for number in _SIGNALS:
             signal.signal(number, self._stop)
+        # What the collector never looks at, it does not write to either, so it stays shared.
+        gc.freeze()
         for worker in range(self._count):
             self._start(worker)
         while self._pids:
