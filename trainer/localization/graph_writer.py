@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import flatbuffers  # type: ignore[import-untyped]  # it has no types
 import numpy as np
@@ -34,9 +34,6 @@ FROM_MINUS_ONE_TO_ONE: int = schema.ActivationFunctionType.RELU_N1_TO_1
 
 _OPERATIONS = schema.BuiltinOperator
 _OPTIONS = schema.BuiltinOptions
-
-Kind = npt.DTypeLike
-Built = TypeVar("Built")
 
 
 class _Tensor(NamedTuple):
@@ -106,7 +103,7 @@ class GraphWriter:
         return value
 
     def output(self, value: Value) -> int:
-        """Hand a value out; says the how manieth output it is."""
+        """Hand a value out; says which number it has among the outputs."""
         self._outputs.append(value.number)
         return len(self._outputs) - 1
 
