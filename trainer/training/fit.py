@@ -3,13 +3,14 @@
 The usual Gluon loop spends its time on per-row indexing and one update per parameter. Here the
 readings lie in MXNet once, as numbers of a small table of levels; a step is told only which rows
 to take, and one graph looks up their features and targets. All parameters are one vector with one
-fused ``adam_update`` a step, and the layers are views of it. Python only queues steps, and MXNet's
-engine works them off beside it. What may go wrong: a diverging fit, which is refused by the
-bundle's loader; and thread pools, see :mod:`trainer.localization.mxnet_loader`.
+fused ``adam_update`` a step, a few for large batches, and the layers are views of it. Python only
+queues steps, and MXNet's engine works them off beside it. What may go wrong: a diverging fit, which
+is refused by the bundle's loader; and thread pools, see :mod:`trainer.localization.mxnet_loader`.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -219,8 +220,20 @@ def _initial(
     return theta
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """The parameters of some layers as one vector, and what its update needs, as MXNet's arrays."""
+
+    shape: _Shape
+    theta: Any
+    mean: Any
+    variance: Any
+    gradients: list[Any]
+    """One for each share of the batch; the first becomes their sum."""
+
+
 class _Descent:
-    """The data, one bound graph, and Adam's state, all inside MXNet."""
+    """The data, one bound graph for each share of a batch, and Adam's state, all inside MXNet."""
 
     def __init__(
         self, shape: _Shape, theta: FloatVector, rows: _Rows, hyperparameters: Hyperparameters
@@ -229,31 +242,46 @@ class _Descent:
         self._shape = shape
         self._settings = hyperparameters
         self._count = len(rows)
-        self._theta = self._mx.nd.array(theta)
-        self._mean, self._variance = (self._mx.nd.zeros(shape.size) for _ in range(2))
-        self._data = {
+        self._ours = peers().part(hyperparameters.batch_size)
+        self._taken = self._mx.nd.zeros(_length(self._ours), dtype=np.int32)
+        shares = _shares(_length(self._ours))
+        self._parts = self._split(theta, len(shares))
+        # What a row counts is what its target sums to; as wide as the answers, because MXNet
+        # multiplies two arrays of one shape faster.
+        counts = np.broadcast_to(rows.targets.sum(axis=1, keepdims=True), rows.targets.shape)
+        data = {
             "codes": self._mx.nd.array(rows.codes, dtype=rows.codes.dtype),
             "levels": self._mx.nd.array(rows.levels),
             "kinds": self._mx.nd.array(rows.kinds, dtype=np.int32),
             "wanted": self._mx.nd.array(rows.targets / hyperparameters.batch_size),
-            # What a row counts is what its target sums to.
-            "counts": self._mx.nd.array(
-                rows.targets.sum(axis=1, keepdims=True) / hyperparameters.batch_size
-            ),
+            "counts": self._mx.nd.array(counts / hyperparameters.batch_size),
         }
-        self._shares = _shares(peers().part(hyperparameters.batch_size))
-        self._taken = [self._mx.nd.zeros(_length(share), dtype=np.int32) for share in self._shares]
-        self._gradients = [self._mx.nd.zeros(shape.size) for _ in self._shares]
+        graph = _graph(self._mx, shape)
         self._executors = [
-            self._bind(taken, gradient)
-            for taken, gradient in zip(self._taken, self._gradients, strict=True)
+            self._bind(graph, {**data, "rows": self._taken[share]}, number)
+            for number, share in enumerate(shares)
         ]
 
-    def _bind(self, taken: Any, gradient: Any) -> Any:  # an MXNet executor, which has no type
+    def _split(self, theta: FloatVector, shares: int) -> list[_Part]:
+        """The parameters in their parts; how many follows from the batch, as for all workers."""
+        parts = _parts(self._shape, len(_shares(self._settings.batch_size)))
+        ends = np.cumsum([part.size for part in parts])[:-1]
+        zeros = self._mx.nd.zeros
+        return [
+            _Part(
+                shape=part,
+                theta=self._mx.nd.array(values),
+                mean=zeros(part.size),
+                variance=zeros(part.size),
+                gradients=[zeros(part.size) for _ in range(shares)],
+            )
+            for part, values in zip(parts, np.split(theta, ends), strict=True)
+        ]
+
+    def _bind(self, graph: Any, data: dict[str, Any], share: int) -> Any:  # MXNet has no types
         """The graph of a step: from which rows to take to the gradient of the parameters."""
-        graph = _graph(self._mx, self._shape, len(taken))
-        gradients = _views(gradient, self._shape)
-        arguments = {**self._data, "rows": taken, **_views(self._theta, self._shape)}
+        gradients = _views([(part.shape, part.gradients[share]) for part in self._parts])
+        arguments = {**data, **_views([(part.shape, part.theta) for part in self._parts])}
         return graph.bind(
             self._mx.context.current_context(),
             arguments,
@@ -268,60 +296,72 @@ class _Descent:
         rates = learning_rates(self._settings, self._settings.epochs * batches)
         order = self._mx.nd.zeros(batches * batch, dtype=np.int32)
         steps = [
-            [order[start + share.start : start + share.stop] for share in self._shares]
+            order[start + self._ours.start : start + self._ours.stop]
             for start in range(0, batches * batch, batch)
         ]
-        with peers().adding_up(self._gradients[0]) as add_up:
+        with ExitStack() as stack:
+            sums = [
+                stack.enter_context(peers().adding_up(part.gradients[0])) for part in self._parts
+            ]
             for epoch in range(self._settings.epochs):
                 # Waits for the steps that read the order before: no more than an epoch is queued.
                 order[:] = np.resize(random.permutation(self._count), batches * batch)
                 for number, rows in enumerate(steps, start=epoch * batches):
-                    for share, taken in zip(rows, self._taken, strict=True):
-                        share.copyto(taken)
-                    self._step(rates[number], number + 1, add_up)
+                    rows.copyto(self._taken)
+                    self._step(rates[number], number + 1, sums)
                 yield
 
     def parameters(self) -> FloatVector:
         """What the queued steps come to, once they are done."""
-        reached: FloatVector = self._theta.asnumpy()
-        return reached
+        return np.concatenate([part.theta.asnumpy() for part in self._parts])
 
-    def _step(self, rate: float, number: int, add_up: Callable[[], None]) -> None:
-        """One fused update; MXNet's operator leaves Adam's bias correction to the caller."""
+    def _step(self, rate: float, number: int, sums: list[Callable[[], None]]) -> None:
+        """Gradients and one fused update; MXNet's leaves Adam's bias correction to the caller."""
         for executor in self._executors:
             _, wrong = executor.forward(is_train=True)
             executor.backward([wrong, wrong])
-        if len(self._gradients) > 1:
-            self._mx.nd.add_n(*self._gradients, out=self._gradients[0])
-        add_up()
         correction = math.sqrt(1.0 - _ADAM_BETA2**number) / (1.0 - _ADAM_BETA1**number)
-        self._mx.nd.adam_update(
-            self._theta,
-            self._gradients[0],
-            self._mean,
-            self._variance,
-            lr=rate * correction,
-            wd=self._settings.weight_decay,
-            out=self._theta,
-        )
+        for part, add_up in zip(self._parts, sums, strict=True):
+            if len(part.gradients) > 1:
+                self._mx.nd.add_n(*part.gradients, out=part.gradients[0])
+            add_up()
+            self._mx.nd.adam_update(
+                part.theta,
+                part.gradients[0],
+                part.mean,
+                part.variance,
+                lr=rate * correction,
+                wd=self._settings.weight_decay,
+                out=part.theta,
+            )
 
 
-def _shares(ours: slice) -> list[slice]:
-    """Which rows of each batch a thread takes; whatever the machine, so that sums are the same.
+def _shares(rows: int) -> list[slice]:
+    """Which rows of a batch a thread takes; whatever the machine, so that sums are the same.
 
     Threads within a product wait for each other at its end, which costs more than it saves unless
     all cores are free; threads with shares of a batch do so once a step.
     """
-    count = max(1, min(_MOST_SHARES, _length(ours) // _SHARE_ROWS))
-    ends = np.linspace(ours.start, ours.stop, count + 1).astype(int).tolist()
+    count = max(1, min(_MOST_SHARES, rows // _SHARE_ROWS))
+    ends = np.linspace(0, rows, count + 1).astype(int).tolist()
     return [slice(start, stop) for start, stop in pairwise(ends)]
 
 
-def _length(share: slice) -> int:
-    return int(share.stop - share.start)
+def _parts(shape: _Shape, count: int) -> list[_Shape]:
+    """The layers in about so many parts: threads that have shares of a batch update one each.
+
+    A small batch has one part, as an update's call takes about as long as the half that it saves.
+    """
+    layers = len(shape.layers)
+    ends = np.linspace(0, layers, min(count, layers) + 1).astype(int).tolist()
+    return [_Shape(shape.widths[start : stop + 1]) for start, stop in pairwise(ends)]
 
 
-def _graph(mx: Any, shape: _Shape, count: int) -> Any:
+def _length(rows: slice) -> int:
+    return int(rows.stop - rows.start)
+
+
+def _graph(mx: Any, shape: _Shape) -> Any:
     """What the network says to some rows before its softmax, and what is sent back through it.
 
     The gradient of the weighted cross-entropy is the answers, by the row's weight, less its target.
@@ -329,15 +369,15 @@ def _graph(mx: Any, shape: _Shape, count: int) -> Any:
     one by one; so no loss has to be computed either.
     """
     rows = mx.sym.Variable("rows")
-    said = _last_layer(mx, shape, rows, count)
+    said = _last_layer(mx, shape, rows)
     kinds = mx.sym.take(mx.sym.Variable("kinds"), rows)
     counts, wanted = (mx.sym.take(mx.sym.Variable(name), kinds) for name in ("counts", "wanted"))
-    wrong = mx.sym.broadcast_mul(mx.sym.softmax(said), counts) - wanted
-    return mx.sym.Group([said, mx.sym.BlockGrad(wrong)])
+    wrong = mx.sym.softmax(mx.sym.BlockGrad(said)) * counts - wanted
+    return mx.sym.Group([said, wrong])
 
 
-def _last_layer(mx: Any, shape: _Shape, rows: Any, count: int) -> Any:
-    """What the network says before its softmax to so many rows."""
+def _last_layer(mx: Any, shape: _Shape, rows: Any) -> Any:
+    """What the network says before its softmax; its first product takes (rows, beacons, each)."""
     codes = mx.sym.take(mx.sym.Variable("codes"), rows)
     features = mx.sym.take(mx.sym.Variable("levels"), codes)
     layers = [
@@ -348,17 +388,17 @@ def _last_layer(mx: Any, shape: _Shape, rows: Any, count: int) -> Any:
         )
         for place, (_, outputs) in enumerate(shape.layers)
     ]
-    return logits(mx.sym.reshape(features, shape=(count, shape.widths[0])), layers)
+    return logits(features, layers)
 
 
-def _views(vector: Any, shape: _Shape) -> dict[str, Any]:
-    """Each layer's weights and biases as views of the one vector, by their names in the graph."""
-    found = {}
-    for place, ((inputs, outputs), (weights, biases)) in enumerate(
-        zip(shape.layers, shape.slices(), strict=True)
-    ):
-        found[f"weight{place}"] = vector[weights].reshape((outputs, inputs))
-        found[f"bias{place}"] = vector[biases]
+def _views(parts: list[tuple[_Shape, Any]]) -> dict[str, Any]:
+    """Each layer's weights and biases as views of its part's vector, by their names in a graph."""
+    found: dict[str, Any] = {}
+    for shape, vector in parts:
+        for (inputs, outputs), (weights, biases) in zip(shape.layers, shape.slices(), strict=True):
+            place = len(found) // 2
+            found[f"weight{place}"] = vector[weights].reshape((outputs, inputs))
+            found[f"bias{place}"] = vector[biases]
     return found
 
 
