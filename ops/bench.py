@@ -23,6 +23,7 @@ from ops.assembly import ROOT
 from ops.aws import Aws, find_stack
 from ops.bench_agent import print_agent
 from ops.bench_model import (
+    RECIPE_A_LAYERS,
     measure_fit,
     measure_large_fit,
     measure_large_run,
@@ -205,6 +206,7 @@ def _print_model(console: Console, data: Path | None) -> None:
     )
     for what, large in (
         ("fitting", measure_large_fit()),
+        ("fitting recipe A's network to", measure_large_fit(RECIPE_A_LAYERS)),
         ("reading", measure_reading()),
         ("a whole run on", measure_large_run()),
     ):
