@@ -39,7 +39,7 @@ EPOCHS = 100
 BATCH = 32
 PLAIN_LAYERS = (128, 64)
 RECIPE_A_LAYERS = (128, 128)
-"""Of the first recipe, whose figures are asked for; today's has one of 256, a fifth more work."""
+"""Of the first recipe, whose figures are asked for; today's has one of 256, 15 % more work."""
 PLAIN_FEATURES = FeatureParameters(bump_centres_dbm=())
 """Strength and mask of each beacon: what the plain loop is fed, and our fit of the same network."""
 TESTED_PART = 5
