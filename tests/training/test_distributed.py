@@ -19,6 +19,7 @@ from trainer.training.dataset import TrainingSet, combine
 from trainer.training.device import device_name
 from trainer.training.distributed import Peers, Together, peers
 from trainer.training.fit import fit
+from trainer.training.hyperparameters import Hyperparameters
 from trainer.training.outcome import ExitCode
 from trainer.training.surveys import read_survey
 
@@ -26,21 +27,25 @@ from trainer.training.surveys import read_survey
 WORKER = """
 import os, sys
 import numpy as np
-from test_distributed import SETTINGS, rows
+from test_distributed import rows, settings
 from trainer.localization.features import FeatureParameters
 from trainer.training.distributed import Together, joined, peers
 from trainer.training.fit import fit
 
+asked = settings(int(sys.argv[2]))
 with joined(Together()):
-    fit(rows().only(np.arange(100)), FeatureParameters(), SETTINGS)
-    network = fit(rows(), FeatureParameters(), SETTINGS)
+    fit(rows().only(np.arange(100)), FeatureParameters(), asked)
+    network = fit(rows(), FeatureParameters(), asked)
     fits = peers()._fits
 arrays = [array for layer in network.layers for array in (layer.weight, layer.bias)]
 np.savez(sys.argv[1], fits, *arrays)
 sys.stdout.flush()
 os._exit(0)
 """
-SETTINGS = QUICK.model_copy(update={"epochs": 8})
+
+
+def settings(batch: int) -> Hyperparameters:
+    return QUICK.model_copy(update={"epochs": 8, "batch_size": batch})
 
 
 def rows() -> TrainingSet:
@@ -69,7 +74,8 @@ def told(index: int, port: int, **changes: str) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_two_workers_come_to_what_one_comes_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("batch", "vectors"), [(QUICK.batch_size, 1), (1024, 2)])
+def test_two_workers_come_to_what_one_comes_to(tmp_path: Path, batch: int, vectors: int) -> None:
     environment = {
         "PATH": os.environ["PATH"],
         "OMP_NUM_THREADS": "1",
@@ -80,11 +86,12 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path) -> None:
 
     workers = [
         subprocess.Popen(
-            (sys.executable, "-c", WORKER, str(out)), env={**environment, **told(index, port)}
+            (sys.executable, "-c", WORKER, str(out), str(batch)),
+            env={**environment, **told(index, port)},
         )
         for index, out in enumerate(outs)
     ]
-    alone = arrays_of(fit(rows(), FeatureParameters(), SETTINGS))
+    alone = arrays_of(fit(rows(), FeatureParameters(), settings(batch)))
     try:
         ended = [worker.wait(60) for worker in workers]
     finally:
@@ -94,7 +101,7 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path) -> None:
 
     assert ended == [0, 0]
     (fits, *one), (_, *other) = ([*np.load(out).values()] for out in outs)
-    assert fits == 2, "they added up nothing"
+    assert fits == 2 * vectors, "they did not add up all gradients of both fits"
     for ours, theirs, single in zip(one, other, alone, strict=True):
         np.testing.assert_array_equal(ours, theirs)
         # By their length: where a gradient is all but zero, Adam makes steps of its rounding.
