@@ -71,17 +71,13 @@ def test_copies_stay_on_one_side_of_the_hold_out() -> None:
     assert (held[pairs[:, 0]] == held[pairs[:, 1]]).all()
 
 
-def test_a_large_set_is_searched_for_exact_copies_only_and_the_report_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("trainer.training.copies.MOST_ROWS", 100)
+def test_a_survey_that_is_uploaded_twice_is_one_block_and_its_exact_copies_are_counted() -> None:
     lines = survey_lines(visits=3)
 
     report = looked_over(survey_text([*lines, *lines]))
 
-    assert (report.copied_pairs, report.exact_copies) == (0, 2 * len(lines))
-    [finding] = [found for found in report.findings if found.topic == "copies"]
-    assert "not looked for" in finding.means
+    assert (report.copied_pairs, report.exact_copies) == (len(lines), 2 * len(lines))
+    assert "copies" in warnings_of(report)
 
 
 def test_a_dead_beacon_is_found() -> None:

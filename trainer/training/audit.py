@@ -172,23 +172,19 @@ def _beacon(name: str, column: FloatMatrix, drift: Drift | None) -> BeaconAudit:
 
 
 def _on_copies(report: Audit, copies: Copies) -> list[Finding]:
-    if not copies.looked_near:
-        return [
-            Finding(
-                "copies",
-                Weight.NOTE,
-                f"{report.exact_copies} rows repeat a row of another visit exactly.",
-                "Near copies were not looked for: that costs the square of a location's rows.",
-                "Exact copies are kept on one side of the hold-out.",
-            )
-        ]
+    left_out = (
+        f" {copies.left_out_rows} rows were not searched for near copies: what they hear is too "
+        "usual to tell a copy from chance, or too many rows are like them."
+        if copies.left_out_rows
+        else ""
+    )
     if not report.copied_pairs:
         return [
             Finding(
                 "copies",
                 Weight.NOTE,
                 f"No block of copied rows; {report.exact_copies} single rows repeat another "
-                "visit's exactly.",
+                f"visit's exactly.{left_out}",
                 "Single repeats are chance where a location hears one steady beacon.",
                 "Exact repeats are kept on one side of the hold-out.",
             )
@@ -202,7 +198,7 @@ def _on_copies(report: Audit, copies: Copies) -> list[Finding]:
             "copies",
             Weight.WARNING,
             f"{report.copied_pairs} rows are copies of other rows within 2 dB, in "
-            f"{len(report.copied_blocks)} blocks ({orders}).",
+            f"{len(report.copied_blocks)} blocks ({orders}).{left_out}",
             "A part of the data was pasted in again, perhaps altered a little. It tells nothing "
             "new, and a random split would put a row in training and its copy in the test.",
             "A row and its copy stay on one side of the hold-out. To be rid of them, remove the "
