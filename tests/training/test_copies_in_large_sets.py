@@ -104,6 +104,23 @@ def test_a_short_block_of_a_large_survey_is_found(floor: Floor, order: Order) ->
 
 
 @pytest.mark.parametrize("order", list(Order))
+def test_a_block_with_rows_missing_here_and_there_is_found(order: Order) -> None:
+    data, planted = with_copies(walked(many_beacons), range(12_000, 15_000), order)
+    block, random = len(planted), np.random.default_rng(2)
+    copied = np.array(sorted(planted)).ravel()
+    kept = np.ones(len(data), dtype=bool)
+    kept[random.choice(copied, len(copied) // 50, replace=False)] = False
+
+    pairs = np.flatnonzero(kept)[find_copies(data.only(np.flatnonzero(kept))).pairs]
+
+    found = {(row, source) for row, source in pairs.tolist()}
+    left = {(row, source) for row, source in planted if kept[row] and kept[source]}
+    assert len(left) < 0.97 * block
+    assert len(found & left) >= 0.97 * len(left)
+    assert len(found - left) <= 0.02 * len(found)
+
+
+@pytest.mark.parametrize("order", list(Order))
 def test_of_a_large_block_every_row_and_its_copy_stay_on_one_side(order: Order) -> None:
     data, planted = with_copies(walked(many_beacons), range(5_000, 25_000), order)
 

@@ -49,6 +49,12 @@ REACH = 512
 MISS_BITS = 2.0
 """What a row that is not near costs a run. Without copies each row then loses, however usual: if
 the share p is near, p log2(1/p) is less than 2 (1 - p)."""
+BESIDE_ROWS = 64
+"""So many rows before and after a run are looked at for what continues it."""
+BESIDE_LINES = 8
+"""So many rows may be missing there, or be there twice."""
+BESIDE_BITS = 10.0
+"""What that has to be worth: 17 lines of 64 rows are 1,088 pairs, which is as many bits."""
 
 _PEERS = 16
 _FEW = 64
@@ -331,4 +337,35 @@ def _believed(runs: list[Chain], known: _Set, enough: float) -> tuple[Chain, ...
         if bits(left) >= enough:
             believed.append(left)
             used[left.rows] = used[left.sources] = True
+    # It grows while it is gone through, as what continues a run may be continued itself.
+    for run in believed:
+        for begin in (int(run.rows.min()) - BESIDE_ROWS, int(run.rows.max()) + 1):
+            more = _continued(known, run, begin, used)
+            if more is not None:
+                believed.append(more)
+                used[more.rows] = used[more.sources] = True
     return tuple(believed)
+
+
+def _continued(known: _Set, run: Chain, begin: int, used: Mask) -> Chain | None:
+    """The best piece in the rows next to a run, on its line or one about it."""
+    line = int(run.sources[0]) - run.order.step * int(run.rows[0])
+    lines = line + np.arange(-BESIDE_LINES, BESIDE_LINES + 1)
+    span = np.arange(max(0, begin), min(begin + BESIDE_ROWS, len(used)))
+    rows = np.repeat(span[np.newaxis], len(lines), axis=0)
+    sources = lines[:, np.newaxis] + run.order.step * span
+    visits = known.data.visits
+    near = (rows < sources) & (sources < len(used))
+    left, right = rows[near], sources[near]
+    near[near] = ~used[left] & ~used[right] & (visits[left] != visits[right])
+    near[near] = known.near(rows[near], sources[near])
+    worth = np.full(near.shape, -MISS_BITS)
+    worth[near] = np.minimum(known.worth[rows[near]], known.worth[sources[near]])
+    total = np.pad(np.cumsum(worth, axis=1), ((0, 0), (1, 0)))
+    gained = total - np.minimum.accumulate(total, axis=1)
+    best, end = np.unravel_index(gained.argmax(), gained.shape)
+    if gained[best, end] < BESIDE_BITS:
+        return None
+    first = end - total[best, end::-1].argmin()
+    linked = first + np.flatnonzero(near[best, first:end])
+    return Chain(rows[best, linked], sources[best, linked], run.order)
