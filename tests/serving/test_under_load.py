@@ -1,21 +1,27 @@
 """The server killed, stopped and fed nonsense while others ask: no answer lost, none wrong."""
 
 import asyncio
+import gc
 import json
 import os
 import random
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import uvloop
 from running_server import PATIENCE_S, RunningServer, until
 from small_model import RELEASE, fingerprints, small_description, write_exported_bundle
 
 from trainer.localization.decoding import tempered
 from trainer.localization.network_mxnet import exported_probabilities
+from trainer.serving.connection import Connection, Connections
+from trainer.serving.desk import Desk
 from trainer.serving.parsing import MAX_ROWS
+from trainer.serving.service import SingleModel
 
 CONNECTIONS = 16
 GOOD = b'{"instances":[{"b3001":-70},{"b3002":-80}]}'
@@ -258,3 +264,34 @@ def test_a_small_request_behind_a_huge_one_is_answered_before_it(server: Running
 
     assert order == ["small", "huge"]
     assert (small, answered) == (200, MAX_ROWS)
+
+
+def test_a_closed_connection_leaves_nothing_to_the_garbage_collector(bundle: Path) -> None:
+    async def visit() -> list[weakref.ref[Connection]]:
+        loop = asyncio.get_running_loop()
+        connections = Connections(Desk(SingleModel.open(bundle), None, loop))
+        met = []
+
+        def make() -> Connection:
+            connection = connections.make()
+            met.append(weakref.ref(connection))
+            return connection
+
+        door = await loop.create_server(make, "127.0.0.1", 0)
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(*door.sockets[0].getsockname())
+            writer.write(request(GOOD))
+            assert (await read_answer(reader))[0] == 200
+            writer.close()
+        connections.stopping = True
+        await asyncio.wait_for(connections.all_closed(), PATIENCE_S)
+        door.close()
+        return met
+
+    gc.disable()
+    try:
+        met = uvloop.run(visit())
+    finally:
+        gc.enable()
+
+    assert [one() for one in met] == [None] * 3

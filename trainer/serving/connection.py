@@ -146,6 +146,8 @@ class Connection(asyncio.Protocol):
         """The client left, or we closed."""
         self._closing = True
         self._all.forget(self)
+        # It holds this connection, so that both would wait for the garbage collector.
+        del self._parser
 
     def pause_writing(self) -> None:
         """The client does not read: read no more from it."""
