@@ -341,7 +341,7 @@ def test_a_candidate_is_held_against_what_is_live(site):
     first = site.seal()
     assert site.outcome(first).kind is OutcomeKind.SUCCEEDED
     live = goes_live(site, first)
-    site.upload("b.csv", rows(seed=2, count=320))
+    site.upload("b.csv", rows(seed=2, count=480))
     second = site.seal()
 
     assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
