@@ -2,8 +2,8 @@
 
 The runtime sums a product in one order however many rows there are. What may go wrong: that this is
 a habit and no promise. So it is asked of this very machine, once for each shape of model; where it
-does not hold, every row is answered by a run of its own, which takes some ten times as long in a
-batch and is right.
+does not hold, every row is answered by a run of its own, which takes seven times as long in a batch
+and is right.
 """
 
 from collections.abc import Callable

@@ -77,7 +77,8 @@ def model_graph(
     beacons = network.inputs // features.per_beacon
     silence_dbm = _silence_dbm(features)
     inputs = _inputs(writer, writer.input(1, beacons), features, silence_dbm)
-    logits = _dense(writer, inputs, _on_raw_strength(network.layers, beacons, features))
+    layers = _on_raw_strength(network.layers, beacons, features, silence_dbm)
+    logits = _dense(writer, inputs, layers)
     probabilities = _softmax(writer, logits)
     told = probabilities if temperature is None else _tempered(writer, logits, temperature)
     parts = [writer.largest(told)]
@@ -134,14 +135,13 @@ def _silence_dbm(parameters: FeatureParameters) -> float:
 
 
 def _on_raw_strength(
-    layers: Sequence[Dense], beacons: int, parameters: FeatureParameters
+    layers: Sequence[Dense], beacons: int, parameters: FeatureParameters, silence_dbm: float
 ) -> list[tuple[Doubles, Doubles]]:
     """Weights (inputs, outputs) and biases, the first layer's for dBm that are not scaled yet."""
     plain = [(layer.weight.T.astype(np.float64), layer.bias.astype(np.float64)) for layer in layers]
     weight, bias = plain[0]
     strength, bumps, masks = np.split(weight, [beacons, len(weight) - beacons])
     strength = strength / parameters.span_db
-    silence_dbm = _silence_dbm(parameters)
     bias = bias - strength.sum(axis=0) * silence_dbm
     masks = masks + strength * (silence_dbm - parameters.floor_dbm)
     return [(np.concatenate([strength, bumps, masks]), bias), *plain[1:]]
