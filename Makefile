@@ -34,17 +34,17 @@ check: setup test ## the tests, lint, types, import contracts and lock freshness
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m ops.lock --check
+	$(BIN)/python -m ops.dev.lock --check
 
 format: setup ## rewrite the sources in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 bench: setup ## figures of speed: make bench [DATA=path.csv] [ONLY=drops]
-	@$(BIN)/python -m ops.bench $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python -m ops.dev.bench $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY))
 
 lock: setup ## compile requirements/*.in into locked files with hashes
-	$(BIN)/python -m ops.lock
+	$(BIN)/python -m ops.dev.lock
 
 schemas: setup ## write events/schemas/ anew from the models
 	$(BIN)/python -m events.schemas

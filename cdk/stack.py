@@ -7,13 +7,13 @@ from aws_cdk import CfnOutput, DefaultStackSynthesizer, Stack
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from cdk.agents import AgentPolicy, SiteAgent
-from cdk.identities import ExecutionRole
-from cdk.ledger import Ledger
-from cdk.release_functions import ReleaseFunctions
+from cdk.constructs.agents import AgentPolicy, SiteAgent
+from cdk.constructs.identities import ExecutionRole
+from cdk.constructs.ledger import Ledger
+from cdk.constructs.messaging import SurveysQueue, Wire
+from cdk.constructs.release_functions import ReleaseFunctions
+from cdk.constructs.storage import Storage
 from cdk.settings import Settings
-from cdk.storage import Storage
-from cdk.wire import SurveysQueue, Wire
 from events.stack import Stack as StackDescription
 from events.stack import stack_parameter
 

@@ -11,8 +11,8 @@ from events.inbound import Envelope, NightlyTick
 from events.names import is_run_id, release_key
 from functions.core.errors import UnreadableReleaseError
 from functions.core.retention import Retention, StoredVersion, Waste, is_settled, waste_of
-from functions.desk import Desk
 from functions.entry import handles, note
+from functions.services import Desk
 
 
 @handles({"Scheduled Event": NightlyTick})

@@ -11,9 +11,9 @@ from events.manifests import Release
 from events.names import InvalidNameError, ReleaseKey, parse_release_key
 from events.outbound import Cause, ModelCreated, ReleaseFound, ReleaseRejected
 from functions.core.gate import check_release
-from functions.core.registry import ReleaseRecord, Standing
-from functions.desk import Desk
+from functions.core.releases import ReleaseRecord, Standing
 from functions.entry import follow, handles
+from functions.services import Desk
 
 
 @handles({"Object Created": ObjectCreated, "ReleaseFound": ReleaseFound})

@@ -14,7 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, ValidationError
 
 from events.inbound import Envelope
-from functions.desk import Desk
+from functions.services import Desk
 from functions.settings import Settings
 
 Step = Callable[["Envelope[Any]", Desk], str]

@@ -12,9 +12,9 @@ from events.inbound import Envelope, Tick
 from events.names import is_run_id
 from events.outbound import DeploymentStalled, ReleaseFound
 from functions.core.deployments import Change
-from functions.core.registry import ReleaseRecord, Standing
-from functions.desk import Desk
+from functions.core.releases import ReleaseRecord, Standing
 from functions.entry import handles
+from functions.services import Desk
 
 STALLED = timedelta(minutes=3)
 """How long a deployment may stand still before it is looked at again. An endpoint that is still

@@ -25,8 +25,8 @@ from functions.core.deployments import (
     way_back,
 )
 from functions.core.rollback import Refusal, rollback_target
-from functions.desk import Desk
 from functions.entry import follow, handles
+from functions.services import Desk
 
 if TYPE_CHECKING:
     from events.inbound import Envelope

@@ -26,8 +26,8 @@ from functions.core.deployments import (
 from functions.core.errors import EndpointBusyError
 from functions.core.rollout import Move, next_move
 from functions.core.specification import EndpointSpecification, Fleet
-from functions.desk import Desk
 from functions.entry import follow, handles
+from functions.services import Desk
 
 
 @handles(

@@ -24,8 +24,8 @@ from functions.core.deployments import (
 from functions.core.errors import RetryLaterError
 from functions.core.rollout import EndpointView, Outcome, judge
 from functions.core.smoke import SmokeReport, judge_answers
-from functions.desk import Desk
 from functions.entry import follow, handles
+from functions.services import Desk
 
 SINGLE_REQUESTS = 5
 

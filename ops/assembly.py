@@ -49,5 +49,5 @@ def _sources_digest() -> str:
 
 def _sources() -> Iterator[Path]:
     yield from (ROOT / name for name in ("app.py", "cdk.json", "requirements/lambda.txt"))
-    for room in ("cdk", "functions", "events"):
+    for room in ("cdk", "functions", "aws", "events"):
         yield from (ROOT / room).rglob("*.py")

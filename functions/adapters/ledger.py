@@ -15,7 +15,7 @@ from typing import Any
 from events.base import Contract
 from functions.core.deployments import Change, Deployment, SiteState, Transition
 from functions.core.errors import ContentionError
-from functions.core.registry import ReleaseRecord
+from functions.core.releases import ReleaseRecord
 
 ATTEMPTS = 12
 Item = dict[str, dict[str, str]]

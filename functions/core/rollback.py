@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from functions.core.deployments import SiteState
-from functions.core.registry import ReleaseRecord, Standing
+from functions.core.releases import ReleaseRecord, Standing
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from functions.core.deployments import Deployment, DeploymentState
+from ops.account.event_log import LoggedEvent
 from ops.assembly import ROOT
+from ops.cli.show import where
 from ops.demo.probe import Probe
 from ops.demo.spoil import put_spoiled_release
 from ops.demo.stage import SITE, Stage, expect, now, stopwatch
 from ops.demo.survey import broken_survey
-from ops.event_log import LoggedEvent
-from ops.show import where
 
 Showed = dict[str, JsonValue]
 Act = Callable[[Stage], Showed]
@@ -101,7 +101,7 @@ def rollback_by_hand(stage: Stage) -> Showed:
     stage.console.print(f"  $ rssi {' '.join(command)}", highlight=False)
     with stage.console.status("rolling back"):
         run = subprocess.run(
-            [sys.executable, "-m", "ops.cli", *command],
+            [sys.executable, "-m", "ops.cli.main", *command],
             cwd=ROOT,
             env={**os.environ, **stage.stack.environment},
             capture_output=True,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from ops.client import Prediction
+from ops.account.prediction_client import Prediction
 from ops.errors import OpsError
 
 PAUSE_S = 0.01

@@ -11,11 +11,11 @@ from markupsafe import Markup
 from pydantic import TypeAdapter
 
 from events.manifests import Release
+from ops.cli.show import EVENT_STYLES
 from ops.demo.stage import Stage
 from ops.demo.summary import Summary
-from ops.show import EVENT_STYLES
-from trainer.training.evaluate import CellError
-from trainer.training.floor_map import floor_map_svg
+from trainer.training.evaluation.evaluate import CellError
+from trainer.training.reports.floor_map import floor_map_svg
 
 TEMPLATE = "report.html.j2"
 _CELLS = TypeAdapter(list[CellError])

@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.text import Text
 
 from events.manifests import Release, SurveyRef
-from ops.aws import Aws, find_stack
-from ops.client import Prediction
+from ops.account.event_log import LoggedEvent
+from ops.account.operations import OperatorDesk, instances_body
+from ops.account.prediction_client import Prediction
+from ops.account.session import Aws, find_stack
+from ops.cli.show import event_line
 from ops.demo.survey import Survey, fullest_fingerprint
-from ops.desk import OperatorDesk, instances_body
 from ops.errors import ExpectationError
-from ops.event_log import LoggedEvent
 from ops.local_stack import STAGE, LocalStack
-from ops.show import event_line
 
 SITE = "library-1f"
 PATIENCE_S = 120.0

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from ops.errors import UsageError
 from trainer.training.errors import BadSurvey
-from trainer.training.site import GRID_CELL_M, Site
-from trainer.training.surveys import read_survey
+from trainer.training.reading.site import GRID_CELL_M, Site
+from trainer.training.reading.surveys import read_survey
 
 SEED = 20161018
 COLUMNS, ROWS = 15, 7

@@ -9,24 +9,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ops.local.clients import Clients
 from ops.local.deploy.deployer import Deployed, Deployer
 from ops.local.errors import AlreadyRunningError
-from ops.local.event_bus import EventBus, Target
-from ops.local.event_delivery import EventDelivery
-from ops.local.front_door import FrontDoor
-from ops.local.lambda_async import Destinations
-from ops.local.lambda_service import LambdaService
+from ops.local.events.event_bus import EventBus, Target
+from ops.local.events.event_delivery import EventDelivery
+from ops.local.events.s3_events import S3Events
+from ops.local.gateway.clients import Clients
+from ops.local.gateway.front_door import FrontDoor
+from ops.local.gateway.parameter_store import ParameterStore
+from ops.local.gateway.protocol import JsonObject
+from ops.local.gateway.serialized import OneAtATime
+from ops.local.gateway.state_services import state_services
+from ops.local.lambdas.async_invocations import Destinations
+from ops.local.lambdas.service import LambdaService
 from ops.local.log_shipper import LogShipper
-from ops.local.one_at_a_time import OneAtATime
-from ops.local.parameter_store import ParameterStore
 from ops.local.processes import Processes
-from ops.local.s3_events import S3Events
-from ops.local.sagemaker import SageMaker
+from ops.local.sagemaker.service import SageMaker
 from ops.local.settings import CloudSettings
-from ops.local.state_services import state_services
 from ops.local.timer import Timer
-from ops.local.wire import JsonObject
 
 _running = threading.Lock()
 

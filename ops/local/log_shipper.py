@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops.local.clients import Clients
+from ops.local.gateway.clients import Clients
 
 _log = logging.getLogger(__name__)
 _PAUSE = 0.2  # seconds between batches

@@ -9,6 +9,14 @@ from types import SimpleNamespace
 
 import structlog
 
+from aws.s3 import (
+    UNVERSIONED,
+    Bucket,
+    Listed,
+    ObjectMissingError,
+    Stored,
+    StoreUnavailableError,
+)
 from events import names
 from events.manifests import (
     Artifact,
@@ -22,26 +30,18 @@ from events.manifests import (
     SurveyRef,
 )
 from events.outbound import Event
-from trainer.agent.agent import Agent
-from trainer.agent.borders.artifacts import Artifacts
-from trainer.agent.borders.queue import Message
-from trainer.agent.borders.surveys import Surveys
+from ops.dev.fakes.memory_runner import MemoryRunner
+from trainer.agent.adapters.queue import Message
+from trainer.agent.adapters.releases import Artifacts
+from trainer.agent.adapters.surveys import Surveys
+from trainer.agent.controller import Agent
+from trainer.agent.core.reconcile import Pace, Recipe
 from trainer.agent.errors import BorderError
 from trainer.agent.health import Vitals
-from trainer.agent.mailbox import Letter, Mailbox
 from trainer.agent.metrics import Metrics as AgentMetrics
-from trainer.agent.reconcile import Pace, Recipe
 from trainer.agent.runners import TrainingRun
-from trainer.agent.runners.memory import MemoryRunner
-from trainer.s3 import (
-    UNVERSIONED,
-    Bucket,
-    Listed,
-    ObjectMissingError,
-    Stored,
-    StoreUnavailableError,
-)
-from trainer.training.outcome import ExitCode
+from trainer.agent.work_queue import Letter, Mailbox
+from trainer.training.job.outcome import ExitCode
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 METRICS = Metrics(

@@ -11,7 +11,7 @@ from typing import Any
 
 from botocore.session import Session
 
-from trainer.s3 import Bucket
+from aws.s3 import Bucket
 
 _NUMBERS = itertools.count(1)
 

@@ -1,7 +1,8 @@
 """Fixtures of the agent's tests: a fake AWS and a fake cluster, both on loopback."""
 
 import pytest
-from aws_world import fake_aws
+
+from tests.agent.aws_world import fake_aws
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +15,7 @@ def aws():
 @pytest.fixture
 def kubernetes(tmp_path):
     """A fake cluster on loopback."""
-    from kubernetes_world import KubernetesWorld  # noqa: PLC0415 - its client takes half a second
+    from tests.agent.kubernetes_world import KubernetesWorld  # noqa: PLC0415 - its client takes half a second
 
     world = KubernetesWorld(tmp_path)
     yield world

@@ -9,14 +9,14 @@ import structlog
 import yaml
 from structlog.testing import CapturingLogger
 
+from ops.dev.fakes.kubernetes_server import FakeApiServer
 from trainer.agent.runners import JobTemplate
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.api import Api
-from trainer.agent.runners.kubernetes.fake_server import FakeApiServer
 from trainer.agent.runners.kubernetes.runner import KubernetesRunner
 from trainer.agent.runners.kubernetes.template import PodTemplate
-from trainer.training.outcome import ExitCode
+from trainer.training.job.outcome import ExitCode
 
 IMAGE = "registry.example/rssi-trainer@sha256:" + hashlib.sha256(b"image").hexdigest()
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from agent_world import survey_ref, training_run
 
+from tests.agent.agent_world import survey_ref, training_run
 from trainer.agent.errors import ForeignJobError
 from trainer.agent.runners import Announced, RunState
 from trainer.agent.runners.indexed import IndexedWork
-from trainer.training.outcome import ExitCode
+from trainer.training.job.outcome import ExitCode
 
 RUN = training_run()
 OTHER = training_run(survey_ref("other.csv"))

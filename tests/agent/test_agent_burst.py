@@ -10,12 +10,12 @@ import time
 from collections import Counter
 
 import pytest
-from crashing_agent import Agents
 from moto.s3.models import s3_backends
-from runner_contract import eventually
-from test_agent_crashes import Building, event_body
+from tests.agent.test_agent_crashes import Building, event_body
 
 from events import names
+from tests.agent.crashing_agent import Agents
+from tests.agent.runner_contract import eventually
 
 SITES, SURVEYS = 2, 100
 BURST_S, QUIET_S = 1.5, 1.0

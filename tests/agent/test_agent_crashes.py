@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from agent_world import release_of
-from crashing_agent import BOUNDARIES, Agents
-from kubernetes_world import IMAGE, KubernetesWorld, kubeconfig
-from runner_contract import eventually
 
+from aws.s3 import Bucket
 from events import names
 from events.manifests import Release, Snapshot
 from events.outbound import REPEATS
+from tests.agent.agent_world import release_of
+from tests.agent.crashing_agent import BOUNDARIES, Agents
+from tests.agent.kubernetes_world import IMAGE, KubernetesWorld, kubeconfig
+from tests.agent.runner_contract import eventually
 from trainer.agent.runners import TrainingRun
-from trainer.s3 import Bucket
 
 SITES = {"one site": 1, "many sites": 4}
 

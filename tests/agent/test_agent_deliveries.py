@@ -4,19 +4,19 @@ import random
 from collections import Counter
 from datetime import timedelta
 
-from agent_world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interleaving import Baton
 
 from events import names
 from events.outbound import TrainingSucceeded
-from trainer.agent.borders.queue import Message
-from trainer.agent.mailbox import Letter
-from trainer.agent.reconcile import Pace
+from ops.dev.fakes.memory_runner import MemoryRunner
+from tests.agent.agent_world import World
+from tests.agent.interleaving import Baton
+from trainer.agent.adapters.queue import Message
+from trainer.agent.core.reconcile import Pace
 from trainer.agent.runners import TrainingRun
-from trainer.agent.runners.memory import MemoryRunner
 from trainer.agent.settings import AgentSettings
+from trainer.agent.work_queue import Letter
 
 UPLOADS = st.lists(
     st.tuples(

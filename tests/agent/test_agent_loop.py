@@ -3,10 +3,10 @@
 from datetime import timedelta
 
 import pytest
-from agent_world import World
 
 from events import names
-from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
+from tests.agent.agent_world import World
+from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
 
 
 @pytest.fixture

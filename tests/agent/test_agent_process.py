@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from test_job_process import rows
+from tests.agent.test_job_process import rows
 
 from events import names
 from events.stack import Stack

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 import pytest
-from agent_world import PACE, RECIPE, START, survey_ref, training_run
 
-from trainer.agent.reconcile import (
+from tests.agent.agent_world import PACE, RECIPE, START, survey_ref, training_run
+from trainer.agent.core.reconcile import (
     Nothing,
     Notice,
     RetryAt,
@@ -19,7 +19,7 @@ from trainer.agent.reconcile import (
     remember,
 )
 from trainer.agent.runners import Announced, RunState, RunStatus
-from trainer.training.outcome import ExitCode
+from trainer.training.job.outcome import ExitCode
 
 LONG_AGO = START - timedelta(days=1)
 

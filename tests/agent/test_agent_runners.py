@@ -13,13 +13,13 @@ from threading import Event
 
 import pytest
 import structlog
-from runner_contract import RUN, RunnerContract, eventually, now
 
+from ops.dev.fakes.memory_runner import MemoryRunner
+from tests.agent.runner_contract import RUN, RunnerContract, eventually, now
 from trainer.agent.errors import RunnerError
 from trainer.agent.runners import DEADLINE_EXCEEDED, Announced, JobTemplate, RunState
-from trainer.agent.runners.memory import MemoryRunner
 from trainer.agent.runners.process import Limits, ProcessRunner
-from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
 
 # Waits for a file named after its run to appear in the current folder's `orders`, and ends with
 # the exit code that is written in it.
@@ -36,7 +36,7 @@ sys.exit(code)
 # Leaves a note, then ends with the note's exit code.
 NOTING = """
 import os, pathlib, sys
-from trainer.training.outcome import Outcome
+from trainer.training.job.outcome import Outcome
 note = Outcome(kind="not_enough_data", reason="only three rows")
 pathlib.Path(os.environ["RSSI_TERMINATION_LOG"]).write_bytes(note.note())
 sys.exit(note.exit_code)

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from botocore.stub import Stubber
-from crashing_agent import Agents
-from runner_contract import eventually
 
-from trainer.agent.borders.queue import Queue
+from aws.clients import Clients, DataStore
+from aws.s3 import Bucket, StoreUnavailableError
+from tests.agent.crashing_agent import Agents
+from tests.agent.runner_contract import eventually
+from trainer.agent.adapters.queue import Queue
 from trainer.agent.errors import BorderError
-from trainer.clients import Clients, DataStore
-from trainer.s3 import Bucket, StoreUnavailableError
 
 NOWHERE = "http://127.0.0.1:9"
 

@@ -117,7 +117,7 @@ def test_the_trainers_image_has_all_that_training_needs(tmp_path):
     app = imitated("trainer", tmp_path)
 
     assert run(app, "trainer.training").returncode == 78
-    assert run(app, "trainer.training.train").returncode == 0
+    assert run(app, "trainer.training.job.train").returncode == 0
 
 
 def test_what_the_servings_image_leaves_out_is_there_to_leave_out_and_serves_nothing():
@@ -137,7 +137,7 @@ def serving_modules() -> list[tuple[str, ...]]:
     script = """
 import sys
 from pathlib import Path
-import trainer.serving.server
+import trainer.serving.http.server
 from trainer.localization.engine import keeps_bits
 from trainer.localization.features import FeatureParameters
 keeps_bits((8, 4, 2), FeatureParameters(), placed=True)

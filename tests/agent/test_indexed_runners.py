@@ -9,19 +9,19 @@ import kubernetes_validate
 import pytest
 import structlog
 import yaml
-from kubernetes_world import IMAGE, KubernetesWorld
-from runner_contract import RUN, WORK, IndexedContract, eventually
 
+from ops.dev.fakes.memory_runner import MemoryIndexed
+from tests.agent.kubernetes_world import IMAGE, KubernetesWorld
+from tests.agent.runner_contract import RUN, WORK, IndexedContract, eventually
 from trainer.agent.runners import RunState
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.indexed import IndexedJobs, indexed_job_manifest
 from trainer.agent.runners.kubernetes.manifest import CONTAINER
 from trainer.agent.runners.kubernetes.template import PodTemplate, Resources
-from trainer.agent.runners.memory import MemoryIndexed
 from trainer.agent.runners.process import Limits
 from trainer.agent.runners.process_indexed import IndexedProcesses
-from trainer.training.distributed import Together
-from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.fitting.distributed import Together
+from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
 
 # Waits for a file named after its number, and ends with the exit code that is written in it.
 OBEDIENT = """
@@ -42,7 +42,7 @@ sys.exit(75)
 
 NOTING = """
 import os, pathlib, sys
-from trainer.training.outcome import Outcome
+from trainer.training.job.outcome import Outcome
 note = Outcome(kind="not_enough_data", reason="only three rows")
 pathlib.Path(os.environ["RSSI_TERMINATION_LOG"]).write_bytes(note.note())
 sys.exit(note.exit_code)
@@ -272,7 +272,7 @@ class TestARunOfSeveralWorkers:
         )
         assert settings.meeting_host == f"{RUN.id}-0.{pod['subdomain']}"
         assert told["RSSI_RUN_ID"] == RUN.id
-        assert container["command"][-1] == "trainer.training.together"
+        assert container["command"][-1] == "trainer.training.job.worker"
 
     def test_has_failed_by_the_pod_that_failed_by_itself(self, kubernetes):
         together(kubernetes)

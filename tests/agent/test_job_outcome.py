@@ -1,14 +1,14 @@
 """The note that a training process leaves, and its settings: both cross a process border."""
 
 import pytest
-from agent_world import METRICS, training_run
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.agent.agent_world import METRICS, training_run
 from trainer.agent.runners import JobTemplate
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.outcome import (
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.outcome import (
     MAX_NOTE_BYTES,
     ExitCode,
     Outcome,

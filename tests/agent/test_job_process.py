@@ -17,18 +17,18 @@ from pathlib import Path
 import pytest
 import structlog
 
+from aws.s3 import Bucket
 from events import names
 from events.manifests import Champion, ComparisonBasis, Quarantine, Release, SurveyRef
-from trainer.agent.borders.artifacts import Artifacts
-from trainer.agent.borders.surveys import Surveys
-from trainer.agent.reconcile import Recipe, candidate
+from trainer.agent.adapters.releases import Artifacts
+from trainer.agent.adapters.surveys import Surveys
+from trainer.agent.core.reconcile import Recipe, candidate
 from trainer.agent.runners import JobTemplate
-from trainer.s3 import Bucket
-from trainer.training.champion import Champion as LiveChampion
-from trainer.training.champion import NoChampion, read_champion
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.job import LOG_FILE, Job
-from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.evaluation.champion import Champion as LiveChampion
+from trainer.training.evaluation.champion import NoChampion, read_champion
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.job import LOG_FILE, Job
+from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
 from trainer.training.settings import SITE_DESCRIPTION
 
 IMAGE = "registry/trainer@sha256:1"

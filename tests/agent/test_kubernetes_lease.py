@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from threading import Event
 
 import pytest
-from runner_contract import eventually
 
-from trainer.agent.runners.kubernetes.fake_server import Fault
+from ops.dev.fakes.kubernetes_server import Fault
+from tests.agent.runner_contract import eventually
 from trainer.agent.runners.kubernetes.lease import LeaderLease, LeaseTimes
 
 QUICK = LeaseTimes(duration_s=1.0, renew_within_s=0.5, retry_s=0.02)

@@ -6,15 +6,15 @@ Over HTTP with the official client, to a fake API server.
 import json
 
 import pytest
-from agent_world import METRICS, survey_ref, training_run
-from runner_contract import OTHER, RUN
 
-from trainer.agent import tell
+from tests.agent.agent_world import METRICS, survey_ref, training_run
+from tests.agent.runner_contract import OTHER, RUN
+from trainer.agent.core import run_events as tell
 from trainer.agent.errors import ForeignJobError, RunnerError
 from trainer.agent.runners import Announced, RunState
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.runner import dropped
-from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
 from trainer.training.settings import JobSettings
 
 POD_SECURITY = (

@@ -7,13 +7,13 @@ import threading
 from threading import Event
 
 import pytest
-from runner_contract import RUN, eventually
 
+from ops.dev.fakes.kubernetes_server import Fault
+from tests.agent.runner_contract import RUN, eventually
 from trainer.agent.errors import ClusterError, ConfigurationError
-from trainer.agent.mailbox import Mailbox
 from trainer.agent.runners.kubernetes.access import find_access
-from trainer.agent.runners.kubernetes.fake_server import Fault
 from trainer.agent.runners.kubernetes.watch import JobWatch
+from trainer.agent.work_queue import Mailbox
 
 
 def statuses(kubernetes, method: str) -> int:

@@ -1,9 +1,9 @@
 """The pod template: what a platform engineer may decide, and what a mistake is answered with."""
 
 import pytest
-from kubernetes_world import IMAGE
-from runner_contract import RUN
 
+from tests.agent.kubernetes_world import IMAGE
+from tests.agent.runner_contract import RUN
 from trainer.agent.errors import ConfigurationError
 from trainer.agent.runners.kubernetes.template import PodTemplate, read_pod_template
 

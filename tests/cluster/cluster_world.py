@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 import structlog
-from runner_contract import eventually
 
+from tests.agent.runner_contract import eventually
 from trainer.agent.runners import JobTemplate
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
@@ -20,7 +20,7 @@ from trainer.agent.runners.kubernetes.permissions import Needed, is_allowed
 from trainer.agent.runners.kubernetes.runner import BATCH, CORE, KubernetesRunner
 from trainer.agent.runners.kubernetes.shapes import Job, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
-from trainer.training.outcome import ExitCode
+from trainer.training.job.outcome import ExitCode
 
 IMAGE = "registry.example/rssi-trainer@sha256:" + hashlib.sha256(b"image").hexdigest()
 TEMPLATE = PodTemplate(image=IMAGE, service_account_name="default")

@@ -12,21 +12,16 @@ kubeconfig for that, so that KUBECONFIG's identity needs no more than the shippe
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-# What the tests of the agent share: its contract, its worlds.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "agent"))
-
-from aws_world import fake_aws
-from cluster_world import Cluster, api_of, who_plays
-
+from tests.agent.aws_world import fake_aws
+from tests.cluster.cluster_world import Cluster, api_of, who_plays
 from trainer.agent.runners.kubernetes.indexed import IndexedJobs
 from trainer.agent.runners.kubernetes.runner import KubernetesRunner
-from trainer.training.outcome import ExitCode
+from trainer.training.job.outcome import ExitCode
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

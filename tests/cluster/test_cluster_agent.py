@@ -8,15 +8,15 @@ from collections import Counter
 from contextlib import suppress
 
 import pytest
-from agent_world import release_of
-from cluster_world import TEMPLATE
-from runner_contract import eventually
 
 from events import names
 from events.manifests import Snapshot
+from tests.agent.agent_world import release_of
+from tests.agent.runner_contract import eventually
+from tests.cluster.cluster_world import TEMPLATE
 from trainer.agent.errors import ClusterError
 from trainer.agent.runners.kubernetes.reading import end_of, run_of
-from trainer.training.outcome import ExitCode
+from trainer.training.job.outcome import ExitCode
 
 SITES = ("cluster-a", "cluster-b")
 

@@ -7,8 +7,8 @@ from threading import Event
 
 import pytest
 import structlog
-from runner_contract import OTHER, RUN, IndexedContract, RunnerContract, eventually, now
 
+from tests.agent.runner_contract import OTHER, RUN, IndexedContract, RunnerContract, eventually, now
 from trainer.agent.errors import ClusterError
 from trainer.agent.runners import Announced
 from trainer.agent.runners.kubernetes.lease import COORDINATION, LeaderLease, LeaseTimes

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops.local.errors import InvalidEventPatternError
-from ops.local.event_pattern import EventPattern
+from ops.local.events.event_pattern import EventPattern
 
 
 def matches(pattern: object, event: Any) -> bool:

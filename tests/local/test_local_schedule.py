@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ops.local.errors import ServiceError
-from ops.local.schedule import Schedule
+from ops.local.events.schedule import Schedule
 from tests.local.local_helpers import eventually
 
 NOW = datetime(2026, 11, 22, 10, 30, 15, tzinfo=UTC)  # a Sunday

@@ -12,9 +12,9 @@ import pytest
 from functions.adapters.sagemaker import SageMaker
 from functions.core.errors import ConflictError, EndpointBusyError
 from functions.core.specification import EndpointSpecification, Fleet, ModelSpecification
+from tests.functions.conftest import make_release
+from tests.functions.fakes import FakeBus, FakeSageMaker
 from tests.local.local_helpers import IMAGE, ROLE, eventually
-from tests.release.conftest import make_release
-from tests.release.fakes import FakeBus, FakeSageMaker
 
 FLEET = Fleet(instance_type="ml.m5.large", instance_count=1)
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_server import RunningServer
-from served import Served, alone, on_a_shelf
-from small_model import write_small_bundle
+
+from tests.serving.running_server import RunningServer
+from tests.serving.served import Served, alone, on_a_shelf
+from tests.serving.small_model import write_small_bundle
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from trainer.localization.bundle import LoadedModel, load_bundle
 from trainer.serving.exchange import Reply, Request
-from trainer.serving.service import Service, SingleModel, answer
-from trainer.serving.shelf import Shelf
+from trainer.serving.models.multi_model import Shelf
+from trainer.serving.models.service import Service, SingleModel, answer
 
 NAME = "hall"
 LIMIT = 64 * 2**20

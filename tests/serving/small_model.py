@@ -17,7 +17,7 @@ from trainer.localization.bundle import (
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
 from trainer.localization.network_mxnet import export
-from trainer.training.smoke import choose_smoke
+from trainer.training.job.smoke import choose_smoke
 
 BEACONS = ("b3001", "b3002", "AA:BB:01")
 RELEASE = "hall-0123456789ab"

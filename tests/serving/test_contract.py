@@ -11,9 +11,9 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served import Served
-from small_model import BEACONS, RELEASE, fingerprints
 
+from tests.serving.served import Served
+from tests.serving.small_model import BEACONS, RELEASE, fingerprints
 from trainer.serving.exchange import MAX_BODY_BYTES, Reply
 
 JSON, LINES, CSV, NPY = "application/json", "application/jsonlines", "text/csv", "application/x-npy"

@@ -8,11 +8,11 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served import Served
-from small_model import BEACONS, RELEASE, fingerprints
 
+from tests.serving.served import Served
+from tests.serving.small_model import BEACONS, RELEASE, fingerprints
 from trainer.serving.exchange import Reply
-from trainer.serving.parsing import MAX_ROWS
+from trainer.serving.formats.parsing import MAX_ROWS
 
 JSON, CSV = "application/json", "text/csv"
 

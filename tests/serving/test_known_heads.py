@@ -5,7 +5,8 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from running_server import PATIENCE_S, RunningServer
+
+from tests.serving.running_server import PATIENCE_S, RunningServer
 
 
 class Wire:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from running_server import RunningServer
-from small_model import RELEASE
 
+from tests.serving.running_server import RunningServer
+from tests.serving.small_model import RELEASE
 from trainer.serving.metrics import Counters
 from trainer.serving.settings import read_settings
 

@@ -10,16 +10,16 @@ from urllib.parse import urlencode
 
 import numpy as np
 import pytest
-from running_server import PATIENCE_S, RunningServer
-from served import NAME, Served, on_a_shelf
-from small_model import RELEASE, small_network, write_small_bundle
 
+from tests.serving.running_server import PATIENCE_S, RunningServer
+from tests.serving.served import NAME, Served, on_a_shelf
+from tests.serving.small_model import RELEASE, small_network, write_small_bundle
 from trainer.localization.bundle import load_bundle
 from trainer.localization.engine import PART_ROWS
 from trainer.serving.exchange import Request
-from trainer.serving.served_model import ServedModel
-from trainer.serving.service import answer
-from trainer.serving.shelf import Shelf, size_of
+from trainer.serving.models.multi_model import Shelf, size_of
+from trainer.serving.models.served_model import ServedModel
+from trainer.serving.models.service import answer
 
 ROW = b'{"b3001": -70}'
 JSON = {"content-type": "application/json"}

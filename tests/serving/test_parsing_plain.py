@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.serving.parsing_plain import parse_plain
+from trainer.serving.formats.parsing_plain import parse_plain
 
 BEACONS = ("b1", "b2", "b3")
 ROWS = 100

@@ -13,15 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvloop
-from running_server import PATIENCE_S, RunningServer, until
-from small_model import RELEASE, fingerprints, small_description, write_exported_bundle
 
+from tests.serving.running_server import PATIENCE_S, RunningServer, until
+from tests.serving.small_model import (
+    RELEASE,
+    fingerprints,
+    small_description,
+    write_exported_bundle,
+)
 from trainer.localization.decoding import tempered
 from trainer.localization.network_mxnet import exported_probabilities
-from trainer.serving.connection import Connection, Connections
-from trainer.serving.desk import Desk
-from trainer.serving.parsing import MAX_ROWS
-from trainer.serving.service import SingleModel
+from trainer.serving.formats.parsing import MAX_ROWS
+from trainer.serving.http.connection import Connection, Connections
+from trainer.serving.models.micro_batcher import Desk
+from trainer.serving.models.service import SingleModel
 
 CONNECTIONS = 16
 GOOD = b'{"instances":[{"b3001":-70},{"b3002":-80}]}'

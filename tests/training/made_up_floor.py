@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.site import Site
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.reading.site import Site
 
 BEACONS = ("b1", "b2", "b3", "b4", "b5")
 CELLS = tuple(f"{column}{row:02d}" for column in "ABCD" for row in (1, 2, 3))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_floor import HALL, survey_lines, survey_text
 
 from events.manifests import (
     AgainstChampion,
@@ -18,18 +17,19 @@ from events.manifests import (
     Snapshot,
     SurveyRef,
 )
+from tests.training.made_up_floor import HALL, survey_lines, survey_text
 from trainer.localization.bundle import load_bundle
-from trainer.training.background import Background, SurveyOrigin
-from trainer.training.champion import Champion, HeldOutRows, NoChampion
-from trainer.training.comparison import FEWEST_ROWS
-from trainer.training.dataset import combine
-from trainer.training.floor_plan import NoPicture, Picture, picture_beside, picture_of
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.site import FloorPlan, Site
-from trainer.training.split import hold_out
-from trainer.training.stand_ins import with_stand_ins
-from trainer.training.surveys import Survey, read_survey
-from trainer.training.train import TrainingResult, train
+from trainer.training.evaluation.champion import Champion, HeldOutRows, NoChampion
+from trainer.training.evaluation.comparison import FEWEST_ROWS
+from trainer.training.evaluation.hold_out import hold_out
+from trainer.training.evaluation.resampling import with_stand_ins
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.train import TrainingResult, train
+from trainer.training.reading.site import FloorPlan, Site
+from trainer.training.reading.surveys import Survey, read_survey
+from trainer.training.reading.training_set import combine
+from trainer.training.reports.floor_plan import NoPicture, Picture, picture_beside, picture_of
+from trainer.training.reports.provenance import Background, SurveyOrigin
 
 GOOD = Hyperparameters(epochs=15, hidden=(32,), batch_size=64, held_out_share=0.4)
 NOISE = Hyperparameters(epochs=1, hidden=(4,), learning_rate=1e-6, held_out_share=0.4)

@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from made_up_floor import BEACONS, HALL, QUICK, survey_lines, survey_text
 
+from tests.training.made_up_floor import BEACONS, HALL, QUICK, survey_lines, survey_text
 from trainer.localization.bundle import MANIFEST, LoadedModel, load_bundle
 from trainer.localization.decoding import decode, tempered
 from trainer.localization.errors import BadBundle
 from trainer.localization.network import Dense, Network
 from trainer.localization.network_mxnet import export, exported_probabilities
 from trainer.serving.exchange import Request
-from trainer.serving.service import INVOCATIONS, SingleModel, answer
-from trainer.training.confidence import (
+from trainer.serving.models.service import INVOCATIONS, SingleModel, answer
+from trainer.training.errors import BundleDisagrees
+from trainer.training.evaluation.confidence import (
     FEWEST_FOR_TEMPERATURE,
     fit_confidence,
     fitted_temperature,
 )
-from trainer.training.errors import BundleDisagrees
-from trainer.training.evaluate import evaluate_bundle
-from trainer.training.serve_once import check_bundle
-from trainer.training.train import TrainingResult, train_files
+from trainer.training.evaluation.evaluate import evaluate_bundle
+from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.verification import check_bundle
 
 Matrix = npt.NDArray[np.float32]
 

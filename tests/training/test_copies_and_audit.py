@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from made_up_floor import BEACONS, CELLS, HALL, survey_lines, survey_text
 
-from trainer.training.audit import Audit, Weight, audit
-from trainer.training.copies import Order, find_copies
-from trainer.training.dataset import TrainingSet, combine
-from trainer.training.site import Site
-from trainer.training.split import hold_out
-from trainer.training.surveys import Survey, read_survey
+from tests.training.made_up_floor import BEACONS, CELLS, HALL, survey_lines, survey_text
+from trainer.training.evaluation.hold_out import hold_out
+from trainer.training.quality.audit import Audit, Weight, audit
+from trainer.training.quality.copies import Order, find_copies
+from trainer.training.reading.site import Site
+from trainer.training.reading.surveys import Survey, read_survey
+from trainer.training.reading.training_set import TrainingSet, combine
 
 
 def surveys_of(*texts: str, site: Site = HALL) -> list[Survey]:

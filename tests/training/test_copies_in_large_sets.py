@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainer.training.audit import audit
-from trainer.training.chains import ENOUGH_BITS, ENOUGH_PAIRS, Rows, enough_bits
-from trainer.training.copies import Order, find_copies
-from trainer.training.dataset import TrainingSet
-from trainer.training.site import Site
-from trainer.training.split import hold_out
+from trainer.training.evaluation.hold_out import hold_out
+from trainer.training.quality.audit import audit
+from trainer.training.quality.chains import ENOUGH_BITS, ENOUGH_PAIRS, Rows, enough_bits
+from trainer.training.quality.copies import Order, find_copies
+from trainer.training.reading.site import Site
+from trainer.training.reading.training_set import TrainingSet
 
 CELLS, BEACONS, DWELL = 105, 13, 10
 LARGE = 30_000

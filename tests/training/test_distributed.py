@@ -11,26 +11,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
-from made_up_floor import HALL, QUICK, survey_lines, survey_text
 
+from tests.training.made_up_floor import HALL, QUICK, survey_lines, survey_text
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Network
-from trainer.training.dataset import TrainingSet, combine
-from trainer.training.device import device_name
-from trainer.training.distributed import Peers, Together, peers
-from trainer.training.fit import fit
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.outcome import ExitCode
-from trainer.training.surveys import read_survey
+from trainer.training.fitting.device import device_name
+from trainer.training.fitting.distributed import Peers, Together, peers
+from trainer.training.fitting.fit import fit
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.outcome import ExitCode
+from trainer.training.reading.surveys import read_survey
+from trainer.training.reading.training_set import TrainingSet, combine
 
 # Fits twice, as every training does, and keeps the second network.
 WORKER = """
 import os, sys
 import numpy as np
-from test_distributed import rows, settings
+from tests.training.test_distributed import rows, settings
 from trainer.localization.features import FeatureParameters
-from trainer.training.distributed import Together, joined, peers
-from trainer.training.fit import fit
+from trainer.training.fitting.distributed import Together, joined, peers
+from trainer.training.fitting.fit import fit
 
 asked = settings(int(sys.argv[2]))
 with joined(Together()):
@@ -79,7 +79,7 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path, batch: int, vecto
     environment = {
         "PATH": os.environ["PATH"],
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(Path.cwd())]),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
     }
     port = free_port()
     outs = [tmp_path / f"{index}.npz" for index in range(2)]
@@ -150,7 +150,7 @@ def ended_with(monkeypatch: pytest.MonkeyPatch) -> int:
     """The exit code of a process that trains as one of several."""
     ended: list[int] = []
     monkeypatch.setattr("os._exit", ended.append)
-    runpy.run_module("trainer.training.together", run_name="__main__")
+    runpy.run_module("trainer.training.job.worker", run_name="__main__")
     return ended[0]
 
 

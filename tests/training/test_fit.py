@@ -7,11 +7,11 @@ import pytest
 
 from trainer.localization.features import FeatureParameters, featurize
 from trainer.localization.network import Network
-from trainer.training import fit as fitting
-from trainer.training.dataset import TrainingSet
-from trainer.training.fit import fit, learning_rates
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.weights import row_weights
+from trainer.training.fitting import fit as fitting
+from trainer.training.fitting.fit import fit, learning_rates
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.fitting.row_weights import row_weights
+from trainer.training.reading.training_set import TrainingSet
 
 ROWS, BEACONS, CELLS = 200, 5, 6
 SHORT = Hyperparameters(epochs=3, hidden=(16, 8), batch_size=32)

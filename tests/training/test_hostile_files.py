@@ -19,16 +19,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from aws.s3 import Bucket
 from events import names
 from events.manifests import Quarantine, Release, RunSpec, Snapshot, SurveyRef
-from trainer.s3 import Bucket
 from trainer.training.errors import BadSurvey
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.job import Job
-from trainer.training.outcome import Outcome, OutcomeKind
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.job import Job
+from trainer.training.job.outcome import Outcome, OutcomeKind
+from trainer.training.reading.site import Site
+from trainer.training.reading.surveys import read_survey
 from trainer.training.settings import JobSettings
-from trainer.training.site import Site
-from trainer.training.surveys import read_survey
 
 FILES_PER_RUN = 10
 RUNS = 21

@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainer.training.audit import Audit, Weight, audit
-from trainer.training.dataset import combine
-from trainer.training.drift import FEWEST_READINGS, beacon_drifts, eras_of
-from trainer.training.evaluate import evaluate_bundle
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.site import Site
-from trainer.training.surveys import Survey, read_survey
-from trainer.training.train import train_files
+from trainer.training.evaluation.evaluate import evaluate_bundle
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.train import train_files
+from trainer.training.quality.audit import Audit, Weight, audit
+from trainer.training.quality.drift import FEWEST_READINGS, beacon_drifts, eras_of
+from trainer.training.reading.site import Site
+from trainer.training.reading.surveys import Survey, read_survey
+from trainer.training.reading.training_set import combine
 
 PITCH_M = 3.0
 COLUMNS, ROWS, BEACONS = 6, 4, 8

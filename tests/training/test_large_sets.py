@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_floor import HALL, QUICK
 
+from tests.training.made_up_floor import HALL, QUICK
 from trainer.localization.bundle import load_bundle
-from trainer.training import smoke as smoke_rows
-from trainer.training.baselines import baselines
-from trainer.training.dataset import TrainingSet
-from trainer.training.evaluate import Judgement, judge_model, together
-from trainer.training.protocols import fit_and_ask
-from trainer.training.reliability import Bootstrap
-from trainer.training.train import TrainingResult, train_files
+from trainer.training.evaluation.baselines import baselines
+from trainer.training.evaluation.cross_validation import fit_and_ask
+from trainer.training.evaluation.evaluate import Judgement, judge_model, together
+from trainer.training.evaluation.reliability import Bootstrap
+from trainer.training.job import smoke as smoke_rows
+from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.reading.training_set import TrainingSet
 
 CELLS = 100
 BEACONS = tuple(f"b{number}" for number in range(1, 6))

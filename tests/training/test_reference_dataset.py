@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainer.training.audit import Weight, audit
-from trainer.training.copies import Order, find_copies
-from trainer.training.dataset import TrainingSet, combine
 from trainer.training.errors import BadSurvey
-from trainer.training.evaluate import Evaluation, evaluate_bundle
-from trainer.training.hyperparameters import Hyperparameters
-from trainer.training.site import Site
-from trainer.training.split import Protocol, hold_out
-from trainer.training.surveys import read_survey
-from trainer.training.train import train_files
+from trainer.training.evaluation.evaluate import Evaluation, evaluate_bundle
+from trainer.training.evaluation.hold_out import Protocol, hold_out
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.train import train_files
+from trainer.training.quality.audit import Weight, audit
+from trainer.training.quality.copies import Order, find_copies
+from trainer.training.reading.site import Site
+from trainer.training.reading.surveys import read_survey
+from trainer.training.reading.training_set import TrainingSet, combine
 
 LIBRARY = Site(name="library-1f")
 SEEDS = range(5)

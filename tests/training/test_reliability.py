@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
 
+from tests.training.made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
 from trainer.localization.bundle import load_bundle
 from trainer.localization.decoding import expected_errors, most_mass_within
-from trainer.training.baselines import baselines
-from trainer.training.dataset import TrainingSet, combine
 from trainer.training.errors import BadSplit
-from trainer.training.protocols import measure_folds, measure_splits
-from trainer.training.reliability import RADIUS_SHARE, Bootstrap, calibration, fit_radius
-from trainer.training.split import folds
-from trainer.training.surveys import read_survey
-from trainer.training.train import TrainingResult
-from trainer.training.weights import row_weights
+from trainer.training.evaluation.baselines import baselines
+from trainer.training.evaluation.cross_validation import measure_folds, measure_splits
+from trainer.training.evaluation.hold_out import folds
+from trainer.training.evaluation.reliability import RADIUS_SHARE, Bootstrap, calibration, fit_radius
+from trainer.training.fitting.row_weights import row_weights
+from trainer.training.job.train import TrainingResult
+from trainer.training.reading.surveys import read_survey
+from trainer.training.reading.training_set import TrainingSet, combine
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_up_floor import survey_lines, survey_text
 
-from trainer.training.csv_blocks import Block, read_blocks
-from trainer.training.csv_polars import read_plain
-from trainer.training.csv_text import Wanted, read_header
+from tests.training.made_up_floor import survey_lines, survey_text
 from trainer.training.errors import BadSurvey
-from trainer.training.faults import FaultKind
-from trainer.training.site import Site, Thresholds
-from trainer.training.surveys import Survey, read_from, read_survey
+from trainer.training.reading.csv_blocks import Block, read_blocks
+from trainer.training.reading.csv_polars import read_plain
+from trainer.training.reading.csv_text import Wanted, read_header
+from trainer.training.reading.row_faults import FaultKind
+from trainer.training.reading.site import Site, Thresholds
+from trainer.training.reading.surveys import Survey, read_from, read_survey
 
 SITE = Site(name="hall")
 
@@ -257,7 +257,7 @@ def test_one_odd_row_costs_a_large_survey_the_fast_reader_for_its_block_only() -
 
 
 def test_a_line_without_an_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.training.csv_blocks.MAX_LINE_BYTES", 10_000)
+    monkeypatch.setattr("trainer.training.reading.csv_blocks.MAX_LINE_BYTES", 10_000)
 
     [reason] = outcome("location,b1\n" + "7" * 20_000, large=True, block_bytes=1_000)
 

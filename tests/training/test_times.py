@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from trainer.training.times import (
+from trainer.training.reading.times import (
     EPOCH_MILLISECONDS,
     EPOCH_SECONDS,
     EPOCHS,
@@ -13,7 +13,7 @@ from trainer.training.times import (
     read_times,
     time_column,
 )
-from trainer.training.times_polars import ManyTimes
+from trainer.training.reading.times_polars import ManyTimes
 
 BEGUN = datetime(2016, 10, 18, 11, 15, 21, 500_000, tzinfo=UTC)
 

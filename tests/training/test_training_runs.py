@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
 
 from events.manifests import Metrics
+from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
 from trainer.localization.bundle import LoadedModel, MxnetExport, load_bundle, write_bundle
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Dense, Network
 from trainer.localization.network_mxnet import export, exported_probabilities
-from trainer.training.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.errors import BadSurvey, BundleDisagrees, NotEnoughData
-from trainer.training.evaluate import evaluate_bundle
-from trainer.training.floor_map import floor_map_svg
-from trainer.training.serve_once import check_bundle
-from trainer.training.site import Site
-from trainer.training.train import TrainingResult, train_files
+from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
+from trainer.training.evaluation.evaluate import evaluate_bundle
+from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.verification import check_bundle
+from trainer.training.reading.site import Site
+from trainer.training.reports.floor_map import floor_map_svg
 
 Matrix = npt.NDArray[Any]
 
@@ -291,7 +291,7 @@ def test_the_floor_map_shows_every_location_with_north_up(trained: TrainingResul
 def test_serving_never_imports_mxnet_polars_or_pydantic(trained: TrainingResult) -> None:
     script = (
         "import sys; from pathlib import Path; from trainer.serving import server; "
-        "from trainer.serving.service import SingleModel; "
+        "from trainer.serving.models.service import SingleModel; "
         f"assert SingleModel.open(Path({str(trained.bundle)!r})).model; "
         "print(*sorted({'mxnet', 'polars', 'pydantic', 'boto3', 'events'} & set(sys.modules)))"
     )

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from trainer import logs
 from trainer.agent.errors import AgentError, ConfigurationError
-from trainer.agent.mailbox import Mailbox
 from trainer.agent.service import Service
 from trainer.agent.settings import AgentSettings
+from trainer.agent.work_queue import Mailbox
 
 _EX_CONFIG = 78
 

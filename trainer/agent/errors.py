@@ -11,7 +11,7 @@
     │   └── ForeignJobError  a Job has a run's name and is not ours: a person has to look
     └── ConfigurationError the agent was not told what it needs to know: a person has to
 
-`trainer.s3.StoreError` stands beside it: buckets are shared with the training process.
+`aws.s3.StoreError` stands beside it: buckets are shared with the training process.
 """
 
 

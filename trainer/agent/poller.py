@@ -19,10 +19,10 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from trainer.agent.borders.queue import Message, Queue, site_of
+from trainer.agent.adapters.queue import Message, Queue, site_of
 from trainer.agent.errors import BorderError, MessageError
-from trainer.agent.mailbox import Letter, Mailbox
 from trainer.agent.metrics import Metrics
+from trainer.agent.work_queue import Letter, Mailbox
 
 _LONGEST_PAUSE_S = 60
 

@@ -23,22 +23,22 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from aws.clients import Clients
+from aws.s3 import Bucket
 from events.stack import Stack
-from trainer.agent.agent import Agent
-from trainer.agent.borders.artifacts import Artifacts
-from trainer.agent.borders.bus import Bus
-from trainer.agent.borders.queue import Queue
-from trainer.agent.borders.surveys import Surveys
+from trainer.agent.adapters.bus import Bus
+from trainer.agent.adapters.queue import Queue
+from trainer.agent.adapters.releases import Artifacts
+from trainer.agent.adapters.surveys import Surveys
+from trainer.agent.controller import Agent
 from trainer.agent.errors import BorderError, ConfigurationError
 from trainer.agent.health import HealthServer, Vitals
-from trainer.agent.mailbox import Mailbox
 from trainer.agent.metrics import Metrics
 from trainer.agent.poller import Poller
 from trainer.agent.runners import Runner
 from trainer.agent.runners.process import ProcessRunner
 from trainer.agent.settings import AgentSettings, Places
-from trainer.clients import Clients
-from trainer.s3 import Bucket
+from trainer.agent.work_queue import Mailbox
 
 if TYPE_CHECKING:
     from trainer.agent.runners.kubernetes.cluster import Cluster

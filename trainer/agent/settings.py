@@ -13,16 +13,16 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from aws.clients import DataStore
 from events.manifests import Text
 from events.names import Site
 from events.stack import Stack
+from trainer.agent.core.reconcile import Pace, Recipe
 from trainer.agent.errors import ConfigurationError
-from trainer.agent.reconcile import Pace, Recipe
 from trainer.agent.runners import JobTemplate
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.process import Limits
-from trainer.clients import DataStore
-from trainer.training.hyperparameters import Hyperparameters
+from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import TRAINER_VERSION
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

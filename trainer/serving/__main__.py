@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser(settings).parse_args(arguments)
     # Read by numpy when it is imported: products this small are fastest on one thread.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from trainer.serving.server import run  # noqa: PLC0415 - after the line above
+    from trainer.serving.http.server import run  # noqa: PLC0415 - after the line above
 
     wanted = replace(
         settings, model=asked.model, host=asked.host, port=asked.port, workers=asked.workers

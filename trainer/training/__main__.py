@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from aws.s3 import StoreError
 from trainer import logs
-from trainer.s3 import StoreError
-from trainer.training.job import Job
-from trainer.training.outcome import ExitCode, Outcome, OutcomeKind
-from trainer.training.own_log import OwnLog
+from trainer.training.job.job import Job
+from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.run_log import OwnLog
+from trainer.training.job.stores import stores
 from trainer.training.settings import JobSettings
-from trainer.training.stores import stores
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from ops.local.errors import AssemblyError
-from ops.local.wire import JsonObject
+from ops.local.gateway.protocol import JsonObject
 
 _STACK = "aws:cloudformation:stack"
 _ASSETS = "cdk:asset-manifest"

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from ops.local.clients import Clients
 from ops.local.deploy import computing, messaging, observing, permissions, storage
 from ops.local.deploy.assembly import FileAsset, Stack, read_assembly
 from ops.local.deploy.kind import Creation, Kind, Place, already, identity_of, named
@@ -17,6 +16,7 @@ from ops.local.deploy.not_emulated import left_out
 from ops.local.deploy.reader import Reader
 from ops.local.deploy.template import Identity, Resource, Template
 from ops.local.errors import AssemblyError, DeploymentFailedError, NotEmulatedError, ServiceError
+from ops.local.gateway.clients import Clients
 from ops.local.settings import CloudSettings
 
 _log = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from ops.local.clients import Clients
 from ops.local.deploy.reader import Reader
 from ops.local.deploy.template import Identity, Resource, Template
+from ops.local.gateway.clients import Clients
 from ops.local.settings import CloudSettings
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 import json
 
-from ops.local.clients import Clients
 from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
 from ops.local.deploy.reader import Reader
 from ops.local.deploy.template import Identity
-from ops.local.event_bus import DEFAULT_BUS
-from ops.local.event_pattern import EventPattern
+from ops.local.events.event_bus import DEFAULT_BUS
+from ops.local.events.event_pattern import EventPattern
+from ops.local.gateway.clients import Clients
 
 _QUEUE_ATTRIBUTES = {
     "DelaySeconds": "DelaySeconds",

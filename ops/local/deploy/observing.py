@@ -2,10 +2,10 @@
 
 import json
 
-from ops.local.clients import Clients
 from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
 from ops.local.deploy.reader import Reader
 from ops.local.deploy.template import Identity
+from ops.local.gateway.clients import Clients
 
 _ALARM = (
     "ActionsEnabled",

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 
-from ops.local.clients import Clients
 from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
 from ops.local.deploy.reader import Reader
 from ops.local.deploy.template import Identity
+from ops.local.gateway.clients import Clients
 
 
 def _role_identity(place: Place, name: str, given: Given) -> Identity:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pydantic import JsonValue
 
 from ops.local.errors import AssemblyError
-from ops.local.wire import JsonObject
+from ops.local.gateway.protocol import JsonObject
 
 
 class Reader:

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from ops.local.clients import Clients
 from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
 from ops.local.deploy.reader import Reader
 from ops.local.deploy.template import Identity
-from ops.local.wire import JsonObject
+from ops.local.gateway.clients import Clients
+from ops.local.gateway.protocol import JsonObject
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from ops.local.errors import AssemblyError
+from ops.local.gateway.protocol import JsonObject
 from ops.local.settings import CloudSettings
-from ops.local.wire import JsonObject
 
 # What `cdk bootstrap` leaves behind; templates may read its version, this cloud needs none.
 _BOOTSTRAP_VERSION = "30"

@@ -11,7 +11,7 @@ from typing import Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from events.manifests import RunSpec, Text
-from trainer.training.outcome import Outcome
+from trainer.training.job.outcome import Outcome
 from trainer.training.settings import JobSettings
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"

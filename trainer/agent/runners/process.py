@@ -37,7 +37,7 @@ from trainer.agent.runners import (
     RunStatus,
     TrainingRun,
 )
-from trainer.training.outcome import ExitCode, Outcome, worth_retrying
+from trainer.training.job.outcome import ExitCode, Outcome, worth_retrying
 
 TRAINING = (sys.executable, "-m", "trainer.training")
 _TAIL_LINES = 20

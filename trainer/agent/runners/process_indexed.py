@@ -24,7 +24,7 @@ from trainer.agent.errors import ForeignJobError, RunnerError
 from trainer.agent.runners import DEADLINE_EXCEEDED, RunState
 from trainer.agent.runners.indexed import INDEX_VARIABLE, IndexedStatus, IndexedWork
 from trainer.agent.runners.process import Limits
-from trainer.training.outcome import ExitCode, Outcome, worth_retrying
+from trainer.training.job.outcome import ExitCode, Outcome, worth_retrying
 
 _TAIL_LINES = 20
 

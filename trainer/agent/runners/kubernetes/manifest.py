@@ -18,11 +18,11 @@ from trainer.agent.runners.kubernetes.template import (
     PodTemplate,
     WebIdentity,
 )
-from trainer.training.outcome import FINAL_FAILURES
+from trainer.training.job.outcome import FINAL_FAILURES
 
 CONTAINER = "trainer"
 TRAINING = ("python", "-m", "trainer.training")
-TRAINING_TOGETHER = ("python", "-m", "trainer.training.together")
+TRAINING_TOGETHER = ("python", "-m", "trainer.training.job.worker")
 SUBDOMAIN = "rssi-workers"
 """The headless Service of trainer/deploy/components/workers."""
 MANAGED_BY = "app.kubernetes.io/managed-by"

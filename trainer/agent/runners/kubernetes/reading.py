@@ -23,7 +23,7 @@ from trainer.agent.runners.kubernetes.shapes import (
     Terminated,
     Waiting,
 )
-from trainer.training.outcome import Outcome
+from trainer.training.job.outcome import Outcome
 
 _CODE_IN_MESSAGE = re.compile(r"failed with exit code (\d+)")
 _MESSAGE_LENGTH = 600

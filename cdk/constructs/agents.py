@@ -1,0 +1,142 @@
+"""The on-prem agents: one for all sites, or several, each with its sites, its queue and its policy.
+
+A building's agent shall see nothing of another building: neither its files, nor their names, nor
+what is uploaded there. What may go wrong: IAM and EventBridge limit how much can be said of single
+sites, so an agent has a bounded number of them.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from aws_cdk import CfnOutput, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from cdk.constructs import grants
+from cdk.constructs.messaging import SurveysQueue, Wire
+from cdk.constructs.permissions import Permission, permit
+from cdk.constructs.storage import CHAMPION_KEYS, Storage
+from events.outbound import Source
+from events.stack import Stack as StackDescription
+from events.stack import agent_parameter
+
+_WRITTEN = ("quarantine", "releases", "runs", "snapshots")
+_SITES_A_POLICY = 5
+"""So that a policy stays below IAM's 6,144 characters with names of any length."""
+
+
+class AgentPolicy(Construct):
+    """What one agent and its Jobs may do; it waits for an identity to be attached to."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        storage: Storage,
+        wire: Wire,
+        surveys: SurveysQueue,
+        parameter: str,
+        sites: tuple[str, ...] = (),
+    ) -> None:
+        """Create the managed policies for `sites`, or one for all of them.
+
+        Args:
+            scope: where.
+            construct_id: under which name.
+            storage: both buckets.
+            wire: the bus.
+            surveys: the agent's queue.
+            parameter: the name of the parameter that tells it where everything is.
+            sites: the only sites; empty for all.
+        """
+        super().__init__(scope, construct_id)
+        self._storage = storage
+        common = (
+            *grants.work_off(surveys.queue),
+            *grants.set_aside(surveys.dead_letters),
+            *grants.speak(wire.bus, Source.AGENT),
+            *grants.read_parameter(Stack.of(self), parameter),
+        )
+        if not sites:
+            self._policies = [self._policy("Policy", (*common, *self._all_sites()))]
+            return
+        self._policies = [self._policy("Policy", common)]
+        for number, some in enumerate(_batches(sites)):
+            self._policies.append(self._policy(f"Sites{number}", self._only(some)))
+
+    @property
+    def arns(self) -> str:
+        """The policies, all of which the agent's role needs: ARNs with commas between them."""
+        return ",".join(policy.managed_policy_arn for policy in self._policies)
+
+    def _policy(self, name: str, permissions: tuple[Permission, ...]) -> iam.ManagedPolicy:
+        policy = iam.ManagedPolicy(
+            self, name, description="The on-prem agent: surveys in, releases out"
+        )
+        permit(policy, permissions)
+        return policy
+
+    def _all_sites(self) -> tuple[Permission, ...]:
+        written = tuple(f"sites/*/{folder}/*" for folder in _WRITTEN)
+        return (
+            *grants.read_objects("Surveys", self._storage.data, ("sites/*",)),
+            *grants.read_objects("Artifacts", self._storage.artifacts, (*written, CHAMPION_KEYS)),
+            *grants.write_objects("Artifacts", self._storage.artifacts, written),
+        )
+
+    def _only(self, sites: tuple[str, ...]) -> tuple[Permission, ...]:
+        folders = tuple(f"sites/{site}/" for site in sites)
+        all_of_them = tuple(f"{folder}*" for folder in folders)
+        written = tuple(f"{folder}{kind}/*" for folder in folders for kind in _WRITTEN)
+        return (
+            *grants.read_objects("Surveys", self._storage.data, all_of_them, folders),
+            *grants.read_objects("Artifacts", self._storage.artifacts, all_of_them, folders),
+            *grants.write_objects("Artifacts", self._storage.artifacts, written),
+        )
+
+
+class SiteAgent(Construct):
+    """One agent of several: its queue, its policy, and the parameter that it starts from."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        sites: tuple[str, ...],
+        storage: Storage,
+        wire: Wire,
+        description: StackDescription,
+    ) -> None:
+        """Create all three for the agent called `name`."""
+        super().__init__(scope, construct_id)
+        parameter = agent_parameter(description.stage, name)
+        surveys = SurveysQueue(self, data=storage.data, sites=sites)
+        policy = AgentPolicy(
+            self,
+            "Policy",
+            storage=storage,
+            wire=wire,
+            surveys=surveys,
+            parameter=parameter,
+            sites=sites,
+        )
+        told = description.model_copy(update={"queue_url": surveys.queue.queue_url, "sites": sites})
+        ssm.StringParameter(
+            self,
+            "Description",
+            parameter_name=parameter,
+            description=f"Where everything of the agent {name} is",
+            string_value=Stack.of(self).to_json_string(told.model_dump(mode="json")),
+        )
+        CfnOutput(self, "PolicyArns", value=policy.arns)
+        CfnOutput(self, "Parameter", value=parameter)
+
+
+def _batches(sites: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    left = iter(sites)
+    while some := tuple(islice(left, _SITES_A_POLICY)):
+        yield some

@@ -1,0 +1,293 @@
+"""The permissions that our identities are put together from, in our words rather than IAM's.
+
+Scoped by name wherever AWS lets a name be scoped; each wildcard says why it is there.
+"""
+
+from aws_cdk import ArnFormat, Stack
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+
+from cdk.constructs.permissions import Permission
+from cdk.constructs.storage import ATTEMPT_KEYS, CHAMPION_KEYS, RELEASE_KEYS
+from events.outbound import Source
+
+_BY_SITE = "Sites and their objects come and go without a deployment; the folder is fixed."
+_BY_DIGEST = "Models and configurations are named by their content's digest, not known before."
+_BY_ENDPOINT = "One endpoint per site, and sites come and go; the stage's prefix is fixed."
+
+
+def write_log(group: logs.ILogGroup) -> tuple[Permission, ...]:
+    """To write to one log group, which exists already."""
+    return (
+        Permission(
+            sid="WriteLog",
+            actions=("logs:CreateLogStream", "logs:PutLogEvents"),
+            resources=(group.log_group_arn,),
+        ),
+    )
+
+
+def read_objects(
+    sid: str, bucket: s3.IBucket, keys: tuple[str, ...], folders: tuple[str, ...] = ()
+) -> tuple[Permission, ...]:
+    """To read objects, any version, and to list them, or only those in `folders`.
+
+    S3 answers 403 instead of 404 for a missing object to who may not list the whole bucket: a GET
+    or HEAD has no prefix that a condition could look at. Who has `folders` must look into a listing
+    to tell missing from forbidden.
+    """
+    return (
+        Permission(
+            sid=f"Read{sid}",
+            actions=("s3:GetObject", "s3:GetObjectVersion"),
+            resources=tuple(bucket.arn_for_objects(key) for key in keys),
+            wildcard_reason=_BY_SITE,
+        ),
+        Permission(
+            sid=f"List{sid}",
+            actions=("s3:ListBucket", "s3:ListBucketVersions"),
+            resources=(bucket.bucket_arn,),
+            conditions={"StringLike": {"s3:prefix": [f"{folder}*" for folder in folders]}}
+            if folders
+            else {},
+        ),
+    )
+
+
+def write_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[Permission, ...]:
+    """To write objects, but not to delete any."""
+    return (
+        Permission(
+            sid=f"Write{sid}",
+            actions=("s3:PutObject", "s3:AbortMultipartUpload"),
+            resources=tuple(bucket.arn_for_objects(key) for key in keys),
+            wildcard_reason=_BY_SITE,
+        ),
+    )
+
+
+def read_releases(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+    """To read what the trainer released."""
+    return read_objects("Releases", artifacts, (RELEASE_KEYS,))
+
+
+def delete_attempts(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+    """To delete what attempts wrote, for good; a manifest, which has no such key, never."""
+    return (
+        Permission(
+            sid="DeleteAttempts",
+            actions=("s3:DeleteObject", "s3:DeleteObjectVersion"),
+            resources=(artifacts.arn_for_objects(ATTEMPT_KEYS),),
+            wildcard_reason=_BY_SITE,
+        ),
+    )
+
+
+def show_champion(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+    """To write down what is live; S3 asks who writes on a condition for leave to read as well."""
+    return (
+        Permission(
+            sid="ShowChampion",
+            actions=("s3:GetObject", "s3:PutObject"),
+            resources=(artifacts.arn_for_objects(CHAMPION_KEYS),),
+            wildcard_reason=_BY_SITE,
+        ),
+    )
+
+
+def keep_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
+    """To read and to write the ledger; a transaction is permitted by the actions in it."""
+    return (
+        Permission(
+            sid="KeepLedger",
+            actions=("dynamodb:GetItem", "dynamodb:PutItem"),
+            resources=(table.table_arn,),
+        ),
+    )
+
+
+def list_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
+    """To list what the ledger holds of a site, and the sites."""
+    return (
+        Permission(sid="ListLedger", actions=("dynamodb:Query",), resources=(table.table_arn,)),
+    )
+
+
+def speak(bus: events.IEventBus, source: Source) -> tuple[Permission, ...]:
+    """To put events on the bus, under one name only."""
+    return (
+        Permission(
+            sid="Speak",
+            actions=("events:PutEvents",),
+            resources=(bus.event_bus_arn,),
+            conditions={"StringEquals": {"events:source": source.value}},
+        ),
+    )
+
+
+def make_models(stack: Stack, execution_role: iam.IRole) -> tuple[Permission, ...]:
+    """To make SageMaker models that run under the execution role, and under no other."""
+    return (
+        Permission(
+            sid="MakeModels",
+            actions=("sagemaker:CreateModel", "sagemaker:DescribeModel"),
+            resources=(_sagemaker_arn(stack, "model", "*"),),
+            wildcard_reason=_BY_DIGEST,
+        ),
+        Permission(
+            sid="PassExecutionRole",
+            actions=("iam:PassRole",),
+            resources=(execution_role.role_arn,),
+            conditions={"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+        ),
+    )
+
+
+def roll_endpoints(stack: Stack, prefix: str) -> tuple[Permission, ...]:
+    """To create, move and remove the stage's endpoints, and to configure them."""
+    return (
+        Permission(
+            sid="Configure",
+            actions=("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"),
+            resources=(
+                _sagemaker_arn(stack, "endpoint-config", "*"),
+                _sagemaker_arn(stack, "model", "*"),
+            ),
+            wildcard_reason=_BY_DIGEST,
+        ),
+        Permission(
+            sid="RollEndpoints",
+            actions=(
+                "sagemaker:CreateEndpoint",
+                "sagemaker:DeleteEndpoint",
+                "sagemaker:DescribeEndpoint",
+                "sagemaker:UpdateEndpoint",
+            ),
+            resources=(
+                _sagemaker_arn(stack, "endpoint", f"{prefix}-*"),
+                _sagemaker_arn(stack, "endpoint-config", "*"),
+            ),
+            wildcard_reason=f"{_BY_ENDPOINT} {_BY_DIGEST}",
+        ),
+    )
+
+
+def use_endpoints(stack: Stack, prefix: str, *actions: str) -> tuple[Permission, ...]:
+    """To do `actions`, such as `InvokeEndpoint`, with the stage's endpoints."""
+    return (
+        Permission(
+            sid="UseEndpoints",
+            actions=tuple(f"sagemaker:{action}" for action in actions),
+            resources=(_sagemaker_arn(stack, "endpoint", f"{prefix}-*"),),
+            wildcard_reason=_BY_ENDPOINT,
+        ),
+    )
+
+
+def work_off(queue: sqs.IQueue) -> tuple[Permission, ...]:
+    """To receive messages, keep them in hand, and delete them."""
+    return (
+        Permission(
+            sid="WorkOffQueue",
+            actions=(
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:ReceiveMessage",
+            ),
+            resources=(queue.queue_arn,),
+        ),
+    )
+
+
+def set_aside(dead_letters: sqs.IQueue) -> tuple[Permission, ...]:
+    """To put what can't be read where people look, with the reason."""
+    return (
+        Permission(
+            sid="SetAside",
+            actions=("sqs:GetQueueUrl", "sqs:SendMessage"),
+            resources=(dead_letters.queue_arn,),
+        ),
+    )
+
+
+def read_parameter(stack: Stack, name: str) -> tuple[Permission, ...]:
+    """To read one parameter."""
+    arn = stack.format_arn(
+        service="ssm", resource="parameter", resource_name=name.removeprefix("/")
+    )
+    return (Permission(sid="FindStack", actions=("ssm:GetParameter",), resources=(arn,)),)
+
+
+def serve(stack: Stack, endpoint_prefix: str) -> tuple[Permission, ...]:
+    """What SageMaker needs of a model's role besides its image and data: logs and metrics.
+
+    Source: "CreateModel API: execution role permissions" in SageMaker's developer guide.
+    """
+    log_groups = stack.format_arn(
+        service="logs",
+        resource="log-group",
+        resource_name=f"/aws/sagemaker/Endpoints/{endpoint_prefix}-*",
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+    return (
+        Permission(
+            sid="WriteEndpointLogs",
+            actions=(
+                "logs:CreateLogGroup",
+                "logs:CreateLogStream",
+                "logs:DescribeLogStreams",
+                "logs:PutLogEvents",
+            ),
+            resources=(log_groups,),
+            wildcard_reason=_BY_ENDPOINT,
+        ),
+        Permission(
+            sid="PutEndpointMetrics",
+            actions=("cloudwatch:PutMetricData",),
+            resources=("*",),
+            conditions={
+                "StringEquals": {
+                    "cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]
+                }
+            },
+            wildcard_reason="PutMetricData has no resources; the condition names the namespaces.",
+        ),
+    )
+
+
+def pull_image(stack: Stack, account: str, region: str, repository: str) -> tuple[Permission, ...]:
+    """To pull one repository's images from ECR."""
+    return (
+        Permission(
+            sid="PullImage",
+            actions=(
+                "ecr:BatchCheckLayerAvailability",
+                "ecr:BatchGetImage",
+                "ecr:GetDownloadUrlForLayer",
+            ),
+            resources=(
+                stack.format_arn(
+                    service="ecr",
+                    account=account,
+                    region=region,
+                    resource="repository",
+                    resource_name=repository,
+                ),
+            ),
+        ),
+        Permission(
+            sid="LogInToRegistry",
+            actions=("ecr:GetAuthorizationToken",),
+            resources=("*",),
+            wildcard_reason="GetAuthorizationToken has no resources; it opens no repository.",
+        ),
+    )
+
+
+def _sagemaker_arn(stack: Stack, resource: str, name: str) -> str:
+    return stack.format_arn(service="sagemaker", resource=resource, resource_name=name)

@@ -1,0 +1,434 @@
+"""What an operator can ask and do: the use cases behind the command line.
+
+Everything is read from what is there (buckets, ledger, endpoint, event log), nothing is kept here.
+"""
+
+import getpass
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from events import names
+from events.manifests import Quarantine, Release, SurveyRef
+from events.outbound import RollbackRequested, Source
+from events.stack import Stack
+from functions.adapters.artifacts import Artifacts
+from functions.adapters.ledger import Ledger
+from functions.adapters.sagemaker import SageMaker
+from functions.core.deployments import Candidate, Deployment, DeploymentState
+from functions.core.releases import ReleaseRecord
+from functions.core.rollback import Refusal, rollback_target
+from ops.account.event_log import EventLog, LoggedEvent
+from ops.account.prediction_client import (
+    ATTEMPTS,
+    Prediction,
+    PredictionClient,
+    PredictionError,
+    RefusedError,
+    SageMakerTransport,
+)
+from ops.account.session import Aws
+from ops.errors import OpsError, UsageError
+
+ENDED = frozenset({DeploymentState.LIVE, DeploymentState.FAILED, DeploymentState.SUPERSEDED})
+DROP_ENDS = frozenset(
+    {
+        "DeploymentSucceeded",
+        "DeploymentFailed",
+        "DeploymentSuperseded",
+        "RolledBack",
+        "ReleaseRejected",
+        "TrainingFailed",
+    }
+)
+POLL_S = 0.2
+CLOCK_SLACK = timedelta(minutes=1)
+"""How far this machine's clock may be from that of the log."""
+
+
+class View(BaseModel):
+    """What the desk shows; frozen, and the same fields as JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class SiteStatus(View):
+    """What is live at a site, and what is going on there."""
+
+    site: str
+    endpoint: str
+    endpoint_status: str
+    live: Candidate | None
+    live_since: AwareDatetime | None
+    former: Candidate | None
+    in_flight: Deployment | None
+    waiting: Deployment | None
+    frozen: str | None
+    surveys: int
+    quarantined: tuple[Quarantine, ...]
+
+
+class ReleaseRow(View):
+    """A release that arrived, with its deployments."""
+
+    record: ReleaseRecord
+    is_live: bool
+    deployments: tuple[int, ...]
+
+
+class Trace(View):
+    """From a survey forward to all that learned from it, or from a release back to its surveys."""
+
+    survey: SurveyRef | None
+    quarantine: Quarantine | None
+    releases: tuple[Release, ...]
+    deployments: tuple[Deployment, ...]
+
+
+class OperatorDesk:
+    """The stack of one stage, seen by its operators."""
+
+    def __init__(self, aws: Aws, stack: Stack) -> None:
+        self._aws = aws
+        self.stack = stack
+
+    def client(self, service: str) -> Any:
+        """A client for the stack's account."""
+        return self._aws.client(service)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """What is known of sites, releases and deployments."""
+        return Ledger(self.client("dynamodb"), self.stack.ledger_table)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The releases in their bucket."""
+        return Artifacts(self.client("s3"), self.stack.artifact_bucket)
+
+    @cached_property
+    def event_log(self) -> EventLog:
+        """What happened."""
+        return EventLog(self.client("logs"), self.stack.event_log)
+
+    def drop(self, site: str, files: Sequence[Path]) -> list[SurveyRef]:
+        """Upload surveys. What is in them is judged by the training, not here.
+
+        Raises:
+            UsageError: a file is not there or can't be read; nothing was uploaded.
+        """
+        contents = [(file.name, _read(file)) for file in files]
+        return [self.drop_bytes(site, name, content) for name, content in contents]
+
+    def drop_bytes(self, site: str, name: str, content: bytes) -> SurveyRef:
+        """Upload one survey under a name."""
+        s3, bucket = self.client("s3"), self.stack.data_bucket
+        key = names.surveys_prefix(site) + name
+        version = s3.put_object(Bucket=bucket, Key=key, Body=content)["VersionId"]
+        head = s3.head_object(Bucket=bucket, Key=key, VersionId=version)
+        return SurveyRef(
+            bucket=bucket,
+            key=key,
+            version_id=version,
+            etag=head["ETag"].strip('"'),
+            size=head["ContentLength"],
+            uploaded_at=head["LastModified"],
+        )
+
+    def follow_drop(
+        self,
+        surveys: Sequence[SurveyRef],
+        timeout_s: float,
+        on_event: Callable[[LoggedEvent], None],
+    ) -> LoggedEvent:
+        """Wait until what was dropped has come to an end, and return the event that says so.
+
+        Raises:
+            OpsError: nothing had ended in time.
+        """
+        ids, quarantined = {survey.id for survey in surveys}, set[str]()
+        since = min(survey.uploaded_at for survey in surveys) - CLOCK_SLACK
+        for event in self.event_log.follow(since, timeout_s=timeout_s):
+            if event.text("correlation_id") not in ids:
+                continue
+            on_event(event)
+            if event.detail_type == "SurveyQuarantined":
+                survey = SurveyRef.model_validate(event.detail["survey"])
+                quarantined |= {survey.id} & ids
+            if event.detail_type in DROP_ENDS or quarantined == ids:
+                return event
+        raise OpsError(
+            f"Nothing had come of the survey after {timeout_s:.0f} s. Is an agent running for this "
+            "stack? `rssi up` starts one; `rssi status` and `rssi events` show what has happened."
+        )
+
+    def sites(self) -> list[str]:
+        """Every site that has surveys or deployments."""
+        return sorted({*filter(names.is_site, self._folders()), *self.ledger.sites()})
+
+    def misnamed(self) -> list[str]:
+        """Folders with surveys that nobody will ever train, because no site can be called so."""
+        return [folder for folder in self._folders() if not names.is_site(folder)]
+
+    def _folders(self) -> list[str]:
+        pages = (
+            self.client("s3")
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=self.stack.data_bucket, Prefix="sites/", Delimiter="/")
+        )
+        return [
+            entry["Prefix"].split("/")[1]
+            for page in pages
+            for entry in page.get("CommonPrefixes", [])
+        ]
+
+    def status(self, site: str) -> SiteStatus:
+        """What is live at a site, and what is going on there."""
+        state = self.ledger.state(site)
+        endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
+        view = SageMaker(self.client("sagemaker")).endpoint(endpoint)
+        went_live = [
+            deployment.changed_at
+            for deployment in self.ledger.deployments(site)
+            if deployment.state is DeploymentState.LIVE
+        ]
+        return SiteStatus(
+            site=site,
+            endpoint=endpoint,
+            endpoint_status=view.status if view else "none",
+            live=state.champion,
+            live_since=went_live[-1] if went_live else None,
+            former=state.former,
+            in_flight=state.in_flight,
+            waiting=state.waiting,
+            frozen=state.frozen,
+            surveys=len(self._survey_versions(site)),
+            quarantined=tuple(self.quarantined(site)),
+        )
+
+    def releases(self, site: str) -> list[ReleaseRow]:
+        """Every release that ever arrived at a site, oldest first."""
+        champion = self.ledger.state(site).champion
+        deployments = self.ledger.deployments(site)
+        return [
+            ReleaseRow(
+                record=record,
+                is_live=champion is not None and champion.release == record.run_id,
+                deployments=tuple(
+                    deployment.number
+                    for deployment in deployments
+                    if deployment.candidate.release == record.run_id
+                ),
+            )
+            for record in self.ledger.releases(site)
+        ]
+
+    def quarantined(self, site: str) -> list[Quarantine]:
+        """The surveys that are not used, with the reasons."""
+        s3, bucket = self.client("s3"), self.stack.artifact_bucket
+        pages = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=names.quarantine_prefix(site)
+        )
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
+        return [Quarantine.model_validate_json(body) for body in bodies]
+
+    def request_rollback(self, site: str, to: str | None, reason: str) -> str:
+        """Ask for a rollback; returns the request's event id.
+
+        Raises:
+            OpsError: it can't be done, as far as can be told beforehand.
+        """
+        record = self.ledger.release(site, to) if to else None
+        target = rollback_target(self.ledger.state(site), to, record)
+        if isinstance(target, Refusal):
+            raise OpsError(f"Not rolled back: {target.reason}.")
+        request = RollbackRequested(
+            site=site, to=target, requested_by=getpass.getuser(), reason=reason
+        )
+        answer = self.client("events").put_events(
+            Entries=[
+                {
+                    "EventBusName": self.stack.bus,
+                    "Source": Source.OPERATOR.value,
+                    "DetailType": "RollbackRequested",
+                    "Detail": request.model_dump_json(),
+                }
+            ]
+        )
+        [entry] = answer["Entries"]
+        if "EventId" not in entry:
+            raise OpsError(f"The bus {self.stack.bus} did not take the request: {entry}.")
+        event_id: str = entry["EventId"]
+        return event_id
+
+    def follow_rollback(
+        self,
+        site: str,
+        request_id: str,
+        timeout_s: float,
+        on_state: Callable[[Deployment], None],
+    ) -> Deployment:
+        """Wait until a requested rollback has ended, and return its deployment.
+
+        Raises:
+            OpsError: it was refused, or had not ended in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        shown: DeploymentState | None = None
+        while time.monotonic() < deadline:
+            deployment = self._deployment_of(site, f"request:{request_id}")
+            if deployment is None:
+                self._raise_if_refused(site, request_id)
+            elif deployment.state is not shown:
+                shown = deployment.state
+                on_state(deployment)
+            if deployment is not None and deployment.state in ENDED:
+                return deployment
+            time.sleep(POLL_S)
+        raise OpsError(
+            f"The rollback had not ended after {timeout_s:.0f} s; it goes on without this command. "
+            f"`rssi status --site {site}` shows how it stands."
+        )
+
+    def predict(
+        self, site: str, body: bytes, content_type: str, attempts: int = ATTEMPTS
+    ) -> Prediction:
+        """Ask a site's endpoint, ``attempts`` times at most.
+
+        Raises:
+            OpsError: there is no endpoint, or it refused the request; the reason is the endpoint's.
+        """
+        endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
+        transport = SageMakerTransport(self.client("sagemaker-runtime"), endpoint)
+        try:
+            return PredictionClient(transport, attempts=attempts).send(body, content_type)
+        except RefusedError:
+            raise
+        except PredictionError as error:
+            raise OpsError(
+                f"{error} `rssi status --site {site}` shows whether anything is live there."
+            ) from error
+
+    def trace(self, what: str) -> Trace:
+        """Follow a release back to its surveys, or a survey forward to its releases.
+
+        Args:
+            what: a release id; or a survey's key, file name, version id or correlation id.
+
+        Raises:
+            OpsError: nothing of that name is known.
+        """
+        try:
+            site = names.site_of_run(what)
+        except names.InvalidNameError:
+            return self._trace_survey(what)
+        manifest = self.artifacts.manifest(what)
+        if manifest is None:
+            raise OpsError(
+                f"No release {what} is in the bucket; `rssi releases --site {site}` lists them."
+            )
+        release = Release.model_validate_json(manifest.body)
+        return Trace(
+            survey=None,
+            quarantine=None,
+            releases=(release,),
+            deployments=self._deployments_of(site, {what}),
+        )
+
+    def _trace_survey(self, what: str) -> Trace:
+        for site in self.sites():
+            releases = self._manifests(site)
+            learned = [survey for release in releases for survey in release.snapshot.surveys]
+            quarantined = self.quarantined(site)
+            candidates = [*learned, *(entry.survey for entry in quarantined)]
+            candidates += self._survey_versions(site)
+            found = next((survey for survey in candidates if _is_called(survey, what)), None)
+            if found is None:
+                continue
+            ours = tuple(
+                release
+                for release in releases
+                if any(survey.id == found.id for survey in release.snapshot.surveys)
+            )
+            return Trace(
+                survey=found,
+                quarantine=next((q for q in quarantined if q.survey.id == found.id), None),
+                releases=ours,
+                deployments=self._deployments_of(site, {release.run_id for release in ours}),
+            )
+        raise OpsError(
+            f"Nothing is called {what}. Give a release id (`rssi releases --site S` lists them) or "
+            "a survey's key, file name, version id or correlation id."
+        )
+
+    def _manifests(self, site: str) -> list[Release]:
+        found = [self.artifacts.manifest(record.run_id) for record in self.ledger.releases(site)]
+        return [Release.model_validate_json(manifest.body) for manifest in found if manifest]
+
+    def _deployments_of(self, site: str, releases: Iterable[str]) -> tuple[Deployment, ...]:
+        wanted = set(releases)
+        return tuple(
+            deployment
+            for deployment in self.ledger.deployments(site)
+            if deployment.candidate.release in wanted
+        )
+
+    def _survey_versions(self, site: str) -> list[SurveyRef]:
+        pages = (
+            self.client("s3")
+            .get_paginator("list_object_versions")
+            .paginate(Bucket=self.stack.data_bucket, Prefix=names.surveys_prefix(site))
+        )
+        return [
+            SurveyRef(
+                bucket=self.stack.data_bucket,
+                key=version["Key"],
+                version_id=version["VersionId"],
+                etag=version["ETag"].strip('"'),
+                size=version["Size"],
+                uploaded_at=version["LastModified"],
+            )
+            for page in pages
+            for version in page.get("Versions", [])
+            if version["IsLatest"] and not version["Key"].endswith("/")
+        ]
+
+    def _deployment_of(self, site: str, trigger: str) -> Deployment | None:
+        opened = self.ledger.opened_by(site, trigger)
+        return self.ledger.deployment(site, opened.number) if opened else None
+
+    def _raise_if_refused(self, site: str, request_id: str) -> None:
+        since = datetime.now(UTC) - timedelta(hours=1)
+        for event in self.event_log.read(since, site):
+            if (
+                event.detail_type == "RollbackRefused"
+                and event.text("correlation_id") == request_id
+            ):
+                raise OpsError(f"Not rolled back: {event.text('reason')}.")
+
+
+def instances_body(rows: Sequence[dict[str, float]]) -> bytes:
+    """The JSON request for fingerprints (dBm by beacon)."""
+    return json.dumps({"instances": list(rows)}).encode()
+
+
+def _read(file: Path) -> bytes:
+    if file.is_dir():
+        raise UsageError(f"{file} is a folder: name the CSV files in it, such as {file}/*.csv.")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{file} can't be read ({error.strerror}); nothing was uploaded."
+        ) from error
+
+
+def _is_called(survey: SurveyRef, what: str) -> bool:
+    return what in (survey.id, survey.key, survey.version_id, survey.key.rsplit("/", 1)[-1])

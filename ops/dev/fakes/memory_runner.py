@@ -1,0 +1,118 @@
+"""A runner that keeps runs in memory and lets its user say how they end.
+
+The twin of the real runners: it passes the same contract tests, and lets tests of the agent drive
+what a cluster does.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from trainer.agent.errors import ForeignJobError
+from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
+from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
+from trainer.training.job.outcome import ExitCode, Outcome, worth_retrying
+
+
+class MemoryRunner:
+    """Runs that only an order from outside brings to an end."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        """Tell the time of starts and ends by ``clock``."""
+        self._clock = clock
+        self._runs: dict[str, RunStatus] = {}
+        self.template = "one"
+        self.started: list[str] = []
+        """Ids of the runs that really were started, in order."""
+
+    def start(self, run: TrainingRun) -> None:
+        """Start a run; a run that is known already stays as it is."""
+        if run.id in self._runs:
+            return
+        self.started.append(run.id)
+        self._runs[run.id] = RunStatus(
+            run=run,
+            state=RunState.RUNNING,
+            started_at=self._clock(),
+            template=self.template,
+            start=f"{len(self.started)}",
+        )
+
+    def runs(self) -> tuple[RunStatus, ...]:
+        """Every run that is known."""
+        return tuple(self._runs.values())
+
+    def mark_announced(self, run_id: str, announced: Announced) -> None:
+        """Remember how much of a run's story has been told."""
+        self._change(run_id, announced=announced)
+
+    def forget(self, run_id: str) -> None:
+        """Drop an ended run."""
+        if run_id in self._runs and not self._runs[run_id].active:
+            del self._runs[run_id]
+
+    def close(self) -> None:
+        """Nothing to let go of: the runs go on, as in a cluster."""
+
+    def end(self, run_id: str, exit_code: ExitCode, outcome: Outcome | None = None) -> None:
+        """Let a run end with this exit code."""
+        self._change(
+            run_id,
+            state=RunState.SUCCEEDED if exit_code is ExitCode.DONE else RunState.FAILED,
+            exit_code=int(exit_code),
+            outcome=outcome,
+            ended_at=self._clock(),
+        )
+
+    def _change(self, run_id: str, **changes: object) -> None:
+        self._runs[run_id] = self._runs[run_id].model_copy(update=changes)
+
+
+class MemoryIndexed:
+    """Numbered processes that only an order from outside brings to an end."""
+
+    def __init__(self) -> None:
+        """Know no work yet."""
+        self._works: dict[str, IndexedWork] = {}
+        self._done: dict[str, set[int]] = {}
+        self._failed: dict[str, ExitCode] = {}
+
+    def start(self, work: IndexedWork) -> None:
+        """Start work; work that is known already stays as it is.
+
+        Raises:
+            ForeignJobError: something else has its name.
+        """
+        if not work.is_same_as(self._works.setdefault(work.name, work)):
+            raise ForeignJobError(f"{work.name} is the name of other work: forget that first")
+
+    def look(self, name: str) -> IndexedStatus | None:
+        """Where work stands; None if it is not known."""
+        if name not in self._works:
+            return None
+        done = len(self._done.get(name, ()))
+        state = RunState.RUNNING
+        if name in self._failed:
+            state = RunState.FAILED
+        elif done == self._works[name].completions:
+            state = RunState.SUCCEEDED
+        code = self._failed.get(name)
+        reason = None if code is None else f"exit code {int(code)}"
+        return IndexedStatus(name=name, state=state, succeeded=done, reason=reason)
+
+    def forget(self, name: str) -> None:
+        """Drop ended work."""
+        status = self.look(name)
+        if status is not None and not status.active:
+            self._done.pop(name, None)
+            self._failed.pop(name, None)
+            del self._works[name]
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def end(self, name: str, index: int, exit_code: ExitCode) -> None:
+        """Let one number end with this exit code; one that is worth another try goes on."""
+        if exit_code is ExitCode.DONE:
+            self._done.setdefault(name, set()).add(index)
+        elif not worth_retrying(exit_code):
+            self._failed[name] = exit_code

@@ -1,0 +1,129 @@
+"""Measures folds in processes of this machine, each of which has the rows and one core.
+
+What may go wrong: a process that is killed, for want of memory most likely; then the search ends
+with a sentence, and a study in a file goes on where it was.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from ops.errors import OpsError
+from ops.experiments.tune_search import Asked, Study
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.tuning.folds import NO_FIGURES, FoldFigures, Ground
+from trainer.training.tuning.plan import TuningResult, TuningTask
+
+_ground: list[Ground] = []
+"""In a measuring process: what it measures on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Underway:
+    """A trial of which a fold is being measured."""
+
+    asked: Asked
+    task: TuningTask
+    fold: int = 0
+    figures: FoldFigures = NO_FIGURES
+
+    @property
+    def result(self) -> TuningResult:
+        """What the folds say that are done."""
+        return self.figures.result(self.task)
+
+
+class Measuring:
+    """Processes that measure folds of one ground."""
+
+    def __init__(self, pool: ProcessPoolExecutor, workers: int, folds: int) -> None:
+        self._pool = pool
+        self._workers = workers
+        self._folds = folds
+
+    def search(self, study: Study, trials: int, seed: int) -> Iterator[int]:
+        """Go on with a study until so many trials have ended; yields their number as it grows.
+
+        A trial is measured fold by fold, and let go of once the median of the others was better.
+        """
+        underway: dict[Future[FoldFigures], _Underway] = {}
+        ended = study.ended
+        while ended < trials:
+            while len(underway) < self._workers and ended + len(underway) < trials:
+                asked = study.ask()
+                self._next(
+                    underway, _Underway(asked, TuningTask(settings=asked.settings, seeds=(seed,)))
+                )
+            done, _ = wait(underway, return_when=FIRST_COMPLETED)
+            for future in done:
+                trial = underway.pop(future)
+                trial = replace(trial, fold=trial.fold + 1, figures=trial.figures + future.result())
+                if not self._ended(study, trial):
+                    self._next(underway, trial)
+            ended = study.ended
+            yield ended
+
+    def measure(self, tasks: Sequence[TuningTask]) -> list[TuningResult]:
+        """Measure tasks on all folds with all their seeds."""
+        begun = [
+            [
+                self._fold(task.settings, seed, fold)
+                for seed in task.seeds
+                for fold in range(self._folds)
+            ]
+            for task in tasks
+        ]
+        return [
+            sum((future.result() for future in futures), NO_FIGURES).result(task)
+            for task, futures in zip(tasks, begun, strict=True)
+        ]
+
+    def _next(self, underway: dict[Future[FoldFigures], _Underway], trial: _Underway) -> None:
+        future = self._fold(trial.task.settings, trial.task.seeds[0], trial.fold)
+        underway[future] = trial
+
+    def _ended(self, study: Study, trial: _Underway) -> bool:
+        worse = study.told_enough(trial.asked, trial.fold, trial.result.loss)
+        if trial.fold == self._folds:
+            study.tell(trial.asked, trial.result)
+        elif worse:
+            study.prune(trial.asked)
+        return worse or trial.fold == self._folds
+
+    def _fold(self, settings: Hyperparameters, seed: int, fold: int) -> Future[FoldFigures]:
+        return self._pool.submit(_measure, settings, seed, fold)
+
+
+@contextmanager
+def measuring(ground: Ground, workers: int) -> Iterator[Measuring]:
+    """Start processes, and end them after.
+
+    Raises:
+        OpsError: one of them was killed.
+    """
+    # Each process has one core; MXNet reads it when it is imported. And it must not be forked.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(workers, spawn, _begin, (ground,)) as pool:
+            yield Measuring(pool, workers, len(ground.tests))
+    except BrokenProcessPool as error:
+        raise OpsError(
+            "A process that measured was killed, for want of memory most likely: ask for fewer "
+            "with --workers. With --study FILE the same command goes on where it was."
+        ) from error
+
+
+def _begin(ground: Ground) -> None:
+    # Ctrl-C is the searching process's business: it lets the fold end that is being measured.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _ground.append(ground)
+
+
+def _measure(settings: Hyperparameters, seed: int, fold: int) -> FoldFigures:
+    return _ground[0].measure_fold(settings, seed, fold)

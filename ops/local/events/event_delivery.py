@@ -1,0 +1,244 @@
+"""How events reach targets: one lane for each target, retries with back-off, dead-letter queues.
+
+A lane is a thread, so a slow target delays itself only, and first attempts keep the order in which
+they were queued; a retry comes when it is due. What a target refuses for good (it is missing, or
+does not permit the call) is not retried, as in EventBridge.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ops.local.errors import DeliveryError, ServiceError, UndeliverableError
+from ops.local.events.event_bus import Target
+from ops.local.gateway.clients import Clients
+from ops.local.gateway.protocol import JsonObject
+from ops.local.settings import CloudSettings
+from ops.local.timer import Timer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_log = logging.getLogger(__name__)
+# EventBridge does not publish its back-off; a minute at first is in the range seen in practice.
+_FIRST_BACK_OFF = 60.0
+_MISSING = frozenset(
+    {
+        "AWS.SimpleQueueService.NonExistentQueue",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+        "NotFound",
+        "NotFoundException",
+    }
+)
+
+
+class Functions(Protocol):
+    """The Lambda functions, as a target."""
+
+    def accept(self, arn: str, payload: bytes, caller: str, source_arn: str) -> None:
+        """Take an event for an asynchronous invocation.
+
+        Raises:
+            DeliveryError: it can't be taken.
+        """
+
+
+Forward = Callable[[JsonObject, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """An event on its way; ``number`` counts from 0, ``queued_at`` is monotonic seconds."""
+
+    rule_arn: str
+    target: Target
+    event: JsonObject
+    queued_at: float
+    number: int = 0
+
+    @property
+    def payload(self) -> str:
+        return self.target.input or json.dumps(self.event)
+
+
+_Sender = Callable[[_Attempt], None]
+
+
+class EventDelivery:
+    """Delivers events to functions, queues, topics, log groups and other buses.
+
+    Args:
+        settings: scales the back-off.
+        clients: clients of the cloud itself.
+        timer: for retries.
+    """
+
+    def __init__(self, settings: CloudSettings, clients: Clients, timer: Timer) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._timer = timer
+        self._lanes: dict[str, SimpleQueue[_Attempt | None]] = {}
+        self._streams: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._senders: Mapping[str, _Sender] = {
+            "lambda": self._to_function,
+            "sqs": self._to_queue,
+            "sns": self._to_topic,
+            "logs": self._to_log_group,
+            "events": self._to_bus,
+        }
+
+    def connect(self, functions: Functions, forward: Forward) -> None:
+        """Name the functions and the buses, which know this delivery themselves."""
+        self._functions = functions
+        self._forward = forward
+
+    def deliver(self, rule_arn: str, target: Target, event: JsonObject) -> None:
+        """Queue ``event`` for ``target``."""
+        self._lane(target.arn).put(_Attempt(rule_arn, target, event, time.monotonic()))
+
+    def close(self) -> None:
+        """End every lane after the delivery it is at."""
+        with self._lock:
+            for lane in self._lanes.values():
+                lane.put(None)
+
+    def _lane(self, arn: str) -> "SimpleQueue[_Attempt | None]":
+        with self._lock:
+            if arn not in self._lanes:
+                lane = self._lanes[arn] = SimpleQueue()
+                threading.Thread(
+                    target=self._run, args=(lane,), name=f"to {arn}", daemon=True
+                ).start()
+            return self._lanes[arn]
+
+    def _run(self, lane: "SimpleQueue[_Attempt | None]") -> None:
+        while (attempt := lane.get()) is not None:
+            self._try(attempt, lane)
+
+    def _try(self, attempt: _Attempt, lane: "SimpleQueue[_Attempt | None]") -> None:
+        try:
+            self._send(attempt)
+        except UndeliverableError as error:
+            self._give_up(attempt, error, None)
+        except DeliveryError as error:
+            exhausted = self._exhausted(attempt)
+            if exhausted:
+                self._give_up(attempt, error, exhausted)
+            else:
+                again = replace(attempt, number=attempt.number + 1)
+                self._timer.after(self._back_off(attempt), lambda: lane.put(again))
+
+    def _send(self, attempt: _Attempt) -> None:
+        service = attempt.target.arn.split(":")[2]
+        sender = self._senders.get(service)
+        if sender is None:
+            raise UndeliverableError("NO_RESOURCE", f"{service} is no target that is emulated.")
+        with _as_delivery_errors():
+            sender(attempt)
+
+    def _back_off(self, attempt: _Attempt) -> float:
+        return _FIRST_BACK_OFF * self._settings.clock_scale * float(2 ** min(attempt.number, 6))
+
+    def _exhausted(self, attempt: _Attempt) -> str | None:
+        policy = attempt.target.retry_policy
+        if attempt.number >= policy.maximum_retry_attempts:
+            return "MaximumRetryAttempts"
+        age = time.monotonic() - attempt.queued_at
+        if age >= policy.maximum_event_age_in_seconds * self._settings.clock_scale:
+            return "MaximumEventAgeInSeconds"
+        return None
+
+    def _give_up(self, attempt: _Attempt, error: DeliveryError, exhausted: str | None) -> None:
+        queue_arn = attempt.target.dead_letter_config.arn
+        if queue_arn is None:
+            _log.warning("event for %s is lost: %s", attempt.target.arn, error)
+            return
+        attributes = {
+            "RULE_ARN": attempt.rule_arn,
+            "TARGET_ARN": attempt.target.arn,
+            "ERROR_CODE": error.code,
+            "ERROR_MESSAGE": error.message,
+            "RETRY_ATTEMPTS": str(attempt.number),
+        }
+        if exhausted:
+            attributes["EXHAUSTED_RETRY_CONDITION"] = exhausted
+        try:
+            self._clients.get("sqs").send_message(
+                QueueUrl=self._queue_url(queue_arn),
+                MessageBody=attempt.payload,
+                MessageAttributes={
+                    name: {"DataType": "String", "StringValue": value}
+                    for name, value in attributes.items()
+                },
+            )
+        except (ClientError, BotoCoreError) as failure:
+            _log.warning("event for dead-letter queue %s is lost: %s", queue_arn, failure)
+
+    # --- one function for each kind of target
+
+    def _to_function(self, attempt: _Attempt) -> None:
+        self._functions.accept(
+            attempt.target.arn,
+            attempt.payload.encode(),
+            caller="events.amazonaws.com",
+            source_arn=attempt.rule_arn,
+        )
+
+    def _to_queue(self, attempt: _Attempt) -> None:
+        parameters = attempt.target.sqs_parameters
+        group = {"MessageGroupId": parameters.message_group_id} if parameters else {}
+        self._clients.get("sqs").send_message(
+            QueueUrl=self._queue_url(attempt.target.arn), MessageBody=attempt.payload, **group
+        )
+
+    def _to_topic(self, attempt: _Attempt) -> None:
+        self._clients.get("sns").publish(TopicArn=attempt.target.arn, Message=attempt.payload)
+
+    def _to_log_group(self, attempt: _Attempt) -> None:
+        group = attempt.target.arn.partition(":log-group:")[2].removesuffix(":*")
+        self._clients.get("logs").put_log_events(
+            logGroupName=group,
+            logStreamName=self._stream(group),
+            logEvents=[{"timestamp": time.time_ns() // 1_000_000, "message": attempt.payload}],
+        )
+
+    def _to_bus(self, attempt: _Attempt) -> None:
+        self._forward(attempt.event, attempt.target.arn)
+
+    def _queue_url(self, arn: str) -> str:
+        account, name = arn.split(":")[4:6]
+        return f"{self._clients.address}/{account}/{name}"
+
+    def _stream(self, group: str) -> str:
+        """The stream that this process writes to; only the group's own lane comes here."""
+        if group not in self._streams:
+            name = f"events-{time.time_ns():x}"
+            self._clients.get("logs").create_log_stream(logGroupName=group, logStreamName=name)
+            self._streams[group] = name
+        return self._streams[group]
+
+
+@contextmanager
+def _as_delivery_errors() -> "Iterator[None]":
+    """Turn a client's errors into those that say whether a retry may help."""
+    try:
+        yield
+    except ClientError as error:
+        code, message = error.response["Error"]["Code"], error.response["Error"]["Message"]
+        if code in _MISSING:
+            raise UndeliverableError("NO_RESOURCE", message) from error
+        raise DeliveryError("SDK_CLIENT_ERROR", f"{code}: {message}") from error
+    except BotoCoreError as error:
+        raise DeliveryError("CONNECTION_FAILURE", str(error)) from error
+    except ServiceError as error:
+        raise UndeliverableError("NO_RESOURCE", error.message) from error

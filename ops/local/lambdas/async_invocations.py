@@ -1,0 +1,221 @@
+"""Asynchronous invocations: queued, retried, at last sent to a destination or dead-letter queue.
+
+AWS waits one and two minutes before the retries; `CloudSettings.clock_scale` shortens that here.
+Source: the Lambda developer guide, "Asynchronous invocation".
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from pydantic import JsonValue
+
+from ops.local.events.envelope import Envelope, envelope
+from ops.local.gateway.clients import Clients
+from ops.local.gateway.protocol import JsonObject
+from ops.local.lambdas.function import FunctionGoneError, LambdaFunction
+from ops.local.lambdas.runtime_api import Outcome
+from ops.local.settings import CloudSettings
+from ops.local.timer import Timer
+
+_log = logging.getLogger(__name__)
+_WAITS = (60.0, 120.0)  # seconds before the first and the second retry
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncPolicy:
+    """How a function treats events; the defaults are Lambda's. Destinations are ARNs."""
+
+    maximum_retry_attempts: int = 2
+    maximum_event_age: float = 21600.0
+    on_failure: str | None = None
+    on_success: str | None = None
+    dead_letter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    function: str
+    request_id: str
+    payload: bytes
+    accepted_at: float
+    attempts: int = 0
+
+
+class Destinations:
+    """Where records of finished invocations go: a queue, a topic, a function or a bus.
+
+    Args:
+        settings: region and account.
+        send: hands a JSON object to an ARN, with retries.
+        publish: puts an event on a bus, named by its ARN.
+    """
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        send: Callable[[str, JsonObject], None],
+        publish: Callable[[Envelope, str], None],
+    ) -> None:
+        self._settings = settings
+        self._send = send
+        self._publish = publish
+
+    def report(self, arn: str, record: JsonObject, *, succeeded: bool) -> None:
+        """Send a record in the form that suits the destination."""
+        if arn.split(":")[2] != "events":
+            self._send(arn, record)
+            return
+        result = "Success" if succeeded else "Failure"
+        event = envelope(
+            self._settings,
+            "lambda",
+            f"Lambda Function Invocation Result - {result}",
+            record,
+            [arn],
+        )
+        self._publish(event, arn)
+
+
+class AsyncInvocations:
+    """The event queue of every function.
+
+    Args:
+        settings: scales the waits.
+        timer: for retries.
+        clients: for dead-letter queues.
+        destinations: for records of finished invocations.
+        find: the function and its policy, by name; None if it is gone.
+    """
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        timer: Timer,
+        clients: Clients,
+        destinations: Destinations,
+        find: Callable[[str], tuple[LambdaFunction, AsyncPolicy] | None],
+    ) -> None:
+        self._settings = settings
+        self._timer = timer
+        self._clients = clients
+        self._destinations = destinations
+        self._find = find
+        self._executors: dict[str, ThreadPoolExecutor] = {}
+
+    def open(self, name: str) -> None:
+        """Have a queue for a function."""
+        if name not in self._executors:
+            self._executors[name] = ThreadPoolExecutor(
+                max_workers=self._settings.concurrency, thread_name_prefix=f"events of {name}"
+            )
+
+    def accept(self, name: str, payload: bytes) -> str:
+        """Queue one event for a function; returns the id of its request."""
+        event = _Event(name, str(uuid4()), payload, time.monotonic())
+        self._submit(event)
+        return event.request_id
+
+    def close(self) -> None:
+        """Start nothing more."""
+        for executor in self._executors.values():
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, event: _Event) -> None:
+        with suppress(RuntimeError):  # the executor was shut down: the cloud is closing
+            self._executors[event.function].submit(self._attempt, event)
+
+    def _attempt(self, event: _Event) -> None:
+        found = self._find(event.function)
+        if found is None:
+            _log.warning("an event for %s is lost: the function is gone", event.function)
+            return
+        function, policy = found
+        try:
+            outcome = function.invoke(event.payload)
+        except FunctionGoneError:
+            self._submit(event)
+            return
+        event = replace(event, attempts=event.attempts + 1)
+        if outcome.failed:
+            self._failed(event, function, policy, outcome)
+        elif policy.on_success:
+            record = _record(event, function, outcome, "Success")
+            self._destinations.report(policy.on_success, record, succeeded=True)
+
+    def _failed(
+        self, event: _Event, function: LambdaFunction, policy: AsyncPolicy, outcome: Outcome
+    ) -> None:
+        condition = self._end(event, policy)
+        if condition is None:
+            wait = _WAITS[event.attempts - 1] * self._settings.clock_scale
+            self._timer.after(wait, lambda: self._submit(event))
+            return
+        if policy.on_failure:
+            record = _record(event, function, outcome, condition)
+            self._destinations.report(policy.on_failure, record, succeeded=False)
+        if policy.dead_letter:
+            self._bury(event, policy.dead_letter, outcome)
+        if not policy.on_failure and not policy.dead_letter:
+            _log.warning("an event for %s is lost: %s", event.function, outcome.payload.decode())
+
+    def _end(self, event: _Event, policy: AsyncPolicy) -> str | None:
+        """Why there is no further attempt, in Lambda's words; None if there is one."""
+        if event.attempts > policy.maximum_retry_attempts:
+            return "RetriesExhausted"
+        age = time.monotonic() - event.accepted_at
+        if age > policy.maximum_event_age * self._settings.clock_scale:
+            return "EventAgeExceeded"
+        return None
+
+    def _bury(self, event: _Event, queue_arn: str, outcome: Outcome) -> None:
+        account, name = queue_arn.split(":")[4:6]
+        attributes = {
+            "RequestID": event.request_id,
+            "ErrorCode": "200",
+            "ErrorMessage": outcome.payload.decode()[:1024],
+        }
+        self._clients.get("sqs").send_message(
+            QueueUrl=f"{self._clients.address}/{account}/{name}",
+            MessageBody=event.payload.decode(),
+            MessageAttributes={
+                key: {"DataType": "String", "StringValue": value}
+                for key, value in attributes.items()
+            },
+        )
+
+
+def _record(
+    event: _Event, function: LambdaFunction, outcome: Outcome, condition: str
+) -> JsonObject:
+    response: JsonObject = {"statusCode": 200, "executedVersion": "$LATEST"}
+    if outcome.failed:
+        response["functionError"] = "Unhandled"
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        "version": "1.0",
+        "timestamp": moment,
+        "requestContext": {
+            "requestId": event.request_id,
+            "functionArn": f"{function.spec.arn}:$LATEST",
+            "condition": condition,
+            "approximateInvokeCount": event.attempts,
+        },
+        "requestPayload": _json_or_text(event.payload),
+        "responseContext": response,
+        "responsePayload": _json_or_text(outcome.payload),
+    }
+
+
+def _json_or_text(payload: bytes) -> JsonValue:
+    try:
+        content: JsonValue = json.loads(payload)
+    except json.JSONDecodeError:
+        return payload.decode(errors="replace")
+    return content

@@ -1,0 +1,173 @@
+"""One Lambda function: its processes, each with one invocation at a time, reused while they last.
+
+A process that exits, or takes longer than the function's timeout, fails the invocation that it has,
+and a new one is started for the next.
+"""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty
+from uuid import uuid4
+
+from ops.local.errors import LocalCloudError
+from ops.local.lambdas.runtime_api import Invocation, Outcome, RuntimeApi, failure
+from ops.local.processes import Command, Processes
+
+_GRACE = 0.5  # seconds between asking an idle process to end and killing it
+
+
+class FunctionGoneError(LocalCloudError):
+    """The function was deleted or replaced while an invocation waited for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """What a function's processes are made from; times are in seconds."""
+
+    name: str
+    arn: str
+    handler: str
+    code: Path
+    timeout: float
+    init_timeout: float
+    concurrency: int
+    environment: Mapping[str, str]
+
+
+LineSink = Callable[[str], None]
+
+
+class _Worker:
+    """One process of the real runtime client."""
+
+    def __init__(self, spec: FunctionSpec, processes: Processes, sink: LineSink) -> None:
+        self._spec = spec
+        self._processes = processes
+        self._sink = sink
+        self._api = RuntimeApi()
+        self._child = processes.start(
+            Command(
+                [sys.executable, "-m", "awslambdaric", spec.handler],
+                spec.code,
+                {**spec.environment, "AWS_LAMBDA_RUNTIME_API": self._api.address},
+            )
+        )
+        threading.Thread(target=self._watch, name=f"output of {spec.name}", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._child.exit_status is None
+
+    def invoke(self, payload: bytes) -> Outcome:
+        """Run one invocation to its end, whatever that is."""
+        request_id = str(uuid4())
+        if not self._api.ready.wait(self._spec.init_timeout):
+            self._child.kill()
+            return failure("Sandbox.Timedout", f"RequestId: {request_id} Error: init timed out")
+        started = time.monotonic()
+        self._sink(f"START RequestId: {request_id} Version: $LATEST")
+        deadline = time.time() + self._spec.timeout
+        self._api.hand_out(Invocation(request_id, self._spec.arn, payload, deadline))
+        outcome = self._outcome(request_id)
+        milliseconds = (time.monotonic() - started) * 1000
+        self._sink(f"END RequestId: {request_id}")
+        self._sink(f"REPORT RequestId: {request_id} Duration: {milliseconds:.2f} ms")
+        return outcome
+
+    def stop(self) -> None:
+        self._child.stop(_GRACE)
+
+    def _outcome(self, request_id: str) -> Outcome:
+        try:
+            return self._api.outcomes.get(timeout=self._spec.timeout)
+        except Empty:
+            self._child.kill()
+            message = f"Task timed out after {self._spec.timeout:.2f} seconds"
+            self._sink(f"{request_id} {message}")
+            return failure("Sandbox.Timedout", f"RequestId: {request_id} Error: {message}")
+
+    def _watch(self) -> None:
+        """Pass the output on; when it ends, so does the process."""
+        with self._child.output as output:
+            for line in output:
+                self._sink(line.decode(errors="replace").rstrip("\r\n"))
+        status = self._child.wait()
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        self._api.fail(failure("Runtime.ExitError", f"Runtime exited with error: {how}"))
+        self._api.close()
+        self._processes.forget(self._child)
+
+
+class LambdaFunction:
+    """A function that can be invoked from any thread; at most ``concurrency`` of them run.
+
+    Args:
+        spec: what its processes are made from.
+        processes: starts them.
+        sink: gets each line of their output.
+    """
+
+    def __init__(self, spec: FunctionSpec, processes: Processes, sink: LineSink) -> None:
+        self.spec = spec
+        self._processes = processes
+        self._sink = sink
+        self._idle: list[_Worker] = []
+        self._count = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def warm(self) -> None:
+        """Start a process now, so that the first event need not wait for it."""
+        self._give_back(self._take())
+
+    def invoke(self, payload: bytes) -> Outcome:
+        """Run the handler.
+
+        Raises:
+            FunctionGoneError: the function was closed before it could.
+        """
+        worker = self._take()
+        try:
+            return worker.invoke(payload)
+        finally:
+            self._give_back(worker)
+
+    def close(self) -> None:
+        """Stop idle processes now, and busy ones when they have finished."""
+        with self._changed:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            self._changed.notify_all()
+        for worker in idle:
+            worker.stop()
+
+    def _take(self) -> _Worker:
+        with self._changed:
+            while not self._closed:
+                while self._idle:
+                    worker = self._idle.pop()
+                    if worker.alive:
+                        return worker
+                    self._count -= 1
+                if self._count < self.spec.concurrency:
+                    self._count += 1
+                    break
+                self._changed.wait()
+            if self._closed:
+                raise FunctionGoneError(f"{self.spec.name} was deleted or replaced.")
+        return _Worker(self.spec, self._processes, self._sink)
+
+    def _give_back(self, worker: _Worker) -> None:
+        with self._changed:
+            retired = self._closed or not worker.alive
+            if retired:
+                self._count -= 1
+            else:
+                self._idle.append(worker)
+            self._changed.notify()
+        if retired:
+            worker.stop()

@@ -1,0 +1,251 @@
+"""Request models of the SageMaker operations that are emulated, and the rules on names."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from ops.local.gateway.protocol import ApiModel, JsonObject
+
+_NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise ValueError(
+            f"Value '{name}' failed to satisfy constraint: Member must satisfy regular expression "
+            f"pattern: {_NAME}"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class Tag(ApiModel):
+    """One tag."""
+
+    key: str
+    value: str
+
+
+class S3DataSource(ApiModel):
+    """A model archive in S3; only a gzipped tar file is emulated."""
+
+    s3_uri: str
+    s3_data_type: Literal["S3Object"] = "S3Object"
+    compression_type: Literal["Gzip"] = "Gzip"
+
+
+class ModelDataSource(ApiModel):
+    """The longer way to name a model archive."""
+
+    s3_data_source: S3DataSource
+
+
+class Container(ApiModel):
+    """A model's container."""
+
+    image: str
+    model_data_url: str | None = None
+    model_data_source: ModelDataSource | None = None
+    environment: dict[str, str] = Field(default_factory=dict)
+    mode: Literal["SingleModel"] = "SingleModel"
+    container_hostname: str | None = None
+
+    @property
+    def archive_url(self) -> str | None:
+        """The ``s3://`` URL of the model archive."""
+        if self.model_data_source:
+            return self.model_data_source.s3_data_source.s3_uri
+        return self.model_data_url
+
+
+class CreateModel(ApiModel):
+    """VPC and network isolation are described back and not acted on."""
+
+    model_name: Name
+    primary_container: Container
+    execution_role_arn: str
+    enable_network_isolation: bool = False
+    vpc_config: JsonValue = None
+    tags: tuple[Tag, ...] = ()
+
+
+class ProductionVariant(ApiModel):
+    """Instance types are described back; every instance is a process of this machine."""
+
+    variant_name: Name
+    model_name: str
+    initial_instance_count: int = Field(1, ge=1)
+    instance_type: str | None = None
+    initial_variant_weight: float = 1.0
+    model_data_download_timeout_in_seconds: int | None = None
+    container_startup_health_check_timeout_in_seconds: int | None = None
+    enable_s_s_m_access: bool | None = Field(None, alias="EnableSSMAccess")
+    volume_size_in_g_b: int | None = Field(None, alias="VolumeSizeInGB")
+    serverless_config: JsonValue = None
+    inference_ami_version: str | None = None
+
+
+class CreateEndpointConfig(ApiModel):
+    """Data capture and encryption are described back and not acted on."""
+
+    endpoint_config_name: Name
+    production_variants: list[ProductionVariant] = Field(min_length=1, max_length=1)
+    data_capture_config: JsonValue = None
+    kms_key_id: str | None = None
+    execution_role_arn: str | None = None
+    tags: tuple[Tag, ...] = ()
+
+
+class CapacitySize(ApiModel):
+    """A share or a number of instances."""
+
+    type: Literal["INSTANCE_COUNT", "CAPACITY_PERCENT"]
+    value: int = Field(ge=1)
+
+    def share(self, instances: int) -> float:
+        """As a share of the traffic, 0 to 1."""
+        whole = 100 if self.type == "CAPACITY_PERCENT" else instances
+        return min(1.0, self.value / whole)
+
+
+class TrafficRouting(ApiModel):
+    """How traffic moves to the new fleet."""
+
+    type: Literal["ALL_AT_ONCE", "CANARY", "LINEAR"]
+    wait_interval_in_seconds: int = Field(0, ge=0, le=3600)
+    canary_size: CapacitySize | None = None
+    linear_step_size: CapacitySize | None = None
+
+
+class BlueGreen(ApiModel):
+    """The blue/green policy."""
+
+    traffic_routing_configuration: TrafficRouting
+    termination_wait_in_seconds: int = Field(0, ge=0, le=3600)
+    maximum_execution_timeout_in_seconds: int = Field(28800, ge=600, le=28800)
+
+
+class Alarm(ApiModel):
+    """An alarm's name."""
+
+    alarm_name: str
+
+
+class AutoRollback(ApiModel):
+    """The alarms that undo an update."""
+
+    alarms: tuple[Alarm, ...] = Field(default=(), max_length=10)
+
+
+class DeploymentConfig(ApiModel):
+    """Deployment guardrails; rolling updates are not emulated."""
+
+    blue_green_update_policy: BlueGreen | None = None
+    auto_rollback_configuration: AutoRollback = AutoRollback()
+
+
+class CreateEndpoint(ApiModel):
+    """A new endpoint."""
+
+    endpoint_name: Name
+    endpoint_config_name: str
+    deployment_config: DeploymentConfig | None = None
+    tags: tuple[Tag, ...] = ()
+
+
+class UpdateEndpoint(ApiModel):
+    """A new configuration for an endpoint."""
+
+    endpoint_name: str
+    endpoint_config_name: str
+    retain_all_variant_properties: bool = False
+    exclude_retained_variant_properties: tuple[JsonValue, ...] = ()
+    retain_deployment_config: bool = False
+    deployment_config: DeploymentConfig | None = None
+
+
+class ModelName(ApiModel):
+    """A model's name."""
+
+    model_name: str
+
+
+class ConfigName(ApiModel):
+    """An endpoint configuration's name."""
+
+    endpoint_config_name: str
+
+
+class EndpointName(ApiModel):
+    """An endpoint's name."""
+
+    endpoint_name: str
+
+
+class Listing(ApiModel):
+    """What every List operation takes."""
+
+    name_contains: str = ""
+    max_results: int = Field(100, ge=1, le=100)
+    next_token: str = "0"  # noqa: S105 - where to go on, not a secret
+    sort_by: Literal["Name", "CreationTime", "Status"] = "CreationTime"
+    sort_order: Literal["Ascending", "Descending"] = "Descending"
+    status_equals: str | None = None
+    creation_time_before: float | None = None
+    creation_time_after: float | None = None
+
+
+class TagsOf(ApiModel):
+    """Whose tags."""
+
+    resource_arn: str
+    max_results: int | None = None
+
+
+class AddTags(TagsOf):
+    """Tags to set."""
+
+    tags: list[Tag]
+
+
+class DeleteTags(TagsOf):
+    """Tags to remove."""
+
+    tag_keys: list[str]
+
+
+def page(rows: Sequence[JsonObject], kind: str, asked: Listing, name_key: str) -> JsonObject:
+    """One page of a listing, filtered and sorted as asked.
+
+    Args:
+        rows: each with ``CreationTime``, a name and perhaps ``EndpointStatus``.
+        kind: the member of the answer that holds the rows.
+        asked: filters, order and where to go on.
+        name_key: the member that holds a row's name.
+    """
+    key = {"Name": name_key, "Status": "EndpointStatus"}.get(asked.sort_by, asked.sort_by)
+    wanted = sorted(
+        (row for row in rows if _wanted(row, asked, name_key)),
+        key=lambda row: (row[key], row[name_key]),
+        reverse=asked.sort_order == "Descending",
+    )
+    start = int(asked.next_token)
+    end = start + asked.max_results
+    answer: JsonObject = {kind: [*wanted[start:end]]}
+    if end < len(wanted):
+        answer["NextToken"] = str(end)
+    return answer
+
+
+def _wanted(row: JsonObject, asked: Listing, name_key: str) -> bool:
+    created = float(str(row["CreationTime"]))
+    return (
+        asked.name_contains.lower() in str(row[name_key]).lower()
+        and asked.status_equals in {None, row.get("EndpointStatus")}
+        and (asked.creation_time_before is None or created < asked.creation_time_before)
+        and (asked.creation_time_after is None or created > asked.creation_time_after)
+    )

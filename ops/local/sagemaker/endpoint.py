@@ -1,0 +1,307 @@
+"""The life of one SageMaker endpoint: its statuses, its traffic, and blue/green updates.
+
+    Creating ─► InService ─► Updating ─► InService            on the new configuration
+           └──► Failed               └─► RollingBack ─► InService            on the old one
+                                                    └─► UpdateRollbackFailed
+
+One operation runs at a time, in a thread of its own. Traffic moves between fleets by one assignment
+and the fleet that lost it closes only after it has answered, so no request is lost on the way.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ops.local.errors import ChildFailedError, LocalCloudError, ServiceError
+from ops.local.gateway.protocol import JsonObject
+from ops.local.sagemaker.endpoint_process import ContainerAnswer, ContainerRequest
+from ops.local.sagemaker.fleet import Fleet, FleetClosedError
+
+_ALARM_POLL = 0.2  # seconds between looks at the alarms during a bake
+_IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficStep:
+    """``share`` of the traffic (0 to 1) goes to the new fleet for ``seconds``."""
+
+    share: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One endpoint configuration on its way to the traffic.
+
+    Attributes:
+        config_name: the endpoint configuration.
+        variant: its production variant's name.
+        instances: how many there are.
+        image: the container image, for descriptions.
+        make_fleet: makes the fleet, not started; raises ChildFailedError if it can't.
+        steps: how the traffic moves; the last one has all of it.
+        alarms: names of the alarms that undo an update.
+        deployment: the DeploymentConfig as it was asked for.
+    """
+
+    config_name: str
+    variant: str
+    instances: int
+    image: str
+    make_fleet: Callable[[], Fleet]
+    steps: Sequence[TrafficStep]
+    alarms: Sequence[str] = ()
+    deployment: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """What DescribeEndpoint and the events tell; times are epoch seconds."""
+
+    name: str
+    arn: str
+    status: str
+    config_name: str
+    created: float
+    modified: float
+    live: Rollout
+    pending: Rollout | None
+    pending_since: float
+    failure_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Traffic:
+    """Where requests go: to ``green`` with the probability ``share``, else to ``blue``."""
+
+    blue: Fleet
+    green: Fleet | None = None
+    share: float = 0.0
+
+    def pick(self) -> Fleet:
+        if self.green is not None and random.random() < self.share:  # noqa: S311 - a traffic split
+            return self.green
+        return self.blue
+
+
+Announce = Callable[[EndpointState, str | None], None]
+AlarmsRinging = Callable[[Sequence[str]], list[str]]
+
+
+class _AlarmError(LocalCloudError):
+    """An alarm rang while the new fleet had traffic."""
+
+
+class Endpoint:
+    """One endpoint.
+
+    Args:
+        name: its name.
+        arn: its ARN.
+        rollout: its first configuration.
+        announce: told of each change of status, and of each step of a deployment with its name.
+        ringing: which of some alarms are in ALARM.
+    """
+
+    def __init__(
+        self, name: str, arn: str, rollout: Rollout, announce: Announce, ringing: AlarmsRinging
+    ) -> None:
+        self.name = name
+        self.arn = arn
+        self._announce = announce
+        self._ringing = ringing
+        self._lock = threading.Lock()
+        self._status = "Creating"
+        self._live = rollout
+        self._pending: Rollout | None = None
+        self._pending_since = 0.0
+        self._failure_reason: str | None = None
+        self._traffic: _Traffic | None = None
+        self._created = self._modified = time.time()
+        self._closed = False
+
+    def begin(self) -> None:
+        """Start creating it."""
+        self._announce(self.state(), None)
+        self._in_background(self._create)
+
+    def state(self) -> EndpointState:
+        """How it stands now."""
+        with self._lock:
+            return EndpointState(
+                name=self.name,
+                arn=self.arn,
+                status=self._status,
+                config_name=self._live.config_name,
+                created=self._created,
+                modified=self._modified,
+                live=self._live,
+                pending=self._pending,
+                pending_since=self._pending_since,
+                failure_reason=self._failure_reason,
+            )
+
+    @property
+    def serves(self) -> bool:
+        """Whether any fleet has traffic."""
+        return self._traffic is not None
+
+    def pids(self) -> list[int]:
+        """Process ids of the instances that have the traffic."""
+        traffic = self._traffic
+        return traffic.blue.pids() if traffic else []
+
+    def invoke(self, request: ContainerRequest) -> tuple[ContainerAnswer, str]:
+        """Have the live fleet answer; returns the variant's name, too.
+
+        Raises:
+            ServiceError: the endpoint does not serve.
+            ContainerTimeoutError: the container did not answer in time.
+        """
+        while True:
+            traffic, variant = self._traffic, self._live.variant
+            if traffic is None:
+                raise ServiceError("ValidationError", f"Endpoint {self.name} is not in service.")
+            try:
+                return traffic.pick().invoke(request), variant
+            except FleetClosedError:
+                continue  # the traffic moved between the two lines above
+
+    def update(self, rollout: Rollout) -> None:
+        """Start a blue/green update.
+
+        Raises:
+            ServiceError: another operation is in progress, or the endpoint can't be updated.
+        """
+        with self._lock:
+            self._refuse_in_progress()
+            if self._status != "InService":
+                raise ServiceError(
+                    "ValidationException",
+                    f'Cannot update endpoint "{self.arn}" in status {self._status}: delete it and '
+                    "create it again.",
+                )
+            if rollout.variant != self._live.variant:
+                raise ServiceError(
+                    "ValidationException",
+                    "The new endpoint configuration must keep the name of the production variant: "
+                    f"{self._live.variant}.",
+                )
+            self._status = "Updating"
+            self._pending, self._pending_since = rollout, time.time()
+            self._modified = self._pending_since
+            self._failure_reason = None
+        self._announce(self.state(), None)
+        self._in_background(lambda: self._update(rollout))
+
+    def delete(self) -> None:
+        """Take it out of service; its processes end in the background.
+
+        Raises:
+            ServiceError: another operation is in progress.
+        """
+        with self._lock:
+            self._refuse_in_progress()
+            self._status = "Deleting"
+            self._modified = time.time()
+            traffic, self._traffic = self._traffic, None
+        self._announce(self.state(), None)
+        if traffic:
+            self._in_background(traffic.blue.close)
+
+    def abandon(self) -> None:
+        """End its processes at once: the whole cloud ends."""
+        self._closed = True
+        traffic, self._traffic = self._traffic, None
+        if traffic:
+            traffic.blue.abandon()
+            if traffic.green:
+                traffic.green.abandon()
+
+    def _refuse_in_progress(self) -> None:
+        if self._status in _IN_PROGRESS:
+            raise ServiceError(
+                "ValidationException", f'Cannot update in-progress endpoint "{self.arn}".'
+            )
+
+    def _in_background(self, call: Callable[[], None]) -> None:
+        threading.Thread(target=call, name=f"endpoint {self.name}", daemon=True).start()
+
+    def _become(self, status: str, reason: str | None = None) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._status = status
+            self._failure_reason = reason
+            self._modified = time.time()
+        self._announce(self.state(), None)
+
+    def _create(self) -> None:
+        try:
+            fleet = self._live.make_fleet()
+            fleet.start()
+        except ChildFailedError as error:
+            self._become("Failed", str(error))
+            return
+        self._traffic = _Traffic(fleet)
+        self._become("InService")
+
+    def _update(self, rollout: Rollout) -> None:
+        traffic = self._traffic
+        if traffic is None:
+            return  # the cloud was closed in the same moment
+        blue = traffic.blue
+        try:
+            green = rollout.make_fleet()
+            green.start()
+        except ChildFailedError as error:
+            self._roll_back(blue, None, str(error))
+            return
+        try:
+            self._shift(blue, green, rollout)
+        except _AlarmError as alarm:
+            self._roll_back(blue, green, str(alarm))
+            return
+        self._commit(green, rollout)
+        blue.close()
+
+    def _shift(self, blue: Fleet, green: Fleet, rollout: Rollout) -> None:
+        """Move the traffic in steps, each of which an alarm may end."""
+        for step in rollout.steps:
+            self._traffic = _Traffic(blue, green, step.share)
+            self._announce(self.state(), "Baking")
+            self._bake(step.seconds, rollout.alarms)
+
+    def _bake(self, seconds: float, alarms: Sequence[str]) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            ringing = self._ringing(alarms) if alarms else []
+            if ringing:
+                raise _AlarmError(
+                    f"One or more configured alarms are in ALARM: {', '.join(ringing)}."
+                )
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or self._closed:
+                return
+            time.sleep(min(remaining, _ALARM_POLL))
+
+    def _commit(self, green: Fleet, rollout: Rollout) -> None:
+        with self._lock:
+            self._traffic = _Traffic(green)
+            self._live, self._pending = rollout, None
+        self._become("InService")
+
+    def _roll_back(self, blue: Fleet, green: Fleet | None, reason: str) -> None:
+        """Give the traffic back to ``blue``; if that can't serve, leave both fleets and say so."""
+        self._become("RollingBack", reason)
+        if not blue.wait_until_ready():
+            self._become("UpdateRollbackFailed", f"{reason} The old fleet does not serve either.")
+            return
+        with self._lock:
+            self._traffic = _Traffic(blue)
+            self._pending = None
+        if green:
+            green.close()
+        self._become("InService", reason)

@@ -1,0 +1,178 @@
+"""The instances that serve one endpoint configuration, and how requests spread over them.
+
+An instance that dies is replaced, as SageMaker replaces an unhealthy one; requests that it had, or
+that come meanwhile, wait for another. A fleet that closes first answers what it has accepted.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ops.local.errors import ChildFailedError, LocalCloudError
+from ops.local.processes import Processes
+from ops.local.sagemaker.endpoint_process import (
+    ContainerAnswer,
+    ContainerGoneError,
+    ContainerRequest,
+    ContainerSpec,
+    ContainerTimeoutError,
+    ServingProcess,
+)
+
+_log = logging.getLogger(__name__)
+_PAUSE = 0.05  # seconds before a request that lost its container is sent again
+_REPLACEMENT_PAUSE = 0.5  # seconds before another try to replace an instance
+
+
+class FleetClosedError(LocalCloudError):
+    """The fleet takes no requests any more: another one has the traffic."""
+
+
+class Fleet:
+    """The instances of one configuration.
+
+    Args:
+        spec: what each instance runs.
+        count: how many there are.
+        processes: starts them.
+        on_output: gets the output of each instance that ended.
+    """
+
+    def __init__(
+        self,
+        spec: ContainerSpec,
+        count: int,
+        processes: Processes,
+        on_output: Callable[[str], None],
+    ) -> None:
+        self._spec = spec
+        self.count = count
+        self._processes = processes
+        self._on_output = on_output
+        self._in_flight: dict[ServingProcess, int] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def start(self) -> None:
+        """Start every instance and wait until all are ready.
+
+        Raises:
+            ChildFailedError: one of them did not get ready; none is left running.
+        """
+        with ThreadPoolExecutor(max_workers=self.count) as executor:
+            starts = [executor.submit(self._start_one) for _ in range(self.count)]
+        try:
+            for start in starts:
+                start.result()
+        except ChildFailedError:
+            self.close()
+            raise
+
+    def wait_until_ready(self) -> bool:
+        """Whether any instance serves, now or within the time that a replacement may take."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self._in_flight), self._spec.startup_timeout)
+
+    def pids(self) -> list[int]:
+        """Process ids of the instances that serve now."""
+        with self._changed:
+            return [instance.pid for instance in self._in_flight]
+
+    def invoke(self, request: ContainerRequest) -> ContainerAnswer:
+        """Have one instance answer.
+
+        Raises:
+            FleetClosedError: the traffic went elsewhere before any instance took the request.
+            ContainerTimeoutError: no instance answered in time.
+        """
+        deadline = time.monotonic() + self._spec.request_timeout
+        while True:
+            instance = self._take(deadline)
+            try:
+                return instance.invoke(request)
+            except ContainerGoneError:
+                time.sleep(_PAUSE)
+            finally:
+                self._give_back(instance)
+
+    def close(self) -> None:
+        """Take no requests, answer those that were taken, then stop every instance."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: not any(self._in_flight.values()), self._spec.request_timeout
+            )
+            instances, self._in_flight = list(self._in_flight), {}
+        for instance in instances:
+            self._stop(instance)
+
+    def abandon(self) -> None:
+        """End every instance at once: the whole cloud ends."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            instances, self._in_flight = list(self._in_flight), {}
+        for instance in instances:
+            instance.kill()
+
+    def _take(self, deadline: float) -> ServingProcess:
+        with self._changed:
+            while not self._closed:
+                if self._in_flight:
+                    instance = min(self._in_flight, key=self._in_flight.__getitem__)
+                    self._in_flight[instance] += 1
+                    return instance
+                if not self._changed.wait(deadline - time.monotonic()):
+                    raise ContainerTimeoutError("no instance is left to answer")
+            raise FleetClosedError("another fleet has the traffic")
+
+    def _give_back(self, instance: ServingProcess) -> None:
+        with self._changed:
+            if instance in self._in_flight:
+                self._in_flight[instance] -= 1
+                self._changed.notify_all()
+
+    def _start_one(self) -> None:
+        instance = ServingProcess(self._spec, self._processes)
+        try:
+            instance.wait_until_ready()
+        except ChildFailedError:
+            self._stop(instance)
+            raise
+        with self._changed:
+            if not self._closed:
+                self._in_flight[instance] = 0
+                self._changed.notify_all()
+                threading.Thread(
+                    target=self._watch, args=(instance,), name=self._spec.label, daemon=True
+                ).start()
+                return
+        self._stop(instance)
+
+    def _watch(self, instance: ServingProcess) -> None:
+        """Replace the instance when it ends, unless the fleet ended it."""
+        status = instance.wait_for_end()
+        with self._changed:
+            if self._closed or self._in_flight.pop(instance, None) is None:
+                return
+        _log.warning("%s ended with status %d; it is replaced", self._spec.label, status)
+        self._stop(instance)
+        self._replace()
+
+    def _replace(self) -> None:
+        while not self._closed:
+            try:
+                self._start_one()
+            except ChildFailedError as error:
+                _log.warning("no replacement yet: %s", error)
+                time.sleep(_REPLACEMENT_PAUSE)
+            else:
+                return
+
+    def _stop(self, instance: ServingProcess) -> None:
+        output = instance.output()
+        instance.stop()
+        self._on_output(output)

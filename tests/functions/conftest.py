@@ -1,0 +1,313 @@
+"""A small world for the release logic: real adapters over moto, SageMaker played at its border."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from events import names
+from events.manifests import (
+    Artifact,
+    Metrics,
+    Release,
+    RunSpec,
+    SmokeAnswer,
+    SmokeCase,
+    Snapshot,
+    SurveyRef,
+)
+from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_test
+from functions.adapters.bus import Bus
+from functions.entry import Handler
+from functions.services import Desk
+from functions.settings import Settings
+from tests.functions.fakes import (
+    FakeBus,
+    FakeSageMaker,
+    MemoryArtifacts,
+    MemoryChampions,
+    MemoryLedger,
+)
+
+SITE = "lab"
+ENDPOINT = "rssi-lab"
+START = datetime(2026, 11, 1, tzinfo=UTC)
+
+SETTINGS = Settings.model_validate(
+    {
+        "RSSI_ARTIFACT_BUCKET": "artifacts",
+        "RSSI_BUS": "rssi-mlops",
+        "RSSI_LEDGER_TABLE": "ledger",
+        "RSSI_ENDPOINT_PREFIX": "rssi",
+        "RSSI_DEAD_LETTER_QUEUE_URL": "https://sqs.us-east-1.amazonaws.com/123456789012/dead",
+        "RSSI_SERVING_IMAGE": "serving:1",
+        "RSSI_EXECUTION_ROLE_ARN": "arn:aws:iam::111122223333:role/serving",
+        "RSSI_INSTANCE_TYPE": "ml.t2.medium",
+    }
+)
+
+RULES: dict[str, tuple[Handler, ...]] = {
+    "Object Created": (create_model.handler,),
+    "ReleaseFound": (create_model.handler,),
+    "ModelCreated": (roll_endpoint.handler,),
+    "DeploymentSucceeded": (roll_endpoint.handler,),
+    "DeploymentFailed": (roll_endpoint.handler,),
+    "RolledBack": (roll_endpoint.handler,),
+    "RolloutStarted": (smoke_test.handler,),
+    "SageMaker Endpoint State Change": (smoke_test.handler, roll_endpoint.handler),
+    "SmokeTestFailed": (roll_back.handler,),
+    "RollbackRequested": (roll_back.handler,),
+    "DeploymentStalled": (roll_endpoint.handler, smoke_test.handler, roll_back.handler),
+    "Scheduled Event": (reconcile.handler,),
+}
+
+
+class World:
+    """The cloud side of one site, with the wire in the test's hands; AWS played at the border."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.bus = FakeBus()
+        self.sagemaker = FakeSageMaker(self.bus)
+        self.desk = Desk(SETTINGS, client=self._client, now=lambda: self.now)
+        self.artifacts = MemoryArtifacts()
+        vars(self.desk).update(
+            ledger=MemoryLedger(),
+            artifacts=self.artifacts,
+            champions=MemoryChampions(),
+            bus=Bus(self.bus, SETTINGS.bus, sleep=lambda _: None),
+        )
+
+    def _client(self, service: str) -> object:
+        played = {
+            "sagemaker": self.sagemaker,
+            "sagemaker-runtime": self.sagemaker,
+            "events": self.bus,
+        }
+        return played[service]
+
+    def state(self):
+        return self.desk.ledger.state(SITE)
+
+    def put_release(self, number: int) -> Release:
+        """Make a release's files, without its manifest."""
+        release = make_release(number)
+        self.sagemaker.bundles[f"s3://artifacts/{release.model.key}"] = release
+        return release
+
+    def arrive(self, release: Release) -> dict[str, object]:
+        """Put the manifest of a release and return the event that S3 raises."""
+        version = self.artifacts.put(release)
+        return object_created(names.release_key(release.run_id), version)
+
+    def deliver(self, event: dict[str, object]) -> list[str]:
+        """Give an event to every function whose rule matches."""
+        handlers = RULES.get(str(event["detail-type"]), ())
+        return [handler.run(event, self.desk) for handler in handlers]
+
+    def settle(self, *first: dict[str, object]) -> list[str]:
+        """Deliver events, and what follows from them, until nothing more happens."""
+        self.bus.wire.extend(first)
+        seen: list[str] = []
+        for _ in range(200):
+            if not self.bus.wire and not self.sagemaker.advance():
+                return seen
+            while self.bus.wire:
+                event = self.bus.wire.pop(0)
+                seen.append(str(event["detail-type"]))
+                self.deliver(event)
+                self.now += timedelta(seconds=1)
+        raise AssertionError(f"it never settles: {seen[-20:]}")
+
+    def tick(self) -> dict[str, object]:
+        """The schedule's event, five minutes later."""
+        self.now += timedelta(minutes=5)
+        return envelope("Scheduled Event", {}, event_id="tick")
+
+    def ask(self, to: str | None = None, event_id: str = "request-1") -> dict[str, object]:
+        """The event of someone who wants a rollback."""
+        detail = {"schema_version": 1, "site": SITE, "to": to, "requested_by": "on-call"}
+        return envelope("RollbackRequested", detail, event_id=event_id)
+
+
+class AwsWorld(World):
+    """The same with the real adapters of ledger, artifacts and dead letters, over moto."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.s3 = boto3.client("s3")
+        self.sqs = boto3.client("sqs")
+        self.sqs.create_queue(QueueName="dead")
+        self.s3.create_bucket(Bucket="artifacts")
+        self.s3.put_bucket_versioning(
+            Bucket="artifacts", VersioningConfiguration={"Status": "Enabled"}
+        )
+        self.desk = Desk(SETTINGS, client=self._client, now=lambda: self.now)
+        create_ledger_table(self._client("dynamodb"))
+
+    def _client(self, service: str) -> object:
+        own = {"s3": self.s3, "sqs": self.sqs}
+        try:
+            return own.get(service) or super()._client(service)
+        except KeyError:
+            return boto3.client(service)
+
+    def dead_letters(self) -> list[dict[str, object]]:
+        answer = boto3.client("sqs").receive_message(
+            QueueUrl=self.desk.settings.dead_letter_queue_url,
+            MessageAttributeNames=["All"],
+            MaxNumberOfMessages=10,
+        )
+        return answer.get("Messages", [])
+
+    def put_release(self, number: int) -> Release:
+        release = super().put_release(number)
+        self.s3.put_object(
+            Bucket="artifacts",
+            Key=release.model.key,
+            Body=f"model {number}".encode(),
+            ChecksumAlgorithm="SHA256",
+        )
+        return release
+
+    def arrive(self, release: Release) -> dict[str, object]:
+        key = names.release_key(release.run_id)
+        answer = self.s3.put_object(
+            Bucket="artifacts", Key=key, Body=release.model_dump_json().encode()
+        )
+        return object_created(key, answer["VersionId"])
+
+    def copy(self, release: Release) -> dict[str, object]:
+        """Copy the manifest onto itself, as one does to redeploy by hand."""
+        key = names.release_key(release.run_id)
+        answer = self.s3.copy_object(
+            Bucket="artifacts",
+            Key=key,
+            CopySource={"Bucket": "artifacts", "Key": key},
+            MetadataDirective="REPLACE",
+        )
+        return object_created(key, answer["VersionId"], reason="CopyObject")
+
+
+def create_ledger_table(client: object) -> None:
+    client.create_table(
+        TableName="ledger",
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": "pk", "AttributeType": "S"},
+            {"AttributeName": "sk", "AttributeType": "S"},
+        ],
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+    )
+
+
+def envelope(detail_type: str, detail: object, event_id: str = "e") -> dict[str, object]:
+    return {
+        "id": event_id,
+        "source": "test",
+        "detail-type": detail_type,
+        "account": "111122223333",
+        "region": "eu-west-1",
+        "time": "2026-11-01T00:00:00Z",
+        "detail": detail,
+    }
+
+
+def object_created(
+    key: str, version: str, bucket: str = "artifacts", reason: str = "PutObject"
+) -> dict[str, object]:
+    detail = {
+        "bucket": {"name": bucket},
+        "object": {"key": key, "version-id": version, "size": 1, "etag": "e", "sequencer": "01"},
+        "reason": reason,
+    }
+    return envelope("Object Created", detail, event_id=f"s3-{version}")
+
+
+def make_release(number: int) -> Release:
+    snapshot = Snapshot.of(
+        SITE,
+        [
+            SurveyRef(
+                bucket="data",
+                key=f"sites/{SITE}/surveys/{index}.csv",
+                version_id=f"v{index}",
+                etag="e",
+                size=1,
+                uploaded_at=START,
+            )
+            for index in range(number)
+        ],
+    )
+    spec = RunSpec(
+        site=SITE, snapshot=snapshot.digest, trainer_version="1", hyperparameters={"seed": number}
+    )
+    run = spec.run_id
+    body = f"model {number}".encode()
+    artifact = Artifact(
+        key=names.attempt_key(run, "1", "model.tar.gz"),
+        sha256=hashlib.sha256(body).hexdigest(),
+        size=len(body),
+    )
+    fields = {
+        "site": SITE,
+        "run_id": run,
+        "digest": hashlib.sha256(run.encode()).hexdigest(),
+        "model": artifact,
+        "metrics_file": artifact.model_copy(update={"key": "m"}),
+        "card": artifact.model_copy(update={"key": "c"}),
+        "snapshot": snapshot,
+        "trainer_version": "1",
+        "image": "trainer:1",
+        "hyperparameters": {"seed": number},
+        "attempt": "1",
+        "metrics": Metrics(
+            rows=10,
+            trained_rows=8,
+            held_out_rows=2,
+            exact_accuracy=0.5,
+            within_one_cell=None,
+            mean_error_m=1.0,
+            median_error_m=1.0,
+            p90_error_m=2.0,
+        ),
+        "smoke": tuple(
+            SmokeCase(
+                rssi={"b1": -60.0 - row},
+                answer=SmokeAnswer(location=f"A0{row}", x=1.0, y=2.0, confidence=0.5),
+            )
+            for row in range(4)
+        ),
+        "correlation_id": snapshot.correlation_id,
+        "created_at": START + timedelta(minutes=number),
+    }
+    return Release.model_validate(fields)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def powertools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def aws_world(aws: None) -> AwsWorld:
+    return AwsWorld()

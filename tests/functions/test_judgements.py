@@ -1,0 +1,207 @@
+"""The pure judgements: what became of a rollout, whether answers are right, what may pass."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from events.manifests import SmokeAnswer
+from events.names import ReleaseKey
+from functions.core.gate import StoredObject, check_release
+from functions.core.rollout import EndpointView, Move, Outcome, judge, next_move
+from functions.core.smoke import Answer, judge_answers
+from functions.core.specification import EndpointSpecification, Fleet, ModelSpecification
+from tests.functions.conftest import make_release
+
+ASKED = datetime(2026, 11, 1, 12, tzinfo=UTC)
+NEW, OLD = "config-new", "config-old"
+LONG_AFTER = timedelta(minutes=10)
+AT_ONCE = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("status", "config", "failure_reason", "after", "outcome"),
+    [
+        ("InService", NEW, None, LONG_AFTER, Outcome.ARRIVED),
+        ("InService", NEW, None, AT_ONCE, Outcome.ARRIVED),
+        ("InService", NEW, "left over from an earlier update", LONG_AFTER, Outcome.ARRIVED),
+        ("InService", OLD, None, LONG_AFTER, Outcome.FELL_BACK),
+        ("InService", OLD, "ping failed", LONG_AFTER, Outcome.FELL_BACK),
+        ("InService", OLD, "ping failed", AT_ONCE, Outcome.FELL_BACK),
+        ("InService", OLD, None, AT_ONCE, Outcome.UNSETTLED),
+        ("Creating", NEW, None, LONG_AFTER, Outcome.IN_PROGRESS),
+        ("Updating", OLD, None, LONG_AFTER, Outcome.IN_PROGRESS),
+        ("SystemUpdating", NEW, None, LONG_AFTER, Outcome.IN_PROGRESS),
+        ("RollingBack", OLD, "alarm", LONG_AFTER, Outcome.IN_PROGRESS),
+        ("Deleting", NEW, None, LONG_AFTER, Outcome.IN_PROGRESS),
+        ("Failed", NEW, "ping failed", LONG_AFTER, Outcome.DEAD),
+        ("OutOfService", NEW, None, LONG_AFTER, Outcome.DEAD),
+        ("UpdateRollbackFailed", OLD, None, LONG_AFTER, Outcome.MIXED),
+        ("UpdateRollbackFailed", NEW, None, LONG_AFTER, Outcome.MIXED),
+    ],
+)
+def test_only_in_service_on_the_configuration_asked_for_counts_as_arrived(
+    status, config, failure_reason, after, outcome
+):
+    view = EndpointView(status, config, failure_reason=failure_reason)
+
+    assert judge(view, NEW, asked_at=ASKED, now=ASKED + after) is outcome
+
+
+def test_an_endpoint_that_is_not_there_is_dead():
+    assert judge(None, NEW, asked_at=ASKED, now=ASKED) is Outcome.DEAD
+
+
+@pytest.mark.parametrize(
+    ("view", "move"),
+    [
+        (None, Move.CREATE),
+        (EndpointView("InService", OLD), Move.UPDATE),
+        (EndpointView("OutOfService", OLD), Move.UPDATE),
+        (EndpointView("InService", NEW), Move.NOTHING),
+        (EndpointView("Creating", NEW), Move.NOTHING),
+        (EndpointView("Creating", OLD), Move.WAIT),
+        (EndpointView("Updating", OLD, pending_config_name=NEW), Move.NOTHING),
+        (EndpointView("Updating", OLD, pending_config_name="another"), Move.WAIT),
+        (EndpointView("Updating", OLD), Move.WAIT),
+        (EndpointView("Updating", NEW), Move.WAIT),
+        (EndpointView("RollingBack", OLD), Move.WAIT),
+        (EndpointView("Failed", OLD), Move.REPLACE),
+        (EndpointView("UpdateRollbackFailed", OLD), Move.FREEZE),
+    ],
+)
+def test_the_next_move_follows_from_what_the_endpoint_is(view, move):
+    assert next_move(view, NEW) is move
+
+
+def answers(release, *, run=None, digest=None, **changes):
+    predictions = tuple(case.answer.model_copy(update=changes) for case in release.smoke)
+    return Answer(
+        release=run or release.run_id, digest=digest or release.digest, predictions=predictions
+    )
+
+
+def one(answer, row):
+    return answer.model_copy(update={"predictions": (answer.predictions[row],)})
+
+
+def report(release, batch, *, single=None, latency=5.0):
+    single = single if single is not None else [one(batch, row) for row in range(2)]
+    return judge_answers(release, batch, single, [latency] * 3, latency_bound_ms=100.0)
+
+
+def test_the_recorded_answers_from_the_right_release_in_time_pass():
+    release = make_release(1)
+
+    assert report(release, answers(release)).passed
+
+
+def test_differences_of_rounding_pass():
+    release = make_release(1)
+
+    assert report(release, answers(release, x=1.00005, confidence=0.50005)).passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"run": "lab-ffffffffffff"}, "says that it is release lab-ffffffffffff"),
+        ({"digest": "0" * 64}, "says that it is release"),
+        ({"location": "Z99"}, "4 of 4 answers differ"),
+        ({"x": 1.01}, "answers differ"),
+        ({"y": None}, "answers differ"),
+        ({"confidence": 0.6}, "answers differ"),
+        ({"x": float("nan")}, "answers differ"),
+    ],
+)
+def test_another_release_or_another_answer_fails_with_the_reason(changes, said):
+    release = make_release(1)
+
+    verdict = report(release, answers(release, **changes))
+
+    assert not verdict.passed
+    assert said in verdict.reason
+
+
+def test_a_wrong_number_of_answers_fails():
+    release = make_release(1)
+    batch = answers(release)
+    short = batch.model_copy(update={"predictions": batch.predictions[:-1]})
+
+    assert "4 rows were asked for and 3 answered" in report(release, short).reason
+
+
+def test_a_row_that_is_answered_otherwise_alone_fails():
+    release = make_release(1)
+    batch = answers(release)
+    alone = one(batch, 0).model_copy(
+        update={"predictions": (SmokeAnswer(location="Q", x=0, y=0, confidence=1),)}
+    )
+
+    assert "alone" in report(release, batch, single=[alone]).reason
+
+
+def test_an_endpoint_that_answers_too_late_fails():
+    release = make_release(1)
+
+    assert "100 ms allowed" in report(release, answers(release), latency=101.0).reason
+
+
+def checked(release, **changes):
+    key = changes.pop("lies_at", ReleaseKey(release.site, release.run_id))
+    stored = changes.pop("stored", StoredObject(release.model.size, release.model.sha256))
+    return check_release(release, key, stored, changes.pop("known_digest", None))
+
+
+def test_a_release_that_is_what_it_says_passes_the_gate():
+    release = make_release(1)
+
+    assert checked(release) == []
+    assert checked(release, known_digest=release.digest) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"stored": None}, "is not there"),
+        ({"stored": StoredObject(1, "0" * 64)}, "is not the file that release.json describes"),
+        ({"lies_at": ReleaseKey("hall", "hall-0123456789ab")}, "lies where"),
+        ({"known_digest": "0" * 64}, "a release never changes"),
+    ],
+)
+def test_a_release_that_is_not_what_it_says_is_refused_with_the_reason(changes, said):
+    [reason] = checked(make_release(1), **changes)
+
+    assert said in reason
+
+
+def test_a_model_from_elsewhere_is_refused():
+    release = make_release(1)
+    moved = release.model.model_copy(update={"key": "sites/lab/releases/other/model.tar.gz"})
+
+    [reason] = checked(release.model_copy(update={"model": moved}))
+    assert "own attempt" in reason
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"exact_accuracy": 1.5}, {"held_out_rows": 0}, {"mean_error_m": float("inf")}],
+)
+def test_metrics_that_mean_nothing_are_refused(wrong):
+    release = make_release(1)
+    metrics = release.metrics.model_copy(update=wrong)
+
+    assert checked(release.model_copy(update={"metrics": metrics}))
+
+
+def test_names_follow_from_content():
+    model = ModelSpecification(
+        release="lab-0123456789ab", image="i:1", model_data_url="s3://b/k", execution_role_arn="r"
+    )
+    fleet = Fleet(instance_type="ml.t2.medium", instance_count=1)
+    config = EndpointSpecification(release=model.release, model_name=model.name, fleet=fleet)
+
+    assert model.name == model.model_copy().name
+    assert model.name != model.model_copy(update={"image": "i:2"}).name
+    larger = fleet.model_copy(update={"instance_count": 2})
+    assert config.name != config.model_copy(update={"fleet": larger}).name
+    assert config.name.startswith("lab-0123456789ab-")

@@ -1,0 +1,137 @@
+"""What `rssi doctor` finds, with AWS by moto and a fake API server, and what it says to mend it."""
+
+import json
+
+import pytest
+import yaml
+from rich.console import Console
+from tests.agent.test_deploy import DEPLOY
+
+from ops.account.doctor import Finding, Health, complain, run_doctor
+from ops.dev.fakes.kubernetes_server import Fault
+from ops.errors import OpsError
+from tests.agent.kubernetes_world import IMAGE, kubeconfig
+from trainer.agent.runners.kubernetes.permissions import NEEDED, NEEDED_TO_LEAD
+
+
+@pytest.fixture
+def site(aws, kubernetes, tmp_path, monkeypatch):
+    """Everything as it should be; what a test takes away is found missing."""
+    data, artifacts = aws.bucket("data"), aws.bucket("artifacts")
+    data.put("sites/lab/surveys/a.csv", b"rows", "text/csv")
+    sqs = aws.client("sqs")
+    dead = sqs.create_queue(QueueName=f"dead-{data.name}")["QueueUrl"]
+    asked = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": asked["Attributes"]["QueueArn"], "maxReceiveCount": "3"}
+    queue = sqs.create_queue(
+        QueueName=f"q-{data.name}", Attributes={"RedrivePolicy": json.dumps(policy)}
+    )
+    aws.client("events").create_event_bus(Name=f"bus-{data.name}")
+    (tmp_path / "template.yaml").write_text(f"image: {IMAGE}")
+    told = {
+        **aws.environment,
+        "KUBECONFIG": str(kubeconfig(tmp_path, kubernetes.server)),
+        "RSSI_RUNNER": "kubernetes",
+        "RSSI_LEASE": "rssi-agent",
+        "RSSI_POD_TEMPLATE": str(tmp_path / "template.yaml"),
+        "RSSI_DATA_BUCKET": data.name,
+        "RSSI_ARTIFACT_BUCKET": artifacts.name,
+        "RSSI_BUS": f"bus-{data.name}",
+        "RSSI_QUEUE_URL": queue["QueueUrl"],
+    }
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    return artifacts
+
+
+def findings() -> dict[str, Finding]:
+    return {found.what: found for found in run_doctor(Console(quiet=True))}
+
+
+def test_an_agent_that_has_everything_is_told_so_and_nothing_is_left_behind(site):
+    found = findings()
+
+    assert {finding.health for finding in found.values()} == {Health.GOOD}, found
+    assert "1 sites" in found["data bucket"].seen
+    assert list(site.objects("")) == []
+    complain([*found.values()])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "what", "words"),
+    [
+        ("RSSI_DATA_BUCKET", "no-such-bucket", "data bucket", "agent policy"),
+        ("RSSI_ARTIFACT_BUCKET", "no-such-bucket", "artifact bucket, writing", "s3:PutObject"),
+        ("RSSI_QUEUE_URL", "http://127.0.0.1:1/123456789012/none", "queue", "sqs:ReceiveMessage"),
+        ("RSSI_POD_TEMPLATE", "/nowhere", "cluster", "mount the pod template"),
+    ],
+)
+def test_what_is_missing_is_named_with_a_way_to_mend_it(
+    site, monkeypatch, variable, value, what, words
+):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv(variable, value)
+
+    found = findings()
+
+    assert found[what].health is Health.MISSING
+    assert words in found[what].mend
+    with pytest.raises(OpsError, match="are missing"):
+        complain([*found.values()])
+
+
+def test_each_permission_that_the_role_does_not_grant_is_named(site, kubernetes):
+    kubernetes.server.allowed = lambda verb, resource: (verb, resource) != ("get", "pods/log")
+
+    found = findings()
+
+    assert found["may get pods/log"].health is Health.MISSING
+    assert "kubectl apply -k" in found["may get pods/log"].mend
+    assert found["may create jobs"].health is Health.GOOD
+
+
+def test_a_cluster_that_refuses_is_a_finding_and_no_crash(site, kubernetes):
+    kubernetes.server.faults.append(Fault("GET", "jobs", 403))
+
+    assert findings()["Jobs"].health is Health.MISSING
+
+
+def test_a_missing_queue_is_only_doubtful_since_the_resync_finds_everything(site, monkeypatch):
+    monkeypatch.delenv("RSSI_QUEUE_URL")
+
+    found = findings()
+
+    assert found["queue"].health is Health.DOUBTFUL
+    complain([*found.values()])
+
+
+def test_names_that_nobody_gave_are_asked_for(site, monkeypatch):
+    monkeypatch.delenv("RSSI_BUS")
+
+    found = findings()
+
+    assert found["settings"].health is Health.MISSING
+    assert "RSSI_BUS" in found["settings"].mend
+    assert "bus" not in found, "what rests on it is left"
+
+
+def test_what_is_asked_for_is_what_the_shipped_role_grants():
+    role = next(
+        document
+        for document in yaml.safe_load_all((DEPLOY / "base" / "role.yaml").read_text())
+        if document["kind"] == "Role"
+    )
+    granted = {
+        (verb, group, resource)
+        for rule in role["rules"]
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+    asked = {
+        (needed.verb, needed.group, "/".join(filter(None, (needed.resource, needed.subresource))))
+        for needed in (*NEEDED, *NEEDED_TO_LEAD)
+    }
+
+    assert asked == granted

@@ -1,0 +1,115 @@
+"""The data bucket: which sites there are and which surveys each of them has.
+
+People and their tools drop things here, so anything may lie around: folders, drafts, other files.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+from structlog.typing import FilteringBoundLogger
+
+from aws.s3 import Bucket, Listed, ObjectMissingError
+from events import names
+from events.manifests import SurveyRef
+from trainer.training.settings import site_description_key
+
+_SITES = "sites/"
+_MOST_REMEMBERED = 10_000
+
+
+class Sight(NamedTuple):
+    """What a site has in the data bucket."""
+
+    surveys: tuple[SurveyRef, ...]
+    """The newest version of each, whatever its file's name ends with."""
+    description: str | None
+    """SHA-256 (hex) of the site's ``site.json``; None if it has none."""
+
+
+class _Description(NamedTuple):
+    identity: tuple[str, str]
+    digest: str
+
+
+class Surveys:
+    """The surveys that were uploaded; only reads."""
+
+    def __init__(self, bucket: Bucket, log: FilteringBoundLogger) -> None:
+        """Look into ``bucket``; say once about each thing that is passed over."""
+        self._bucket = bucket
+        self._log = log
+        self._passed_over: set[str] = set()
+        self._descriptions: dict[str, _Description] = {}
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket that surveys lie in."""
+        return self._bucket.name
+
+    def sites(self) -> tuple[str, ...]:
+        """Every site that has anything in the bucket.
+
+        Raises:
+            aws.s3.StoreUnavailableError: the store gave no useful answer.
+        """
+        return tuple(name for name in self._bucket.folders(_SITES) if self._is_site(name))
+
+    def look(self, site: str) -> Sight:
+        """What a site has, found with one listing.
+
+        Its description is read only when the listing shows another one than last time.
+
+        Raises:
+            aws.s3.StoreUnavailableError: the store gave no useful answer.
+        """
+        description, surveys = None, list[SurveyRef]()
+        described_at = site_description_key(site)
+        for found in self._bucket.current(f"{_SITES}{names.check_site(site)}/"):
+            if found.key == described_at:
+                description = self._digest_of(found)
+            elif found.key.startswith(names.surveys_prefix(site)) and self._is_survey(found.key):
+                surveys.append(self._reference(found))
+        return Sight(tuple(surveys), description)
+
+    def _digest_of(self, found: Listed) -> str | None:
+        identity = (found.version_id, found.etag)
+        known = self._descriptions.get(found.key)
+        if known is None or known.identity != identity:
+            try:
+                body = self._bucket.get(found.key, found.version_id).body
+            except ObjectMissingError:  # deleted since it was listed
+                return None
+            known = _Description(identity, hashlib.sha256(body).hexdigest())
+            self._descriptions[found.key] = known
+        return known.digest
+
+    def _is_site(self, name: str) -> bool:
+        try:
+            names.check_site(name)
+        except names.InvalidNameError as error:
+            self._pass_over(f"{_SITES}{name}/", error)
+            return False
+        return True
+
+    def _is_survey(self, key: str) -> bool:
+        try:
+            names.parse_survey_key(key)
+        except names.InvalidNameError as error:
+            self._pass_over(key, error)
+            return False
+        return True
+
+    def _pass_over(self, key: str, error: names.InvalidNameError) -> None:
+        if key not in self._passed_over and len(self._passed_over) < _MOST_REMEMBERED:
+            self._passed_over.add(key)
+            self._log.info("passed over", key=key, reason=str(error))
+
+    def _reference(self, found: Listed) -> SurveyRef:
+        return SurveyRef(
+            bucket=self._bucket.name,
+            key=found.key,
+            version_id=found.version_id,
+            etag=found.etag,
+            size=found.size,
+            uploaded_at=found.modified,
+        )

@@ -1,1 +1,0 @@
-"""Where the agent touches other systems: one class per border, its client handed in."""

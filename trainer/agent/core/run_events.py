@@ -1,0 +1,175 @@
+"""What the bus hears about a run. Pure.
+
+Listeners act on these sentences without access to the cluster, so each says what happened, what it
+means and what to do next. What counts is whether the release is there, not how the process ended:
+one that was killed just after its claim did succeed.
+"""
+
+from collections.abc import Sequence
+
+from events.manifests import Quarantine, Release
+from events.outbound import (
+    Event,
+    SurveyQuarantined,
+    TrainingFailed,
+    TrainingStarted,
+    TrainingSucceeded,
+)
+from trainer.agent.runners import DEADLINE_EXCEEDED, RunState, RunStatus
+from trainer.training.job.outcome import ExitCode
+
+_TAIL_LINES = 20
+_LINE_LENGTH = 500
+"""With `_TAIL_LINES` and the reason this stays far below the 256 KB that PutEvents takes."""
+_REASON_LENGTH = 4000
+
+_MEANING = {
+    ExitCode.BAD_DATA: (
+        "surveys of the snapshot can't be used and were quarantined; the rest is trained next. "
+        "Correct those surveys and upload them again"
+    ),
+    ExitCode.NOT_ENOUGH_DATA: (
+        "the surveys read well but are too little to learn from. Upload more labelled fingerprints"
+    ),
+    ExitCode.STALE_SNAPSHOT: (
+        "a survey or the site's description changed while the run was about to read it; what is "
+        "there now is trained next"
+    ),
+    ExitCode.TRY_AGAIN: (
+        "the network or a store failed at every attempt. It is tried again later; look at the "
+        "site's connection if this stays"
+    ),
+    ExitCode.MISCONFIGURED: (
+        "the run or its site is described wrongly. Correct what is named here; nothing is tried "
+        "until then"
+    ),
+}
+
+_IN_CLUSTER = {
+    "OOMKilled": (
+        "the training process needed more memory than it may have. Raise resources.limits.memory "
+        "in the pod template; the run is then started again"
+    ),
+    "ImagePull": (
+        "the trainer's image can't be had. Check its name and digest in the pod template, "
+        "imagePullSecrets, and the way to the registry; it is tried again by itself"
+    ),
+    "InvalidImageName": "the trainer's image has no valid name. Correct it in the pod template",
+    "PodSecurity": (
+        "the namespace's Pod Security profile refused the training pod. Compare the namespace's "
+        "labels, or whatever mutates pods there, with the profile named here"
+    ),
+    "exceeded quota": (
+        "the namespace's resource quota has no room for the training pod. Raise the quota, or ask "
+        "for less in the pod template; it is tried again by itself"
+    ),
+    "CreateContainerConfigError": (
+        "the training pod refers to a Secret or ConfigMap that is not there. Create it, or correct "
+        "the pod template"
+    ),
+    "FailedCreate": (
+        "the cluster refused to create the training pod. Correct what it names here; it is tried "
+        "again by itself"
+    ),
+    "Unschedulable": (
+        "no node had room for the training pod. Add nodes, or ask for less in the pod template; it "
+        "is tried again by itself"
+    ),
+    "Evicted": "the node could not keep the training pod; the run is started again by itself",
+}
+"""By a word in the runner's reason: what it means, and what to do. The first that fits counts."""
+_OTHERWISE = (
+    "the run could not be brought to its end. That is no fault of the data; what is named here "
+    "says more"
+)
+
+
+def started(status: RunStatus) -> TrainingStarted:
+    """What to say when a run began."""
+    spec = status.run.spec
+    return TrainingStarted(
+        site=spec.site,
+        correlation_id=status.run.correlation_id,
+        run_id=status.run.id,
+        start=status.start or None,
+        snapshot=spec.snapshot,
+        surveys=status.run.surveys,
+    )
+
+
+def ended(
+    status: RunStatus, release: Release | None, quarantined: Sequence[Quarantine]
+) -> tuple[Event, ...]:
+    """What to say when a run ended.
+
+    Args:
+        status: how it ended.
+        release: the run's release, if it has one.
+        quarantined: what is in the site's quarantine; what other runs put there is passed over.
+    """
+    found = [quarantine for quarantine in quarantined if quarantine.run_id == status.run.id]
+    bad = (quarantine_event(quarantine, status.run.correlation_id) for quarantine in found)
+    return (*bad, _failed(status) if release is None else _succeeded(status, release))
+
+
+def quarantine_event(quarantine: Quarantine, correlation_id: str) -> SurveyQuarantined:
+    """What to say when a survey was set aside."""
+    return SurveyQuarantined(
+        site=quarantine.site,
+        correlation_id=correlation_id,
+        survey=quarantine.survey,
+        reason=quarantine.reason,
+        run_id=quarantine.run_id,
+    )
+
+
+def _succeeded(status: RunStatus, release: Release) -> TrainingSucceeded:
+    return TrainingSucceeded(
+        site=release.site,
+        correlation_id=status.run.correlation_id,
+        run_id=release.run_id,
+        start=status.start or None,
+        digest=release.digest,
+        metrics=release.metrics,
+    )
+
+
+def _failed(status: RunStatus) -> TrainingFailed:
+    return TrainingFailed(
+        site=status.run.spec.site,
+        correlation_id=status.run.correlation_id,
+        run_id=status.run.id,
+        start=status.start or None,
+        reason=_why(status)[:_REASON_LENGTH],
+        exit_code=status.exit_code,
+        log_tail=tuple(line[:_LINE_LENGTH] for line in status.log_tail[-_TAIL_LINES:]),
+    )
+
+
+def _why(status: RunStatus) -> str:
+    note = status.outcome.reason if status.outcome else ""
+    if status.state is RunState.SUCCEEDED:
+        return (
+            "the training process says that it succeeded, but its release is not in the artifact "
+            "bucket: it was deleted, or the process wrote to another bucket. It is trained again"
+        )
+    if status.reason == DEADLINE_EXCEEDED:
+        return (
+            "the run was stopped because it took longer than its deadline. Raise the deadline, or "
+            "look at the end of its log for what it waited for"
+        )
+    if status.reason:
+        return f"{_meaning_of(status.reason)} (Kubernetes says: {status.reason})"
+    if status.exit_code in _MEANING:
+        return f"{_MEANING[ExitCode(status.exit_code)]}{': ' if note else ''}{note}"
+    how = "no exit code" if status.exit_code is None else f"exit code {status.exit_code}"
+    because = f": {note}" if note else ""
+    return (
+        f"the training process ended with {how}{because}. That is a defect of the code or of what "
+        "it runs on, no fault of the data; the end of its log says more. It is started again once "
+        "the trainer's image or the pod template changes"
+    )
+
+
+def _meaning_of(reason: str) -> str:
+    return next((meaning for word, meaning in _IN_CLUSTER.items() if word in reason), _OTHERWISE)

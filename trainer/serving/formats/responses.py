@@ -1,0 +1,236 @@
+"""The forms that an answer may have: JSON, JSON lines, CSV, npy; and which of them a client wants.
+
+What may go wrong: a client that accepts none of them (406), and one that asks for top cells in
+numbers that make no sense (400).
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from trainer.localization.bundle import LoadedModel, Numbers
+from trainer.localization.decoding import CellIndices
+from trainer.localization.readings import FloatMatrix
+from trainer.serving.exchange import JSON, RefusedError
+from trainer.serving.models.served_model import Labels, ServedModel
+
+JSON_LINES = "application/jsonlines"
+CSV = "text/csv"
+NPY = "application/x-npy"
+MAX_TOP_K = 20
+
+_PART_ROWS = 2048
+"""Of one part of a large request that asks for top cells: each holds the odds of all cells."""
+
+_FEW = 4
+"""Up to so many rows, an object for each takes less time than columns need to begin."""
+
+# numpy's own module for its format has no types.
+_format: Any = np.lib.format
+
+_NO_CELLS = np.empty((0, 0), dtype=np.intp)
+_NO_NUMBERS = np.empty((0, 0))
+
+
+class Answers(NamedTuple):
+    """All rows' answers, with the top cells beside them if they were asked for."""
+
+    cells: CellIndices
+    """(rows,) places among the model's cells."""
+    numbers: Numbers
+    """(rows, fields) of the model's ``number_fields``."""
+    top_cells: CellIndices
+    """(rows, k), the likeliest first; empty if they were not asked for."""
+    top_confidences: Numbers
+    """(rows, k)."""
+
+
+def answers_to(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
+    """Let a model answer."""
+    if top_k:
+        starts = range(0, len(rssi), _PART_ROWS)
+        return _joined([_with_top(model, rssi[at : at + _PART_ROWS], top_k) for at in starts])
+    table = model.table(rssi)
+    return Answers(table.cells, table.numbers, _NO_CELLS, _NO_NUMBERS)
+
+
+def _with_top(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
+    table = model.table(rssi, probabilities=True)
+    # Stable, so that cells of equal probability come in the model's order on every machine.
+    order = np.argsort(-table.probabilities, axis=1, kind="stable")[:, :top_k]
+    sure = np.take_along_axis(table.probabilities, order, axis=1)
+    return Answers(table.cells, table.numbers, order, sure.astype(np.float64).round(6))
+
+
+def _joined(parts: Sequence[Answers]) -> Answers:
+    return Answers(
+        np.concatenate([part.cells for part in parts]),
+        np.concatenate([part.numbers for part in parts]),
+        np.concatenate([part.top_cells for part in parts]),
+        np.concatenate([part.top_confidences for part in parts]),
+    )
+
+
+def _texts(numbers: Numbers) -> list[list[str]]:
+    """Every column of (rows, columns) as JSON writes it; NaN, "without position", is ``null``."""
+    if not numbers.size:
+        return []
+    columns = np.ascontiguousarray(numbers.T)
+    text = orjson.dumps(columns, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return [column.split(",") for column in text[2:-2].split("],[")]
+
+
+def _columns(answers: Answers, labels: Labels) -> list[list[str]]:
+    """All that is told of the rows, column by column, as text."""
+    columns = [labels[answers.cells].tolist(), *_texts(answers.numbers)]
+    confidences = _texts(answers.top_confidences)
+    for cells, confidence in zip(answers.top_cells.T, confidences, strict=True):
+        columns += [labels[cells].tolist(), confidence]
+    return columns
+
+
+def _between(columns: list[list[str]], before: Sequence[str]) -> list[str]:
+    """All rows' texts one after another, with what stands ``before`` each column in between."""
+    rows, stride = len(columns[0]), 2 * len(columns)
+    pieces = [""] * (rows * stride)
+    for place, (column, text) in enumerate(zip(columns, before, strict=True)):
+        pieces[2 * place :: stride] = [text] * rows
+        pieces[2 * place + 1 :: stride] = column
+    return pieces
+
+
+def _json_rows(
+    served: ServedModel, answers: Answers, cuts: Sequence[slice], between: str
+) -> list[str]:
+    """The objects of each cut's rows, with ``between`` after each but the last."""
+    top = answers.top_cells.shape[1]
+    before = ['{"location":', *(f',"{name}":' for name in served.model.number_fields)]
+    for place in range(top):
+        before += ['},{"location":' if place else ',"top":[{"location":', ',"confidence":']
+    end = "}]}" if top else "}"
+    # So that a row is told by two pieces a column: the end of each stands before the next.
+    before[0] = skipped = end + between + before[0]
+    skip = len(skipped) - len('{"location":')
+    stride = 2 * len(before)
+    pieces = _between(_columns(answers, served.json_labels), before)
+    return ["".join(pieces[cut.start * stride : cut.stop * stride])[skip:] + end for cut in cuts]
+
+
+def _write_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    if len(answers.cells) <= _FEW and not answers.top_cells.size:
+        return _few_as_json(served, answers, cuts)
+    rows = _json_rows(served, answers, cuts, ",")
+    return [served.json_head + text.encode() + b"]}" for text in rows]
+
+
+def _few_as_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    cells, names = served.model.cells, ("location", *served.model.number_fields)
+    rows = [
+        dict(zip(names, (cells[cell], *numbers), strict=True))
+        for cell, numbers in zip(answers.cells.tolist(), answers.numbers.tolist(), strict=True)
+    ]
+    return [served.json_head + orjson.dumps(rows[cut])[1:] + b"}" for cut in cuts]
+
+
+def _write_json_lines(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    return [f"{text}\n".encode() for text in _json_rows(served, answers, cuts, "\n")]
+
+
+def _names(served: ServedModel, answers: Answers) -> list[str]:
+    """What the columns of a table are called."""
+    names = ["location", *served.model.number_fields]
+    for place in range(1, answers.top_cells.shape[1] + 1):
+        names += [f"top_{place}_location", f"top_{place}_confidence"]
+    return names
+
+
+def _write_csv(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    names = _names(served, answers)
+    columns = _columns(answers, served.csv_labels)
+    for name, column in zip(names, columns, strict=True):
+        if not name.endswith("location") and "null" in column:
+            column[:] = ["" if text == "null" else text for text in column]
+    head, rows = ",".join(names), [*map(",".join, zip(*columns, strict=True))]
+    return [("\n".join([head, *rows[cut]]) + "\n").encode() for cut in cuts]
+
+
+def _write_npy(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+    """Structured arrays; ``location`` is text of one width, all else float64."""
+    labels = served.npy_labels
+    columns = [labels[answers.cells], *answers.numbers.T]
+    for cells, confidences in zip(answers.top_cells.T, answers.top_confidences.T, strict=True):
+        columns += [labels[cells], confidences]
+    named = [*zip(_names(served, answers), columns, strict=True)]
+    array = np.empty(len(answers.cells), dtype=[(name, column.dtype) for name, column in named])
+    for name, column in named:
+        array[name] = column
+    return [_npy(array[cut]) for cut in cuts]
+
+
+def _npy(array: npt.NDArray[np.void]) -> bytes:
+    return _npy_head(array.dtype, len(array)) + array.tobytes()
+
+
+# numpy takes longer for a head than for the rows of most requests.
+@lru_cache(maxsize=256)
+def _npy_head(dtype: np.dtype[np.void], rows: int) -> bytes:
+    told = {"descr": _format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
+    buffer = io.BytesIO()
+    _format.write_array_header_1_0(buffer, told)
+    return buffer.getvalue()
+
+
+Writer = Callable[[ServedModel, Answers, Sequence[slice]], list[bytes]]
+"""Writes answers down once, and cuts them into the bodies of the requests that asked."""
+
+WRITERS: Mapping[str, Writer] = {
+    JSON: _write_json,
+    CSV: _write_csv,
+    NPY: _write_npy,
+    JSON_LINES: _write_json_lines,
+}
+_RANGES = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
+
+
+def chosen_form(accept: str) -> str:
+    """The content type that a client likes best; JSON if it has no wish.
+
+    Args:
+        accept: the header, maybe empty.
+
+    Raises:
+        RefusedError: 406, it accepts nothing that there is.
+    """
+    if accept in {"", "*/*", JSON}:
+        return JSON
+    best, best_quality = "", 0.0
+    for wish in accept.split(","):
+        kind, _, parameters = wish.partition(";")
+        name = kind.strip().lower()
+        form = name if name in WRITERS else _RANGES.get(name, "")
+        quality = _quality(parameters)
+        if form and quality > best_quality:
+            best, best_quality = form, quality
+    if not best:
+        raise RefusedError(406, f"Accept {accept[:100]!r} can't be met: take {_listed(WRITERS)}.")
+    return best
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return " or ".join(names)

@@ -1,0 +1,293 @@
+"""Runs the application: a socket for each worker process, and an orderly end.
+
+What may go wrong: SIGTERM comes in the midst of requests (SageMaker follows with SIGKILL after
+30 s), so workers say on their last answers that they close, and finish what they have; a worker
+that dies is replaced, and its successor inherits the socket with all who wait at it.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvloop
+
+from trainer.serving.http.connection import Connections
+from trainer.serving.logs import JsonLines, log, write_line
+from trainer.serving.metrics import Counters, WorkerCounters
+from trainer.serving.models.micro_batcher import Desk
+from trainer.serving.models.service import Service, SingleModel
+from trainer.serving.settings import ServingSettings
+
+GRACE_S = 20
+"""How long requests in flight may take after SIGTERM; SageMaker waits for 30 s."""
+BACKLOG = 2048
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_CRASH_PAUSE_S = 1.0
+"""Between a worker's death and its replacement, so that a crash at start does not spin."""
+_LINGER_S = 0.25
+"""After SIGTERM, who is just sending a request is still answered, and told to come no more."""
+_LAST_CALL_S = 0.05
+"""For the requests of those who were taken last."""
+_SWEEP_S = 5.0
+_SO_ATTACH_FILTER = 26
+"""Of Linux's socket.h; Python has no name for it."""
+_DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)
+"""One instruction of a packet filter: return, and keep no byte of the packet."""
+_SWITCH_S = 0.0005
+
+
+def run(settings: ServingSettings) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: what to serve, where, and with how many processes; port 0 lets the system
+            choose, and the log says which.
+
+    Returns:
+        The exit code: 0 after an orderly end.
+
+    Raises:
+        OSError: the address can't be listened on.
+    """
+    _leave_when_told()
+    logging.basicConfig(handlers=[JsonLines()], level=logging.WARNING, force=True)
+    service = _service(settings)
+    counters = Counters(settings.workers) if settings.metrics else None
+    with contextlib.ExitStack() as stack:
+        listening = [
+            stack.enter_context(one)
+            for one in listen(settings.host, settings.port, settings.workers)
+        ]
+        _announce(service, listening[0], settings.workers)
+
+        def work(worker: int) -> None:
+            own = counters.of(worker) if counters else None
+            uvloop.run(_Worker(service, listening[worker], own, settings.emf_period_s).run())
+
+        if settings.workers == 1:
+            work(0)
+        else:
+            _Workers(work, settings.workers).run()
+    log("info", "stopped")
+    return 0
+
+
+def _service(settings: ServingSettings) -> Service:
+    if not settings.multi_model:
+        return SingleModel.open(settings.model)
+    from trainer.serving.models.multi_model import Shelf  # noqa: PLC0415 - one model's container starts without
+
+    return Shelf.empty(settings.models_memory_mb * 2**20, settings.workers)
+
+
+def listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """One listening socket for each worker, all at one address.
+
+    The kernel deals connections out to them; at a single socket whoever wakes first would take
+    all that wait.
+
+    Raises:
+        OSError: the address is taken or not this machine's.
+    """
+    # Sockets that share would also share with another server of this user: so first one alone.
+    with _bound(host, port, shared=False) as probe:
+        port = probe.getsockname()[1]
+    sockets: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            sockets.append(_bound(host, port, shared=True))
+            sockets[-1].listen(BACKLOG)
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind((host, port))
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
+def _announce(service: Service, listening: socket.socket, workers: int) -> None:
+    address = listening.getsockname()
+    what = service.describe()
+    level, event = ("error", "not serving") if "reason" in what else ("info", "serving")
+    log(level, event, host=address[0], port=address[1], workers=workers, **what)
+
+
+class _Worker:
+    """One process's event loop, from the first connection to the last."""
+
+    def __init__(
+        self,
+        service: Service,
+        listening: socket.socket,
+        counters: WorkerCounters | None,
+        emf_period_s: int,
+    ) -> None:
+        self._service = service
+        self._listening = listening
+        self._counters = counters
+        self._emf_period_s = emf_period_s
+        self._told = asyncio.Event()
+
+    async def run(self) -> None:
+        """Answer until a signal, then finish what came before it."""
+        # A thread that reads a large request lets the event loop in as often as this.
+        sys.setswitchinterval(_SWITCH_S)
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._told.set)
+        connections = Connections(Desk(self._service, self._counters, loop))
+        server = await loop.create_server(
+            connections.make, sock=self._listening.dup(), backlog=BACKLOG
+        )
+        tasks = [
+            asyncio.create_task(_every(_SWEEP_S, connections.end_overdue)),
+            asyncio.create_task(_every(self._emf_period_s, self._tell_cloudwatch)),
+        ]
+        await self._told.wait()
+        connections.stopping = True
+        # No more than one may wait at the door from here on; whoever knocks tries again.
+        self._listening.listen(0)
+        await asyncio.sleep(_LINGER_S)
+        server.close()
+        await self._take_those_at_the_door(connections)
+        await asyncio.sleep(_LAST_CALL_S)
+        connections.close_idle()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(connections.all_closed(), GRACE_S)
+        for task in tasks:
+            task.cancel()
+        self._tell_cloudwatch()
+
+    async def _take_those_at_the_door(self, connections: Connections) -> None:
+        """Take who is connected already, and end the listening in all processes at once.
+
+        The parent and the other workers hold this socket too, and a socket that is only closed here
+        would go on taking connections that nobody answers.
+        """
+        loop = asyncio.get_running_loop()
+        _knock_in_vain(self._listening)
+        self._listening.settimeout(0.0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                taken, _ = self._listening.accept()
+                await loop.connect_accepted_socket(connections.make, taken)
+        self._listening.shutdown(socket.SHUT_RDWR)
+
+    def _tell_cloudwatch(self) -> None:
+        line = self._counters.emf(self._service.describe()) if self._counters else None
+        if line is not None:
+            write_line(line)
+
+
+def _knock_in_vain(listening: socket.socket) -> None:
+    """Let nobody connect any more, but without ending the wait of those who are connected.
+
+    Who connected between the last look at the door and its closing would be cut off with a request
+    under way; who can't connect knows that nothing was asked.
+    """
+    instructions = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
+    program = struct.pack("HP", 1, ctypes.addressof(instructions))
+    # Where the kernel knows no filters, the gap is as narrow as two system calls.
+    with contextlib.suppress(OSError):
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+async def _every(seconds: float, act: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        act()
+
+
+class _Workers:
+    """Forked worker processes; what was imported holds no threads that a fork would lose.
+
+    They share the model's memory with their parent: it is read, and never written to.
+    """
+
+    def __init__(self, work: Callable[[int], None], count: int) -> None:
+        self._work = work
+        self._count = count
+        self._stopping = False
+        self._pids: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Keep the workers alive until a signal, then wait for all of them."""
+        for number in _SIGNALS:
+            signal.signal(number, self._stop)
+        # What the collector never looks at, it does not write to either, so it stays shared.
+        gc.freeze()
+        for worker in range(self._count):
+            self._start(worker)
+        while self._pids:
+            pid, status = os.wait()
+            worker = self._pids.pop(pid)
+            if not self._stopping:
+                log("error", "worker died", pid=pid, code=os.waitstatus_to_exitcode(status))
+                time.sleep(_CRASH_PAUSE_S)
+                self._start(worker)
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._stopping = True
+        for pid in self._pids:
+            # It may have ended by itself a moment ago.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
+    def _start(self, worker: int) -> None:
+        if self._stopping:
+            return
+        # A signal between fork and bookkeeping would miss the new worker.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        pid = os.fork()
+        if pid == 0:
+            _become_worker(lambda: self._work(worker))
+        self._pids[pid] = worker
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _become_worker(work: Callable[[], None]) -> None:
+    """Work and leave, never returning into the parent's code."""
+    code = 1
+    try:
+        _leave_when_told()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        work()
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the process's edge
+        log("error", "worker failed", error=repr(error))
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _leave_when_told() -> None:
+    for number in _SIGNALS:
+        signal.signal(number, _leave)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """Told to stop before the server was up: there is nothing to finish."""
+    os._exit(0)

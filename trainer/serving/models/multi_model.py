@@ -1,0 +1,239 @@
+"""What the container of many models answers: SageMaker's multi-model contract.
+
+=================================  =============================================================
+``POST /models``                   load: 200; 409 if it is loaded; 507 if it can never fit
+``GET /models``                    list, page by page
+``GET /models/{name}``             one of them; 404 if it is not loaded
+``DELETE /models/{name}``          unload: 200; 404
+``POST /models/{name}/invoke``     as ``/invocations`` of a single model
+=================================  =============================================================
+
+What may go wrong: a load takes milliseconds of computing, so it goes on in a thread that rests
+between its parts and lets the event loop in; models that were used longest ago leave when memory is
+short, and whoever asks one of those hears 404, upon which SageMaker loads it again.
+"""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, unquote
+
+import orjson
+
+from trainer.localization.bundle import LoadedModel
+from trainer.localization.errors import BadBundle
+from trainer.serving.exchange import RefusedError, Reply, Request
+from trainer.serving.formats.invocation import Invocation, answer_all, read_invocation
+from trainer.serving.formats.openapi import openapi_document
+from trainer.serving.logs import log
+from trainer.serving.models.model_table import MAX_MODELS, Entry, Registry, TableFullError
+from trainer.serving.models.served_model import ServedModel
+from trainer.serving.models.service import OPENAPI, PING, Chore, Taken, check_method, open_model
+from trainer.serving.models.throttle import Pace
+
+MODELS = "/models"
+
+_PAGE_MODELS = 100
+"""Of one answer to who lists the models, unless told otherwise; at most, too."""
+_MAX_NAME = 128
+_MODEL_BYTES = 20 * 1024
+"""What any model takes besides its numbers: names, answers' heads."""
+_CELL_BYTES = 256
+"""Of labels and positions in all their forms."""
+
+
+class Shelf:
+    """Many models under their names; each worker has its own copies of what the table lists."""
+
+    def __init__(self, registry: Registry, limit: int, workers: int) -> None:
+        """Hold what ``registry`` lists, in ``limit`` bytes for ``workers`` copies of each."""
+        self._registry = registry
+        self._limit = limit
+        self._workers = workers
+        self._held: dict[str, tuple[int, ServedModel]] = {}
+        self._lock = threading.Lock()
+        self._openapi = orjson.dumps(openapi_document(multi_model=True))
+
+    @classmethod
+    def empty(cls, limit: int, workers: int) -> "Shelf":
+        """A shelf to fill by requests."""
+        return cls(Registry(), limit, workers)
+
+    def describe(self) -> Mapping[str, str | int | None]:
+        """How many models there are, for the log."""
+        return {"models": len(self._registry.entries())}
+
+    def take(self, request: Request) -> Taken:
+        """Answer one request, or say what is left to do.
+
+        Raises:
+            RefusedError: it can't be answered.
+        """
+        if request.path == MODELS:
+            return self._collection(request)
+        if request.path.startswith(f"{MODELS}/"):
+            return self._one(request)
+        if request.path == PING:
+            check_method(request, "GET", "HEAD")
+            return _json({"status": "ok", "models": len(self._registry.entries())})
+        if request.path == OPENAPI:
+            check_method(request, "GET", "HEAD")
+            return Reply(200, self._openapi)
+        raise RefusedError(
+            404, f"There is no {request.path[:100]}: ask {PING}, {MODELS} or {OPENAPI}."
+        )
+
+    def _collection(self, request: Request) -> Taken:
+        check_method(request, "GET", "POST")
+        if request.method == "GET":
+            return self._page(request.query)
+        name, url = _load_request(request.body)
+        if name in self._registry.entries():
+            raise _already_loaded(name)
+        return lambda: self._load(name, url)
+
+    def _page(self, query: str) -> Reply:
+        """Models by name; as long as there are more, with the token that asks for the next page.
+
+        The token is the last name told, so that models that come and go meanwhile make none of the
+        others appear twice or not at all.
+        """
+        asked = parse_qs(query, keep_blank_values=True)
+        size = _page_size(asked.get("page_size", [str(_PAGE_MODELS)])[-1])
+        after = asked.get("next_page_token", [""])[-1]
+        entries = self._registry.entries()
+        names = sorted(name for name in entries if name > after)
+        page: dict[str, object] = {"models": [_shown(name, entries[name]) for name in names[:size]]}
+        if len(names) > size:
+            page["nextPageToken"] = names[size - 1]
+        return _json(page)
+
+    def _one(self, request: Request) -> Taken:
+        name, _, action = request.path.removeprefix(f"{MODELS}/").partition("/")
+        name = unquote(name)
+        if action == "invoke":
+            check_method(request, "POST")
+            return self._invoke(name, request)
+        if action:
+            raise RefusedError(404, f"There is no {request.path[:100]}: POST to .../invoke.")
+        check_method(request, "GET", "DELETE")
+        if request.method == "GET":
+            return _json(_shown(name, self._entry(name)))
+        if not self._registry.remove(name):
+            raise _not_loaded(name)
+        self._drop_struck_out()
+        log("info", "model unloaded", model=name)
+        return _json({"modelName": name})
+
+    def _invoke(self, name: str, request: Request) -> Invocation | Chore:
+        entry = self._entry(name)
+        self._registry.touch(entry)
+        token, served = self._held.get(name, (None, None))
+        if served is not None and token == entry.token:
+            return read_invocation(served, request)
+        # Another worker loaded it; from now on this one has it too.
+        return lambda: answer_all([read_invocation(self._fetch(name, entry), request)])[0]
+
+    def _entry(self, name: str) -> Entry:
+        entry = self._registry.entries().get(name)
+        if entry is None:
+            raise _not_loaded(name)
+        return entry
+
+    def _load(self, name: str, url: str) -> Reply:
+        model = _opened(url)
+        size = size_of(model) * self._workers
+        if size > self._limit:
+            raise RefusedError(
+                507, f"{name} takes {size} bytes, and all models may take {self._limit} together."
+            )
+        try:
+            added = self._registry.add(name, url, size, self._limit)
+        except TableFullError as error:
+            raise RefusedError(
+                507, f"There are {MAX_MODELS} models at most: unload some."
+            ) from error
+        if added is None:
+            raise _already_loaded(name)
+        self._keep(name, added.entry, model)
+        self._drop_struck_out()
+        log("info", "model loaded", model=name, release=model.release, left=", ".join(added.left))
+        return _json({"modelName": name, "modelUrl": url})
+
+    def _fetch(self, name: str, entry: Entry) -> ServedModel:
+        self._drop_struck_out()
+        token, served = self._held.get(name, (None, None))
+        if served is None or token != entry.token:
+            served = self._keep(name, entry, _opened(entry.url))
+        return served
+
+    def _keep(self, name: str, entry: Entry, model: LoadedModel) -> ServedModel:
+        served = ServedModel.of(model)
+        with self._lock:
+            self._held[name] = (entry.token, served)
+        return served
+
+    def _drop_struck_out(self) -> None:
+        """Let go of what the table lists no more; requests in flight keep theirs until answered."""
+        entries = self._registry.entries()
+        tokens = {entry.token for entry in entries.values()}
+        with self._lock:
+            self._held = {name: held for name, held in self._held.items() if held[0] in tokens}
+
+
+def _load_request(body: bytes) -> tuple[str, str]:
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(400, f"The body is no JSON: {error}.") from error
+    name, url = (
+        (asked.get("model_name"), asked.get("url")) if isinstance(asked, dict) else (None, None)
+    )
+    if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
+        raise RefusedError(400, 'Send {"model_name": NAME, "url": FOLDER}, both text.')
+    if len(name) > _MAX_NAME or "/" in name or not name.isprintable():
+        raise RefusedError(400, f"A name has {_MAX_NAME} printable characters at most and no /.")
+    if "\0" in url:
+        raise RefusedError(400, "The url holds a NUL, so it is no path.")
+    return name, url
+
+
+def _opened(url: str) -> LoadedModel:
+    try:
+        with Pace() as pace:
+            return open_model(Path(url), pace.rest)
+    except BadBundle as error:
+        raise RefusedError(400, str(error)) from error
+
+
+def size_of(model: LoadedModel) -> int:
+    """What a model takes in a worker, in bytes.
+
+    Reckoned, as what is measured while others load, leave or ask much is theirs too. By glibc's
+    ``mallinfo2`` models of 3 to 500 beacons and 6 to 2,000 cells that answered a batch take from
+    3 % less to 3 % more; those with one wide layer or without a temperature up to a tenth less,
+    those without positions a seventh.
+    """
+    return _MODEL_BYTES + model.held_bytes + _CELL_BYTES * len(model.cells)
+
+
+def _page_size(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _PAGE_MODELS:
+        raise RefusedError(400, f"page_size has to be a whole number from 1 to {_PAGE_MODELS}.")
+    return int(text)
+
+
+def _already_loaded(name: str) -> RefusedError:
+    return RefusedError(409, f"{name} is loaded already: unload it to load another of the name.")
+
+
+def _not_loaded(name: str) -> RefusedError:
+    return RefusedError(404, f"{name[:_MAX_NAME]} is not loaded: POST it to {MODELS} first.")
+
+
+def _shown(name: str, entry: Entry) -> dict[str, str]:
+    return {"modelName": name, "modelUrl": entry.url}
+
+
+def _json(document: object) -> Reply:
+    return Reply(200, orjson.dumps(document))

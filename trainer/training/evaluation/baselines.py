@@ -1,0 +1,158 @@
+"""What anyone could do without training: the measure of whether the model earns its keep.
+
+What may go wrong: neighbours cost rows times rows; of large sets an even sample is asked, and
+:attr:`Baseline.rows` and :attr:`Baseline.known` say how large it was.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.decoding import CellIndices, Positions
+from trainer.localization.readings import FloatMatrix
+from trainer.training.reading.training_set import TrainingSet
+
+NEIGHBOURS = 7
+UNHEARD_DBM = -100.0
+"""Just below the weakest reading, so that a beacon not heard is near one heard weakly."""
+MOST_KNOWN = 20_000
+MOST_ASKED = 2_000
+
+_BLOCK = 64
+
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A simple method's figures; lengths in metres, None without positions."""
+
+    name: str
+    rows: int
+    """How many held-out rows it was asked."""
+    known: int
+    """How many rows it knew."""
+    exact_accuracy: float
+    mean_error_m: float | None
+    p90_error_m: float | None
+
+
+def baselines(data: TrainingSet, trained: Rows, held_out: Rows) -> tuple[Baseline, ...]:
+    """Nearest neighbour, weighted neighbours and the most frequent cell, on the same rows.
+
+    Args:
+        data: all rows.
+        trained: indices of those that may be known.
+        held_out: indices of those that are asked.
+    """
+    known, asked = _even(trained, MOST_KNOWN), _even(held_out, MOST_ASKED)
+    nearest = [
+        _vote(distances, data.cells[known], len(data.labels), data.positions)
+        for distances in _distances(_levels(data, asked), _levels(data, known))
+    ]
+    truth = data.cells[asked]
+    found = [
+        _scored(name, truth, np.concatenate(cells), points, data, len(known))
+        for name, cells, points in (
+            (
+                "nearest neighbour",
+                [part.first for part in nearest],
+                _joined([part.first_points for part in nearest]),
+            ),
+            (
+                f"{NEIGHBOURS} weighted neighbours",
+                [part.voted for part in nearest],
+                _joined([part.voted_points for part in nearest]),
+            ),
+        )
+    ]
+    return (*found, _majority(data, trained, asked))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Neighbours:
+    first: CellIndices
+    first_points: Positions | None
+    voted: CellIndices
+    voted_points: Positions | None
+
+
+def _even(rows: Rows, most: int) -> Rows:
+    return rows[:: max(1, -(-len(rows) // most))]
+
+
+def _levels(data: TrainingSet, rows: Rows) -> FloatMatrix:
+    return np.nan_to_num(data.rssi[rows], nan=UNHEARD_DBM)
+
+
+def _distances(asked: FloatMatrix, known: FloatMatrix) -> Iterator[FloatMatrix]:
+    """Blocks of (rows, known) squared distances in dB."""
+    squares = (known * known).sum(axis=1)
+    for start in range(0, len(asked), _BLOCK):
+        block = asked[start : start + _BLOCK]
+        distances = (block * block).sum(axis=1)[:, np.newaxis] + squares - 2.0 * block @ known.T
+        # Adding zero turns minus zero into zero.
+        yield np.maximum(distances, 0.0) + np.float32(0.0)
+
+
+def _vote(
+    distances: FloatMatrix, cells: CellIndices, count: int, positions: Positions | None
+) -> _Neighbours:
+    nearest = _nearest(distances)
+    weights = 1.0 / (np.sqrt(np.take_along_axis(distances, nearest, axis=1)) + 1.0)
+    votes = np.zeros((len(distances), count))
+    np.add.at(votes, (np.arange(len(distances))[:, np.newaxis], cells[nearest]), weights)
+    first = cells[nearest[:, 0]]
+    if positions is None:
+        return _Neighbours(first, None, votes.argmax(axis=1), None)
+    points = (votes @ positions) / weights.sum(axis=1, keepdims=True)
+    return _Neighbours(first, positions[first], votes.argmax(axis=1), points)
+
+
+def _nearest(distances: FloatMatrix) -> Rows:
+    """(rows, neighbours) the nearest first, and of equals the first.
+
+    The bits of a float that is not negative sort as it does; with the place behind them each key
+    is another, and partitioning is enough.
+    """
+    keys = distances.view(np.uint32).astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(distances.shape[1], dtype=np.uint64)
+    most = min(NEIGHBOURS, distances.shape[1])
+    keys.partition(most - 1, axis=1)
+    return (np.sort(keys[:, :most], axis=1) & np.uint64(0xFFFFFFFF)).astype(np.intp)
+
+
+def _majority(data: TrainingSet, trained: Rows, asked: Rows) -> Baseline:
+    most = int(np.bincount(data.cells[trained]).argmax())
+    cells = np.full(len(asked), most, dtype=np.intp)
+    points = None if data.positions is None else data.positions[cells]
+    truth = data.cells[asked]
+    return _scored("most frequent location", truth, cells, points, data, len(trained))
+
+
+def _scored(
+    name: str,
+    truth: CellIndices,
+    cells: CellIndices,
+    points: Positions | None,
+    data: TrainingSet,
+    known: int,
+) -> Baseline:
+    errors = None
+    if points is not None and data.positions is not None:
+        errors = np.linalg.norm(points - data.positions[truth], axis=1)
+    return Baseline(
+        name=name,
+        rows=len(truth),
+        known=known,
+        exact_accuracy=float((cells == truth).mean()),
+        mean_error_m=None if errors is None else float(errors.mean()),
+        p90_error_m=None if errors is None else float(np.quantile(errors, 0.9)),
+    )
+
+
+def _joined(parts: list[Positions | None]) -> Positions | None:
+    known = [part for part in parts if part is not None]
+    return np.concatenate(known) if known else None

@@ -1,0 +1,140 @@
+"""Reads what is live at a site: the pointer, its release, its bundle and how it was measured.
+
+What may go wrong: anything, as all of it lies in a bucket that others write. A champion that can't
+be read is never a reason not to train: there is then nothing to compare with, and it is said why.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aws.s3 import Bucket, ObjectMissingError, StoreError
+from events import names
+from events.manifests import Artifact, Release
+from events.manifests import Champion as Pointer
+from trainer.localization.bundle import LoadedModel, load_bundle
+from trainer.localization.errors import BadBundle
+
+Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class HeldOutRows(BaseModel):
+    """How a release answered each row that was held out; part of its ``metrics.json``.
+
+    In the order of what the rows hold (:func:`trainer.training.evaluation.hold_out.row_keys`), so that two
+    trainings that held out the same rows can be compared row by row.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: names.Digest
+    """SHA-256 of the rows' keys: equal if, and only if, the same rows were held out."""
+    exact: tuple[bool, ...] = Field(min_length=1)
+    errors_m: tuple[Metres | None, ...] | None = None
+    """None without positions, and for each row whose place nobody told."""
+
+
+class _MetricsFile(BaseModel):
+    """The part of a release's ``metrics.json`` that is read again."""
+
+    held_out: HeldOutRows | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Champion:
+    """What is live while a candidate is trained."""
+
+    release: Release
+    model: LoadedModel
+    held_out: HeldOutRows | None = None
+    """None where its training did not write it down."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoChampion:
+    """There is nothing to compare with."""
+
+    reason: str
+    """A sentence for the log and the card."""
+
+
+NOTHING_TOLD = NoChampion("Nothing was said of what is live, as is usual away from the cloud.")
+
+
+class _Unreadable(Exception):  # noqa: N818 - named for what was found; it does not leave this file
+    """What was found instead of a champion."""
+
+
+def read_champion(artifacts: Bucket, site: str, folder: Path) -> Champion | NoChampion:
+    """Read what is live at a site, or find out why that can't be.
+
+    Args:
+        artifacts: the bucket of the releases.
+        site: its name.
+        folder: an existing one, to unpack to.
+    """
+    try:
+        pointer = _pointer(artifacts, site)
+        release = _release(artifacts, pointer)
+        return Champion(release, _model(artifacts, release, folder), _held_out(artifacts, release))
+    except _Unreadable as error:
+        return NoChampion(str(error))
+    except (StoreError, OSError) as error:
+        return NoChampion(f"What is live could not be read: {error}.")
+
+
+def _pointer(artifacts: Bucket, site: str) -> Pointer:
+    try:
+        pointer = Pointer.model_validate_json(artifacts.get(names.champion_key(site)).body)
+    except ObjectMissingError as error:
+        raise _Unreadable("Nothing is live at this site yet.") from error
+    except ValidationError as error:
+        raise _Unreadable("What is written about what is live can't be understood.") from error
+    if pointer.site != site:
+        raise _Unreadable(f"What is written about what is live is of {pointer.site}.")
+    return pointer
+
+
+def _release(artifacts: Bucket, pointer: Pointer) -> Release:
+    try:
+        body = artifacts.get(names.release_key(pointer.release)).body
+        release = Release.model_validate_json(body)
+    except ObjectMissingError as error:
+        raise _Unreadable(f"The release {pointer.release} is live, and it is gone.") from error
+    except (ValidationError, names.InvalidNameError) as error:
+        raise _Unreadable(f"The manifest of {pointer.release} can't be understood.") from error
+    if (release.run_id, release.digest) != (pointer.release, pointer.digest):
+        raise _Unreadable(f"The manifest of {pointer.release} is not the one that went live.")
+    return release
+
+
+def _model(artifacts: Bucket, release: Release, folder: Path) -> LoadedModel:
+    path = folder / "champion.tar.gz"
+    try:
+        path.write_bytes(_content(artifacts, release.model))
+        model = load_bundle(path)
+    except BadBundle as error:
+        raise _Unreadable(f"The bundle of {release.run_id} can't be opened: {error}") from error
+    if model.digest != release.digest:
+        raise _Unreadable(f"The bundle of {release.run_id} is not the one that it names.")
+    return model
+
+
+def _held_out(artifacts: Bucket, release: Release) -> HeldOutRows | None:
+    try:
+        return _MetricsFile.model_validate_json(_content(artifacts, release.metrics_file)).held_out
+    except ValidationError:  # written by another version: its other figures still stand
+        return None
+
+
+def _content(artifacts: Bucket, artifact: Artifact) -> bytes:
+    try:
+        body = artifacts.get(artifact.key).body
+    except ObjectMissingError as error:
+        raise _Unreadable(f"{artifact.key} is gone.") from error
+    if hashlib.sha256(body).hexdigest() != artifact.sha256:
+        raise _Unreadable(f"{artifact.key} is not the file that its release names.")
+    return body

@@ -1,0 +1,343 @@
+"""One training run, from a sealed snapshot to a claimed release.
+
+It may be started twice at once, be killed anywhere and start again: every attempt writes under
+its own keys, and ``release.json``, put last and only if nobody's is there, decides which counts.
+Nothing is trained unless every survey of the snapshot reads well. What is live meanwhile is only
+compared with, and what can't be read of it is no reason to end.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+from structlog.typing import FilteringBoundLogger
+
+from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, Opened, StoreError
+from events import names
+from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
+from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.job.outcome import Outcome, OutcomeKind
+from trainer.training.reading.site import Site
+from trainer.training.settings import SITE_DESCRIPTION, JobSettings, site_description_key
+
+if TYPE_CHECKING:
+    from trainer.training.job.train import TrainingResult
+    from trainer.training.reading.surveys import Survey
+    from trainer.training.reports.provenance import Background
+
+LOG_FILE = "train.log"
+
+_DOWNLOADS_AT_ONCE = 8
+_LARGE_BYTES = 4 * 1024 * 1024
+"""Surveys from here on are read one at a time, as each takes memory and disk; small ones wait for
+the store most of the time."""
+_CONTENT_TYPES = {
+    "model.tar.gz": "application/gzip",
+    "metrics.json": "application/json",
+    "model-card.html": "text/html; charset=utf-8",
+}
+_LOG_TYPE = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """A survey that reads well."""
+
+    survey: "Survey"
+    ref: SurveyRef
+    sha256: str
+
+
+class StaleSnapshot(TrainingError):  # noqa: N818 - named for what was found
+    """What the snapshot lists is no longer what lies in the bucket: seal a new one."""
+
+
+class Misdescribed(TrainingError):  # noqa: N818 - named for what was found
+    """The run or its site is described wrongly: a person has to correct the description."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt at one run."""
+
+    settings: JobSettings
+    data: Callable[[str], Bucket]
+    """Opens the bucket that a survey lies in, by its name."""
+    artifacts: Bucket
+    clock: Callable[[], datetime]
+    """Tells the time in UTC."""
+    log: FilteringBoundLogger
+    log_so_far: Callable[[], bytes] = bytes
+    """What this process logged, to be laid beside the release; nothing, if nobody keeps it."""
+
+    def run(self) -> Outcome:
+        """Train and claim the release, unless it is there or the data does not allow it.
+
+        Raises:
+            aws.s3.StoreUnavailableError: a store failed; the same run may be tried again.
+        """
+        if self.artifacts.exists(names.release_key(self.settings.run_id)):
+            return self._someone_else_was_first()
+        try:
+            return self._train_and_claim(self._snapshot())
+        except NotEnoughData as error:
+            return Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
+        except StaleSnapshot as error:
+            return Outcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
+        except Misdescribed as error:
+            return Outcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
+
+    def leave_log(self) -> None:
+        """Lay the log of an attempt without a release where that of a release would lie.
+
+        Best effort: the store may be what failed. A log that is there already stays, as a claim
+        whose answer was lost may have made a release that names it.
+        """
+        try:
+            self.artifacts.put_once(self._key_of(LOG_FILE), self.log_so_far(), _LOG_TYPE)
+        except StoreError as error:
+            self.log.warning("the log could not be left beside the attempt", reason=str(error))
+
+    def _train_and_claim(self, snapshot: Snapshot) -> Outcome:
+        hyperparameters, site = self._hyperparameters(), self._site(snapshot)
+        # Of two surveys that contradict each other, the later one is to be set aside.
+        listed = sorted(snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
+        self.log.info("reading surveys", surveys=len(listed))
+        readings = self._read(listed, site)
+        bad = [reading for reading in readings if isinstance(reading, Quarantine)]
+        if bad:
+            return self._set_aside(bad)
+        good = [reading for reading in readings if not isinstance(reading, Quarantine)]
+        with tempfile.TemporaryDirectory(prefix="rssi-run-") as folder:
+            background = self._background(snapshot, good, site, Path(folder))
+            surveys = [reading.survey for reading in good]
+            try:
+                result = self._train(surveys, site, hyperparameters, Path(folder), background)
+            except BadSurvey as error:
+                if error.place is None:
+                    raise
+                return self._set_aside([self._quarantine(listed[error.place], error)])
+            return self._claim(self._release(snapshot, result, Path(folder)))
+
+    def _snapshot(self) -> Snapshot:
+        try:
+            snapshot = Snapshot.model_validate_json(self.artifacts.get(self.settings.snapshot).body)
+        except ObjectMissingError as error:
+            raise Misdescribed(f"there is no snapshot to train: {error}") from error
+        except ValidationError as error:
+            raise Misdescribed(f"{self.settings.snapshot} is no snapshot: {error}") from error
+        if snapshot.digest != self.settings.run_spec.snapshot:
+            raise Misdescribed(
+                f"{self.settings.snapshot} has the digest {snapshot.digest}, and the run asks for "
+                f"{self.settings.run_spec.snapshot}: it was changed after it was sealed"
+            )
+        return snapshot
+
+    def _hyperparameters(self) -> Hyperparameters:
+        asked = self.settings.run_spec.hyperparameters
+        try:
+            return Hyperparameters.model_validate(
+                {name: value for name, value in asked.items() if name != SITE_DESCRIPTION}
+            )
+        except ValidationError as error:
+            raise Misdescribed(f"the run's hyperparameters can't be used: {error}") from error
+
+    def _site(self, snapshot: Snapshot) -> Site:
+        """The site as it was described when the run was named; by default a plain one."""
+        described = self.settings.run_spec.hyperparameters.get(SITE_DESCRIPTION)
+        if described is None:
+            return Site(name=self.settings.site)
+        key = site_description_key(self.settings.site)
+        try:
+            body = self.data(snapshot.surveys[0].bucket).get(key).body
+        except ObjectMissingError as error:
+            raise StaleSnapshot(f"the site's description is gone: {error}") from error
+        if hashlib.sha256(body).hexdigest() != described:
+            raise StaleSnapshot(f"{key} was changed after the run was named")
+        try:
+            return Site.model_validate_json(body).model_copy(update={"name": self.settings.site})
+        except ValidationError as error:
+            raise Misdescribed(f"{key} does not describe a site: {error}") from error
+
+    def _read(self, listed: Sequence[SurveyRef], site: Site) -> "list[_Read | Quarantine]":
+        """Look at every survey, so that one run finds all bad ones."""
+        with (
+            # Where a container may write: /tmp, a volume of its own, unless TMPDIR says otherwise.
+            tempfile.TemporaryDirectory(prefix="rssi-surveys-") as folder,
+            ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as beside,
+            ThreadPoolExecutor(1) as alone,
+        ):
+            readings = [
+                (beside if survey.size < _LARGE_BYTES else alone).submit(
+                    self._read_one, survey, site, Path(folder) / str(place)
+                )
+                for place, survey in enumerate(listed)
+            ]
+            try:
+                return [reading.result() for reading in readings]
+            finally:
+                # Once one could not be fetched, those that have not begun would be in vain.
+                for reading in readings:
+                    reading.cancel()
+
+    def _read_one(self, survey: SurveyRef, site: Site, path: Path) -> "_Read | Quarantine":
+        from trainer.training.reading.surveys import read_survey  # noqa: PLC0415 - Polars takes a second
+
+        sha256 = self._download(survey, path)
+        try:
+            return _Read(read_survey(path, site, name=survey.key), survey, sha256)
+        except BadSurvey as error:
+            return self._quarantine(survey, error)
+        finally:
+            path.unlink()
+
+    def _quarantine(self, survey: SurveyRef, error: BadSurvey) -> Quarantine:
+        return Quarantine(
+            site=self.settings.site,
+            survey=survey,
+            reason=error.reason,
+            run_id=self.settings.run_id,
+        )
+
+    def _download(self, survey: SurveyRef, path: Path) -> str:
+        """Write the very survey that was sealed to ``path``; its SHA-256 as hex."""
+        digest = hashlib.sha256()
+        try:
+            with self.data(survey.bucket).opened(survey.key, survey.version_id) as stored:
+                _check_as_sealed(survey, stored)
+                with path.open("wb") as file:
+                    for piece in stored.pieces:
+                        digest.update(piece)
+                        file.write(piece)
+        except ObjectMissingError as error:
+            raise StaleSnapshot(
+                f"version {survey.version_id} of {survey.key} was deleted after the snapshot was "
+                f"sealed: {error}"
+            ) from error
+        return digest.hexdigest()
+
+    def _set_aside(self, bad: Sequence[Quarantine]) -> Outcome:
+        for quarantine in bad:
+            key = names.quarantine_key(self.settings.site, quarantine.survey.id)
+            # An earlier attempt may have said so already; then its word stands.
+            self.artifacts.put_once(key, quarantine.model_dump_json(by_alias=True).encode())
+            self.log.warning(
+                "survey quarantined", survey=quarantine.survey.key, reason=quarantine.reason
+            )
+        return Outcome(
+            kind=OutcomeKind.BAD_DATA,
+            reason="; ".join(f"{found.survey.key}: {found.reason}" for found in bad),
+            quarantined=tuple(found.survey.id for found in bad),
+        )
+
+    def _background(
+        self, snapshot: Snapshot, good: Sequence[_Read], site: Site, folder: Path
+    ) -> "Background":
+        """What the reports tell besides the data."""
+        from trainer.training.job import report_inputs  # noqa: PLC0415 - its libraries take a while
+
+        champion = report_inputs.champion_of(self.artifacts, self.settings.site, folder, self.log)
+        store = self.data(snapshot.surveys[0].bucket)
+        return report_inputs.background_of(
+            self.settings,
+            snapshot,
+            [(reading.ref, reading.sha256) for reading in good],
+            champion,
+            report_inputs.floor_plan_of(store, self.settings.site, site),
+        )
+
+    def _train(
+        self,
+        surveys: "list[Survey]",
+        site: Site,
+        hyperparameters: Hyperparameters,
+        folder: Path,
+        background: "Background",
+    ) -> "TrainingResult":
+        from trainer.training.job.train import train  # noqa: PLC0415 - its libraries take a second
+
+        return train(
+            surveys,
+            site,
+            hyperparameters,
+            release_id=self.settings.run_id,
+            out_dir=folder,
+            progress=lambda message: self.log.info("progress", step=message),
+            background=background,
+        )
+
+    def _release(self, snapshot: Snapshot, result: "TrainingResult", folder: Path) -> Release:
+        """Upload the files; what comes back makes them a release once it is claimed."""
+        model, metrics, card = self._upload(folder)
+        spec = self.settings.run_spec
+        return Release(
+            site=self.settings.site,
+            run_id=self.settings.run_id,
+            digest=result.digest,
+            model=model,
+            metrics_file=metrics,
+            card=card,
+            log=self._upload_log(),
+            snapshot=snapshot,
+            trainer_version=spec.trainer_version,
+            image=self.settings.image,
+            hyperparameters=spec.hyperparameters,
+            attempt=self.settings.attempt,
+            metrics=result.metrics,
+            smoke=result.smoke,
+            correlation_id=snapshot.correlation_id,
+            created_at=self.clock(),
+        )
+
+    def _upload(self, folder: Path) -> Iterator[Artifact]:
+        for name, content_type in _CONTENT_TYPES.items():
+            body = (folder / name).read_bytes()
+            artifact = self._put(name, body, content_type)
+            self.log.info("uploaded", key=artifact.key, bytes=artifact.size)
+            yield artifact
+
+    def _upload_log(self) -> Artifact | None:
+        """The log as far as it goes; what comes after is how the claim ended."""
+        return self._put(LOG_FILE, self.log_so_far(), _LOG_TYPE) if self.log_so_far() else None
+
+    def _put(self, name: str, body: bytes, content_type: str) -> Artifact:
+        key = self._key_of(name)
+        digest = self.artifacts.put(key, body, content_type)
+        return Artifact(key=key, sha256=digest, size=len(body))
+
+    def _key_of(self, name: str) -> str:
+        return names.attempt_key(self.settings.run_id, self.settings.attempt, name)
+
+    def _claim(self, release: Release) -> Outcome:
+        key = names.release_key(release.run_id)
+        claimed = self.artifacts.put_once(key, release.model_dump_json(by_alias=True).encode())
+        if not claimed and self._claimed_by() != release.attempt:
+            return self._someone_else_was_first()
+        self.log.info("released", key=key, digest=release.digest)
+        return Outcome(kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics)
+
+    def _claimed_by(self) -> str:
+        """The attempt that the release is from: ours, if only the answer to our claim was lost."""
+        key = names.release_key(self.settings.run_id)
+        return Release.model_validate_json(self.artifacts.get(key).body).attempt
+
+    def _someone_else_was_first(self) -> Outcome:
+        self.log.info("the run has a release already", attempt=self.settings.attempt)
+        return Outcome(kind=OutcomeKind.ALREADY_RELEASED)
+
+
+def _check_as_sealed(survey: SurveyRef, stored: Opened) -> None:
+    if (stored.etag, stored.size) != (survey.etag, survey.size):
+        versions = " (the bucket keeps no versions)" * (survey.version_id == UNVERSIONED)
+        raise StaleSnapshot(
+            f"{survey.key} was overwritten after the snapshot was sealed{versions}: it has "
+            f"{stored.size} bytes and the etag {stored.etag}, and the snapshot lists "
+            f"{survey.size} bytes and {survey.etag}"
+        )

@@ -1,0 +1,81 @@
+"""Gathers what a run's reports tell besides the data, from the buckets.
+
+What may go wrong: a store that fails. None of this is a reason to end a run; what could not be read
+has its sentence in the log and on the card.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from aws.s3 import Bucket, StoreError
+from events.manifests import Snapshot, SurveyRef
+from trainer.training.evaluation.champion import Champion, NoChampion, read_champion
+from trainer.training.reading.site import Site
+from trainer.training.reports.floor_plan import MOST_BYTES, NoPicture, Picture, picture_of
+from trainer.training.reports.provenance import Background, SurveyOrigin
+from trainer.training.settings import JobSettings, site_file_key
+
+
+def background_of(
+    settings: JobSettings,
+    snapshot: Snapshot,
+    surveys: Sequence[tuple[SurveyRef, str]],
+    champion: Champion | NoChampion,
+    floor_plan: Picture | NoPicture | None,
+) -> Background:
+    """Put together what the reports tell.
+
+    Args:
+        settings: the run's.
+        snapshot: what is trained.
+        surveys: those that are trained from, in their order, each with the SHA-256 of its file.
+        champion: what is live.
+        floor_plan: of the site.
+    """
+    known = set()
+    if isinstance(champion, Champion):
+        known = {survey.id for survey in champion.release.snapshot.surveys}
+    return Background(
+        surveys=tuple(
+            SurveyOrigin(
+                sha256=sha256,
+                version_id=survey.version_id,
+                id=survey.id,
+                known_to_champion=survey.id in known,
+            )
+            for survey, sha256 in surveys
+        ),
+        snapshot=snapshot.digest,
+        trainer_version=settings.run_spec.trainer_version,
+        image=settings.image,
+        champion=champion,
+        floor_plan=floor_plan,
+    )
+
+
+def champion_of(
+    artifacts: Bucket, site: str, folder: Path, log: FilteringBoundLogger
+) -> Champion | NoChampion:
+    """What is live at a site, told to the log; ``folder`` is an existing one to unpack to."""
+    champion = read_champion(artifacts, site, folder)
+    if isinstance(champion, NoChampion):
+        log.info("nothing to compare with", reason=champion.reason)
+    else:
+        log.info("comparing with what is live", release=champion.release.run_id)
+    return champion
+
+
+def floor_plan_of(store: Bucket, name: str, site: Site) -> Picture | NoPicture | None:
+    """The picture that a site's description names, from beside it; its size is asked first."""
+    if site.floor_plan is None:
+        return None
+    key = site_file_key(name, site.floor_plan.image)
+    try:
+        size = next((one.size for one in store.objects(key) if one.key == key), 0)
+        if 0 < size <= MOST_BYTES:
+            return picture_of(site.floor_plan, store.get(key).body)
+    except StoreError as error:
+        return NoPicture(f"{key} could not be read: {error}")
+    return NoPicture(f"{key} has {size} bytes, and 1 to {MOST_BYTES} can be drawn.")

@@ -1,0 +1,104 @@
+"""Makes the rows that show, wherever the model goes, that it answers as it did at home.
+
+They travel with the release, and the surveys may not leave the building; so none of them is a row
+of a survey: each is made of two. What may go wrong: a row that two cells fit almost equally.
+Another processor may then answer the other one, and a good rollout would be rolled back; such rows
+are not taken.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.bundle import LoadedModel, SmokeRow
+from trainer.localization.network import FloatVector
+from trainer.localization.readings import FloatMatrix
+from trainer.training.evaluation.hold_out import row_keys
+from trainer.training.reading.training_set import TrainingSet
+
+SMOKE_ROWS = 32
+MOST_BLENDED = 20_000
+"""Of a larger set a part is made into smoke rows; there are only so many of these."""
+CLEAR_MARGIN = 1e-3
+"""By how much the likeliest cell leads; last bits differ by about 1e-7."""
+_NOT_HEARD = 1.0
+"""Above every RSSI, so that the lesser of two is the one that was heard."""
+
+
+def choose_smoke_of(data: TrainingSet, model: LoadedModel) -> list[SmokeRow]:
+    """The same as :func:`choose_smoke`, of a set of any size, whatever the order of its rows."""
+    if len(data) <= MOST_BLENDED:
+        return choose_smoke(model, data.rssi)
+    sample = np.argsort(row_keys(data), kind="stable")[:MOST_BLENDED]
+    smoke = choose_smoke(model, data.rssi[sample])
+    new = [row for row in smoke if not _is_measured(model.matrix([row.rssi])[0], data.rssi)]
+    return new or choose_smoke(model, data.rssi)
+
+
+def choose_smoke(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
+    """Make fingerprints and record the model's own answers.
+
+    Args:
+        model: what is packed.
+        rssi: (rows, beacons) in dBm, what was measured, NaN where not heard.
+
+    Returns:
+        At most :data:`SMOKE_ROWS`: rows that the model answers with as many different cells as
+        can be, one for each count of beacons heard, and, where it is clear, one that hears none.
+    """
+    silence = np.full((1, rssi.shape[1]), np.nan, dtype=np.float32)
+    candidates = np.concatenate([silence, _blends(rssi)])
+    predictions = model.predict(candidates)
+    clear = _margins(predictions.probabilities) > CLEAR_MARGIN
+    # With nothing clear, the clearest have to do; a model without smoke rows can't be deployed.
+    rows = np.flatnonzero(clear) if clear.any() else np.argsort(~clear)[:SMOKE_ROWS]
+    picked = candidates[_diverse(rows, candidates, predictions.cells)]
+    answers = model.answers(picked)
+    return [
+        SmokeRow(rssi=_heard(model.beacons, row), answer=answer)
+        for row, answer in zip(picked, answers, strict=True)
+    ]
+
+
+def _blends(rssi: FloatMatrix) -> FloatMatrix:
+    """(blends, beacons) halfway between rows that are alike, none of them a row itself."""
+    rows = np.unique(np.nan_to_num(rssi, nan=_NOT_HEARD), axis=0)
+    first, second = rows[:-1], rows[1:]
+    both = (first != _NOT_HEARD) & (second != _NOT_HEARD)
+    blended = np.where(both, (first + second) / 2, np.minimum(first, second))
+    measured = {row.tobytes() for row in rows}
+    new = [row.tobytes() not in measured for row in blended]
+    blends: FloatMatrix = blended[new]
+    blends[blends == _NOT_HEARD] = np.nan
+    return blends
+
+
+def _is_measured(fingerprint: FloatVector, rssi: FloatMatrix) -> bool:
+    """Whether a row is the very same."""
+    alike = np.arange(len(rssi))
+    for dbm, column in zip(fingerprint, rssi.T, strict=True):
+        readings = column[alike]
+        alike = alike[np.isnan(readings) if np.isnan(dbm) else readings == dbm]
+    return bool(len(alike))
+
+
+def _margins(probabilities: FloatMatrix) -> npt.NDArray[np.float32]:
+    best = np.partition(probabilities, -2, axis=1)
+    margins: npt.NDArray[np.float32] = best[:, -1] - best[:, -2]
+    return margins
+
+
+def _diverse(
+    rows: npt.NDArray[np.intp], candidates: FloatMatrix, cells: npt.NDArray[np.intp]
+) -> list[int]:
+    heard = (~np.isnan(candidates[rows])).sum(axis=1)
+    by_count = np.unique(heard, return_index=True)[1]
+    by_cell = np.unique(cells[rows], return_index=True)[1]
+    spread = by_cell[np.linspace(0, len(by_cell) - 1, min(SMOKE_ROWS, len(by_cell))).astype(int)]
+    order = dict.fromkeys([*by_count.tolist(), *spread.tolist(), *range(len(rows))])
+    return [int(rows[place]) for place in list(order)[:SMOKE_ROWS]]
+
+
+def _heard(beacons: tuple[str, ...], row: FloatMatrix) -> dict[str, float]:
+    return {
+        beacon: float(dbm) for beacon, dbm in zip(beacons, row, strict=True) if not np.isnan(dbm)
+    }

@@ -1,0 +1,16 @@
+"""The buckets that a process works with: the surveys' store may be another one than AWS's S3."""
+
+from collections.abc import Callable
+
+from aws.clients import Clients, DataStore
+from aws.s3 import Bucket
+from trainer.training.settings import ProcessSettings
+
+
+def stores(settings: ProcessSettings) -> tuple[Callable[[str], Bucket], Bucket]:
+    """The surveys' buckets by their names, and the bucket of artifacts."""
+    clients = Clients()
+    store = DataStore(settings.data_endpoint_url, settings.data_profile, settings.data_ca_bundle)
+    artifacts = clients.client("s3")
+    surveys = clients.data_client(store) if store.is_its_own else artifacts
+    return lambda name: Bucket(surveys, name), Bucket(artifacts, settings.artifact_bucket)

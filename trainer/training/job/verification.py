@@ -1,0 +1,72 @@
+"""Serves a packaged model once, with the code that will serve it, and compares with MXNet.
+
+The request goes through the service that the container runs, from JSON to JSON; only HTTP is left
+out. What may go wrong is what this is for: weights that were
+packed wrongly, features that training and serving compute differently, columns in another order.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from trainer.localization.bundle import LoadedModel, MxnetExport, load_bundle
+from trainer.localization.decoding import Answer, decode
+from trainer.localization.network_mxnet import exported_probabilities
+from trainer.serving.exchange import Request
+from trainer.serving.models.service import INVOCATIONS, SingleModel, answer
+from trainer.training.errors import BundleDisagrees
+
+TOLERANCE = 1e-5
+"""On probabilities, between numpy and MXNet in single precision (measured: below 1e-6)."""
+
+
+def check_bundle(path: Path, export: MxnetExport) -> None:
+    """Ask a bundle its smoke rows over its own server.
+
+    Raises:
+        BundleDisagrees: it answers otherwise than it is recorded or than MXNet says.
+        BadBundle: it can't even be opened.
+    """
+    model = load_bundle(path)
+    served = _served(path, model)
+    recorded = [row.answer for row in model.smoke]
+    if served != recorded:
+        wrong = next(pair for pair in zip(served, recorded, strict=True) if pair[0] != pair[1])
+        raise BundleDisagrees(
+            f"Served from its bundle, the model answers {wrong[0]}, and {wrong[1]} is recorded: "
+            "packing or serving is broken; nothing was released."
+        )
+    _compare_with_mxnet(model, export, served)
+
+
+def _served(path: Path, model: LoadedModel) -> list[Answer]:
+    body = json.dumps({"instances": [dict(row.rssi) for row in model.smoke]}).encode()
+    request = Request("POST", INVOCATIONS, {"content-type": "application/json"}, body)
+    reply = answer(SingleModel.open(path), request)
+    document = json.loads(reply.body)
+    if reply.status != 200 or document["digest"] != model.digest:
+        raise BundleDisagrees(
+            f"The packaged model's server answered {reply.status}: {reply.body[:300]!r}; nothing "
+            "was released."
+        )
+    return [Answer(**prediction) for prediction in document["predictions"]]
+
+
+def _compare_with_mxnet(model: LoadedModel, export: MxnetExport, served: list[Answer]) -> None:
+    rssi = model.matrix([row.rssi for row in model.smoke])
+    theirs = exported_probabilities(export, rssi)
+    ours = model.predict(rssi).probabilities
+    apart = float(np.abs(theirs - ours).max())
+    expected = decode(theirs, model.positions, model.description.confidence_temperature)
+    pairs = zip(served, expected.cells, expected.confidences, strict=True)
+    if apart > TOLERANCE or not all(
+        answer.location == model.cells[cell]
+        and abs(answer.confidence - confidence) <= 2 * TOLERANCE
+        for answer, cell, confidence in pairs
+    ):
+        raise BundleDisagrees(
+            f"The served answers are not MXNet's (probabilities differ by {apart:.1e}, and "
+            f"{TOLERANCE:.0e} is the most): the exported weights or features are not the served "
+            "ones; nothing was released."
+        )

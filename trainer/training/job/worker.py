@@ -1,0 +1,38 @@
+"""``python -m trainer.training.job.worker``: a training process as one of several workers.
+
+A module of its own, and nothing imports it: what runs as ``__main__`` is there a second time under
+its own name, and the fit would not see what was joined in the first.
+"""
+
+import os
+import sys
+
+from pydantic import ValidationError
+
+from trainer import logs
+from trainer.training import __main__ as alone
+from trainer.training.fitting.distributed import Together, joined
+from trainer.training.job.outcome import ExitCode
+
+
+def main() -> int:
+    """Train as one of several workers and return the exit code."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        settings = Together()
+    except ValidationError as error:
+        logs.configure().error("the environment describes no worker", reason=str(error))
+        return ExitCode.MISCONFIGURED
+    try:
+        with joined(settings):
+            return alone.main()
+    except TimeoutError as error:
+        logs.configure().error("the workers did not meet", reason=str(error))
+        return ExitCode.TRY_AGAIN
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    # As in trainer.training: nothing is left to do but to tear MXNet down.
+    os._exit(code)

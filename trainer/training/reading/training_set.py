@@ -1,0 +1,192 @@
+"""Several surveys as one training set: one order of beacons, one of cells, one frame of positions.
+
+What may go wrong: surveys that know different beacons (one that a survey does not name was not
+heard), and surveys that place one label in two places, which is refused.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.decoding import CellIndices, Positions
+from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
+from trainer.training.errors import BadSurvey, NotEnoughData
+from trainer.training.reading.missing_values import without_fillers
+from trainer.training.reading.site import Position, Site
+from trainer.training.reading.surveys import Survey, check_same_place, positions_by_label
+
+MIN_ROWS = 10
+MIN_CELLS = 2
+LONGEST_PAUSE_S = 600.0
+"""Loggers write a row every few seconds; after ten minutes somebody came back."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSet:
+    """Labelled fingerprints of a site."""
+
+    beacons: tuple[str, ...]
+    labels: tuple[str, ...]
+    """The cells' names, in the order of their indices."""
+    positions: Positions | None
+    """(cells, 2) in metres; None unless every cell has one."""
+    rssi: FloatMatrix
+    """(rows, beacons) in dBm, NaN where not heard."""
+    cells: CellIndices
+    """(rows,) the index of each row's cell."""
+    visits: npt.NDArray[np.intp]
+    """(rows,) the number of the visit: an unbroken run of one label in one survey, without a
+    pause longer than :data:`LONGEST_PAUSE_S`."""
+    stays: npt.NDArray[np.intp]
+    """(rows,) the number of the stay: all rows of one label in one survey that are as close in
+    time, in whatever order they stand; without times, all rows of one label in one survey."""
+    not_heard_below: float = NOT_HEARD_BELOW
+    """dBm. What the surveys say below it means "not heard", and is NaN here."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.cells)
+
+    def only(self, rows: npt.NDArray[np.intp]) -> "TrainingSet":
+        """The same site with some of its rows; all cells and beacons stay."""
+        return replace(
+            self,
+            rssi=self.rssi[rows],
+            cells=self.cells[rows],
+            visits=self.visits[rows],
+            stays=self.stays[rows],
+        )
+
+
+def combine(surveys: Sequence[Survey], site: Site) -> TrainingSet:
+    """Put surveys together to train on.
+
+    Raises:
+        BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
+            one, or which came later.
+        NotEnoughData: there are too few rows, too few cells or no signal in any of them.
+    """
+    data = combine_any(surveys, site)
+    _check_enough(data)
+    return data
+
+
+def combine_any(surveys: Sequence[Survey], site: Site) -> TrainingSet:
+    """Put surveys together, however little it is.
+
+    Raises:
+        BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
+            one, or which came later.
+    """
+    surveys = without_fillers(surveys, site)
+    beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
+    labels = _sorted({label for survey in surveys for label in survey.labels})
+    numbers = {label: number for number, label in enumerate(labels)}
+    cells = np.array([numbers[label] for survey in surveys for label in survey.labels], np.intp)
+    times = _times(surveys)
+    of_survey = np.repeat(np.arange(len(surveys)), [len(survey.labels) for survey in surveys])
+    in_time = np.lexsort((times, cells, of_survey))
+    stays = np.empty(len(cells), dtype=np.intp)
+    stays[in_time] = _runs(of_survey[in_time], cells[in_time], times[in_time])
+    return TrainingSet(
+        beacons=beacons,
+        labels=labels,
+        positions=_positions(labels, surveys, site),
+        rssi=_joined_rssi(surveys, beacons),
+        cells=cells,
+        visits=_runs(of_survey, cells, times),
+        stays=stays,
+        not_heard_below=max(
+            (survey.not_heard_below for survey in surveys), default=NOT_HEARD_BELOW
+        ),
+    )
+
+
+def _check_enough(data: TrainingSet) -> None:
+    if len(data) < MIN_ROWS or len(data.labels) < MIN_CELLS:
+        raise NotEnoughData(
+            f"There are {len(data)} labelled rows of {len(data.labels)} locations, and a model "
+            f"needs {MIN_ROWS} rows of {MIN_CELLS} locations at least: add a survey."
+        )
+    if np.isnan(data.rssi).all():
+        raise NotEnoughData(
+            "No row hears any beacon, so there is nothing to tell locations apart by: check that "
+            "the beacons are on and that the columns hold dBm."
+        )
+
+
+def _sorted(names: set[str]) -> tuple[str, ...]:
+    """By name, with numbers in their order: b2 before b10. The same whatever came first."""
+    return tuple(sorted(names, key=lambda name: (_natural(name), name)))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
+
+
+def _joined_rssi(surveys: Sequence[Survey], beacons: Sequence[str]) -> FloatMatrix:
+    places = {beacon: place for place, beacon in enumerate(beacons)}
+    joined = np.full(
+        (sum(len(survey.labels) for survey in surveys), len(beacons)), np.nan, np.float32
+    )
+    start = 0
+    for survey in surveys:
+        end = start + len(survey.labels)
+        joined[start:end, [places[beacon] for beacon in survey.beacons]] = survey.rssi
+        start = end
+    return joined
+
+
+def _times(surveys: Sequence[Survey]) -> npt.NDArray[np.float64]:
+    """(rows,) seconds, 0 where nobody told."""
+    if not surveys:
+        return np.empty(0)
+    told = [
+        np.zeros(len(survey.labels)) if survey.times is None else np.nan_to_num(survey.times)
+        for survey in surveys
+    ]
+    return np.concatenate(told)
+
+
+def _runs(
+    surveys: npt.NDArray[np.intp], cells: CellIndices, times: npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
+    """The number of each row's run of one survey and one cell without a long pause."""
+    begins = np.zeros(len(cells), dtype=np.intp)
+    begins[1:] = (
+        (np.diff(surveys) != 0) | (np.diff(cells) != 0) | (np.abs(np.diff(times)) > LONGEST_PAUSE_S)
+    )
+    runs: npt.NDArray[np.intp] = np.cumsum(begins)
+    return runs
+
+
+def _positions(labels: Sequence[str], surveys: Sequence[Survey], site: Site) -> Positions | None:
+    """Every cell's place, or None: a map that knows only some cells would not measure the rest.
+
+    Surveyed and described positions share a frame. The grid's is another, so the grid rule counts
+    only where nobody said anything else.
+    """
+    known = _surveyed(surveys, site)
+    found = [known.get(label) for label in labels]
+    if not any(found):
+        found = [site.grid_position(label) for label in labels]
+    if None in found:
+        return None
+    return np.array(found, dtype=np.float64)
+
+
+def _surveyed(surveys: Sequence[Survey], site: Site) -> dict[str, Position]:
+    known = dict(site.positions)
+    for place, survey in enumerate(surveys):
+        for label, point in positions_by_label(survey).items():
+            try:
+                check_same_place(
+                    label, point, known.setdefault(label, point), "in an earlier survey"
+                )
+            except BadSurvey as error:
+                raise BadSurvey(f"{survey.name}: {error.reason}", place=place) from error
+    return known

@@ -1,0 +1,74 @@
+"""The picture of a site's floor, as the model card carries it.
+
+It is named in ``site.json`` and lies beside it. What may go wrong: it is anyone's file, of any size
+and kind, and it leaves the building inside the card. So it is told by its content, bounded, and
+drawn as an image, in which no script runs and from which nothing is loaded; a picture that can't
+be used costs the drawing, never the training.
+"""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.training.reading.site import FloorPlan, Site
+
+MOST_BYTES = 2 * 1024 * 1024
+"""The card is opened in a browser and kept with every release."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_HEAD = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A floor's picture with the place it belongs to."""
+
+    place: FloorPlan
+    media_type: str
+    content: bytes
+
+    @property
+    def data_uri(self) -> str:
+        """The picture as a URI that needs no file."""
+        return f"data:{self.media_type};base64,{base64.b64encode(self.content).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class NoPicture:
+    """A site names a picture that can't be drawn."""
+
+    reason: str
+
+
+def picture_of(place: FloorPlan, content: bytes) -> Picture | NoPicture:
+    """A file's content as a picture, or why it is none that a card can carry."""
+    if len(content) > MOST_BYTES:
+        return NoPicture(
+            f"{place.image} has {len(content) / 2**20:.1f} MiB, and a card takes "
+            f"{MOST_BYTES / 2**20:g} at most."
+        )
+    media_type = _media_type(content)
+    if media_type is None:
+        return NoPicture(f"{place.image} is neither a PNG, a JPEG nor an SVG.")
+    return Picture(place, media_type, content)
+
+
+def picture_beside(site: Site, folder: Path) -> Picture | NoPicture | None:
+    """The picture that a site names, from the folder of its description; None if it names none."""
+    if site.floor_plan is None:
+        return None
+    try:
+        with (folder / site.floor_plan.image).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        return NoPicture(f"{site.floor_plan.image} can't be read: {error.strerror}.")
+    return picture_of(site.floor_plan, content)
+
+
+def _media_type(content: bytes) -> str | None:
+    if content.startswith(_PNG):
+        return "image/png"
+    if content.startswith(_JPEG):
+        return "image/jpeg"
+    return "image/svg+xml" if b"<svg" in content[:_HEAD] else None

@@ -1,0 +1,56 @@
+"""What a release's reports tell besides the data: where it comes from, and what was live meanwhile.
+
+The model never depends on any of this. What may go wrong: a figure or a name that the reports
+should carry and nobody knows, as away from the cloud; each has a value that says so.
+"""
+
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+
+from trainer.localization.mxnet_loader import load_mxnet
+from trainer.training.evaluation.champion import NOTHING_TOLD, Champion, NoChampion
+from trainer.training.fitting.device import device_name
+from trainer.training.reports.floor_plan import NoPicture, Picture
+from trainer.training.settings import TRAINER_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyOrigin:
+    """Where one survey comes from."""
+
+    sha256: str
+    """Of the file's bytes, in hex."""
+    version_id: str | None = None
+    """The version in the data bucket; None for a file of this machine."""
+    id: str | None = None
+    """What names this very upload."""
+    known_to_champion: bool = False
+    """Whether it is in the champion's snapshot."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Background:
+    """All that the reports tell besides the data."""
+
+    surveys: tuple[SurveyOrigin, ...] = ()
+    """In the order of the surveys; empty where nothing is known of them."""
+    snapshot: str | None = None
+    """The digest of the sealed list of surveys; None away from the cloud."""
+    trainer_version: str = TRAINER_VERSION
+    image: str = "process"
+    champion: Champion | NoChampion = NOTHING_TOLD
+    floor_plan: Picture | NoPicture | None = None
+    """None where the site names no picture."""
+
+    @property
+    def known_to_champion(self) -> tuple[bool, ...]:
+        """For each survey, whether it is in the champion's snapshot."""
+        return tuple(origin.known_to_champion for origin in self.surveys)
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of what computes the model, MXNet's with what it computes on."""
+    mxnet = f"{load_mxnet().__version__} ({device_name()})"
+    found = {"python": platform.python_version(), "mxnet": mxnet}
+    return found | {name: metadata.version(name) for name in ("numpy", "polars")}

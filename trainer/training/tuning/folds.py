@@ -1,0 +1,97 @@
+"""Measures settings on folds, one fold after the other, so that a search may stop at any of them.
+
+What may go wrong: figures that flatter; copies and visits are whole in one fold, the folds are the
+same for all settings, and no test split is ever looked at.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.training.evaluation.cross_validation import rehearse, whole_folds
+from trainer.training.evaluation.evaluate import Judgement
+from trainer.training.evaluation.hold_out import Rows
+from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.reading.site import Site
+from trainer.training.reading.training_set import TrainingSet
+from trainer.training.tuning.plan import TuningResult, TuningTask
+
+
+@dataclass(frozen=True, slots=True)
+class FoldFigures:
+    """Sums over the rows of one fold or of several, so that they can be added."""
+
+    rows: int = 0
+    exact: int = 0
+    placed: int = 0
+    """Rows whose true position is known."""
+    metres: float = 0.0
+    """The sum of their errors."""
+
+    def __add__(self, other: "FoldFigures") -> "FoldFigures":
+        """The figures of both."""
+        return FoldFigures(
+            self.rows + other.rows,
+            self.exact + other.exact,
+            self.placed + other.placed,
+            self.metres + other.metres,
+        )
+
+    def result(self, task: TuningTask) -> TuningResult:
+        """What all of it says of a task; the rows of one seed are counted."""
+        return TuningResult(
+            settings=task.settings,
+            seeds=task.seeds,
+            rows=self.rows // len(task.seeds),
+            exact_accuracy=self.exact / self.rows,
+            mean_error_m=self.metres / self.placed if self.placed else None,
+        )
+
+
+NO_FIGURES = FoldFigures()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """The rows that a search is about, and how they are divided."""
+
+    data: TrainingSet
+    site: Site
+    tests: tuple[Rows, ...]
+    """The rows that are asked in each fold; all others are trained on."""
+
+    @classmethod
+    def of(cls, data: TrainingSet, site: Site, count: int, seed: int) -> "Ground":
+        """Divide rows into folds that keep copies and visits whole.
+
+        Raises:
+            BadSplit: there are too few visits for so many folds.
+        """
+        return cls(data, site, whole_folds(data, count, seed))
+
+    def measure_fold(self, settings: Hyperparameters, seed: int, fold: int) -> FoldFigures:
+        """Train on all folds but one, with a seed, and ask that one."""
+        asked = self.tests[fold]
+        trained = np.setdiff1d(np.arange(len(self.data)), asked)
+        seeded = settings.model_copy(update={"seed": seed})
+        return _figures(rehearse(self.data, trained, asked, self.site, seeded).judgement)
+
+    def measure(self, task: TuningTask) -> TuningResult:
+        """Measure a task on every fold with every seed."""
+        every = (
+            self.measure_fold(task.settings, seed, fold)
+            for seed in task.seeds
+            for fold in range(len(self.tests))
+        )
+        return sum(every, NO_FIGURES).result(task)
+
+
+def _figures(judgement: Judgement) -> FoldFigures:
+    errors = judgement.errors_m
+    known = np.empty(0) if errors is None else errors[~np.isnan(errors)]
+    return FoldFigures(
+        rows=len(judgement.exact),
+        exact=int(judgement.exact.sum()),
+        placed=len(known),
+        metres=float(known.sum()),
+    )

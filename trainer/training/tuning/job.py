@@ -1,0 +1,164 @@
+"""``python -m trainer.training.tuning.job``: one number of a search that is spread over processes.
+
+Reads the plan and its surveys, measures the settings of its number on the folds, and writes the
+result once. It may be started twice, at once or later: then it finds the result, or writes the same
+one. Ends as a training does, by its log, its exit code and a note.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from structlog.typing import FilteringBoundLogger
+
+from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreError
+from events.manifests import SurveyRef
+from trainer import logs
+from trainer.training.errors import BadSplit, BadSurvey, NotEnoughData
+from trainer.training.job.job import Misdescribed, StaleSnapshot
+from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.stores import stores
+from trainer.training.reading.site import Site
+from trainer.training.reading.surveys import Survey, read_survey
+from trainer.training.reading.training_set import TrainingSet, combine
+from trainer.training.settings import TRAINER_VERSION, site_description_key
+from trainer.training.tuning.folds import Ground
+from trainer.training.tuning.plan import TuningPlan, TuningSettings
+
+
+@dataclass(frozen=True, slots=True)
+class TuningJob:
+    """One attempt at one number of a plan."""
+
+    settings: TuningSettings
+    data: Callable[[str], Bucket]
+    """Opens the bucket that a survey lies in, by its name."""
+    artifacts: Bucket
+    log: FilteringBoundLogger
+
+    def run(self) -> Outcome:
+        """Measure, unless it was measured before.
+
+        Raises:
+            aws.s3.StoreUnavailableError: a store failed; the same number may be tried again.
+        """
+        try:
+            return self._measure(self._plan())
+        except BadSurvey as error:
+            return Outcome(kind=OutcomeKind.BAD_DATA, reason=error.reason)
+        except (NotEnoughData, BadSplit) as error:
+            return Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
+        except StaleSnapshot as error:
+            return Outcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
+        except Misdescribed as error:
+            return Outcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
+
+    def _measure(self, plan: TuningPlan) -> Outcome:
+        index = self.settings.index
+        if index >= len(plan.tasks):
+            raise Misdescribed(f"the plan {plan.id} has {len(plan.tasks)} tasks and none {index}")
+        key = plan.result_key(index)
+        if self.artifacts.exists(key):
+            self.log.info("measured before", key=key)
+            return Outcome(kind=OutcomeKind.SUCCEEDED)
+        site = self._site(plan)
+        ground = Ground.of(self._rows(plan, site), site, plan.folds, plan.fold_seed)
+        result = ground.measure(plan.tasks[index])
+        self.artifacts.put_once(key, result.model_dump_json().encode())
+        self.log.info("measured", key=key, loss=result.loss)
+        return Outcome(kind=OutcomeKind.SUCCEEDED)
+
+    def _plan(self) -> TuningPlan:
+        key = self.settings.plan
+        try:
+            plan = TuningPlan.model_validate_json(self.artifacts.get(key).body)
+        except ObjectMissingError as error:
+            raise Misdescribed(f"there is no plan to work off: {error}") from error
+        except ValidationError as error:
+            raise Misdescribed(f"{key} is no plan that this version knows: {error}") from error
+        if plan.key != key:
+            raise Misdescribed(f"{key} was changed: what it says now would lie at {plan.key}")
+        if plan.trainer_version != TRAINER_VERSION:
+            raise Misdescribed(
+                f"the plan is for trainer version {plan.trainer_version}, and this image holds "
+                f"version {TRAINER_VERSION}: plan and measure with the same"
+            )
+        return plan
+
+    def _site(self, plan: TuningPlan) -> Site:
+        name = plan.snapshot.site
+        if plan.site_sha256 is None:
+            return Site(name=name)
+        key = site_description_key(name)
+        body = self._there(plan.snapshot.surveys[0].bucket, key, UNVERSIONED)
+        if hashlib.sha256(body).hexdigest() != plan.site_sha256:
+            raise StaleSnapshot(f"{key} was changed since the release that the plan is made from")
+        return Site.model_validate_json(body).model_copy(update={"name": name})
+
+    def _rows(self, plan: TuningPlan, site: Site) -> TrainingSet:
+        # As a training orders them: the later of two that contradict each other is the bad one.
+        listed = sorted(plan.snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
+        return combine([*self._surveys(listed, site)], site)
+
+    def _surveys(self, listed: list[SurveyRef], site: Site) -> Iterator[Survey]:
+        for survey in listed:
+            body = self._there(survey.bucket, survey.key, survey.version_id)
+            if len(body) != survey.size:
+                raise StaleSnapshot(
+                    f"{survey.key} was overwritten, and its bucket keeps no versions"
+                )
+            yield read_survey(body, site, name=survey.key)
+
+    def _there(self, bucket: str, key: str, version: str) -> bytes:
+        try:
+            return self.data(bucket).get(key, version).body
+        except ObjectMissingError as error:
+            raise StaleSnapshot(f"what the plan was made from is gone: {error}") from error
+
+
+def main() -> int:
+    """Work off the number that the environment names and return the exit code."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    log = logs.configure()
+    try:
+        settings = TuningSettings()
+    except ValidationError as error:
+        log.error("the environment does not describe a task", reason=str(error))  # noqa: TRY400
+        return ExitCode.MISCONFIGURED
+    log = log.bind(plan=settings.plan, index=settings.index)
+    outcome = _outcome(settings, log)
+    if settings.note_path:
+        settings.note_path.write_bytes(outcome.note())
+    log.info("ended", kind=outcome.kind, exit_code=int(outcome.exit_code), reason=outcome.reason)
+    return outcome.exit_code
+
+
+def _outcome(settings: TuningSettings, log: FilteringBoundLogger) -> Outcome:
+    try:
+        return _job(settings, log).run()
+    except StoreError as error:
+        log.warning("a store failed", reason=str(error))
+        return Outcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error))
+    except Exception as error:  # The process's edge: whatever it is gets told, then the exit code.
+        log.exception("crashed")
+        return Outcome(kind=OutcomeKind.FAILED, reason=f"{type(error).__name__}: {error}")
+
+
+def _job(settings: TuningSettings, log: FilteringBoundLogger) -> TuningJob:
+    data, artifacts = stores(settings)
+    return TuningJob(
+        settings=settings,
+        data=data,
+        artifacts=artifacts,
+        log=log,
+    )
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    # Tearing MXNet and Polars down takes 0.3 s, and all that matters is in the bucket by now.
+    os._exit(code)
