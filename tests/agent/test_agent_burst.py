@@ -11,11 +11,11 @@ from collections import Counter
 
 import pytest
 from moto.s3.models import s3_backends
-from tests.agent.test_agent_crashes import Building, event_body
 
 from events import names
 from tests.agent.crashing_agent import Agents
 from tests.agent.runner_contract import eventually
+from tests.agent.test_agent_crashes import Building, event_body
 
 SITES, SURVEYS = 2, 100
 BURST_S, QUIET_S = 1.5, 1.0

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.agent.test_job_process import rows
 
 from events import names
 from events.stack import Stack
+from tests.agent.test_job_process import rows
 
 SOON_S = 60
 

@@ -14,10 +14,10 @@ import kubernetes_validate
 import pytest
 import yaml
 from botocore.session import Session
-from tests.agent.test_pod_template import FULL, written
 
 from tests.agent.kubernetes_world import IMAGE, KubernetesWorld
 from tests.agent.runner_contract import RUN, now
+from tests.agent.test_pod_template import FULL, written
 from trainer.agent.runners import Announced
 from trainer.agent.runners.kubernetes.lease import LeaderLease
 from trainer.agent.runners.kubernetes.template import read_pod_template

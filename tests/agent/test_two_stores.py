@@ -22,12 +22,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.agent.test_job_process import rows
 
 from aws.s3 import Bucket
 from events import names
 from events.manifests import Release
 from tests.agent.runner_contract import eventually
+from tests.agent.test_job_process import rows
 from trainer.training.reading.site import Site
 from trainer.training.reading.surveys import read_survey
 

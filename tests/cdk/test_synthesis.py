@@ -31,7 +31,7 @@ def test_synthesis_says_nothing_of_this_machine(assembly: Path) -> None:
 def test_the_functions_get_our_python_files_and_nothing_else(assembly: Path) -> None:
     expected = {
         path.relative_to(ROOT)
-        for package in ("functions", "events")
+        for package in ("functions", "aws", "events")
         for path in (ROOT / package).rglob("*.py")
     }
     sources = asset_of(assembly, "AWS::Lambda::Function", "Code")

@@ -5,12 +5,12 @@ import json
 import pytest
 import yaml
 from rich.console import Console
-from tests.agent.test_deploy import DEPLOY
 
 from ops.account.doctor import Finding, Health, complain, run_doctor
 from ops.dev.fakes.kubernetes_server import Fault
 from ops.errors import OpsError
 from tests.agent.kubernetes_world import IMAGE, kubeconfig
+from tests.agent.test_deploy import DEPLOY
 from trainer.agent.runners.kubernetes.permissions import NEEDED, NEEDED_TO_LEAD
 
 

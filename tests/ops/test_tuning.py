@@ -20,8 +20,8 @@ from ops.experiments.tune_search import Space, open_study
 from tests.training.made_up_floor import HALL, QUICK, survey_lines, survey_text
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.cross_validation import measure_folds
-from trainer.training.evaluation.hold_out import row_keys
 from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.tuning.folds import FoldFigures, Ground

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.training.made_up_floor import CELLS, HALL, survey_lines, survey_text
-from trainer.training.evaluation.hold_out import HoldOut, Protocol, hold_out, row_keys
+from trainer.training.evaluation.hold_out import HoldOut, Protocol, hold_out
+from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 

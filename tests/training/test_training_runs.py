@@ -290,7 +290,7 @@ def test_the_floor_map_shows_every_location_with_north_up(trained: TrainingResul
 
 def test_serving_never_imports_mxnet_polars_or_pydantic(trained: TrainingResult) -> None:
     script = (
-        "import sys; from pathlib import Path; from trainer.serving import server; "
+        "import sys; from pathlib import Path; from trainer.serving.http import server; "
         "from trainer.serving.models.service import SingleModel; "
         f"assert SingleModel.open(Path({str(trained.bundle)!r})).model; "
         "print(*sorted({'mxnet', 'polars', 'pydantic', 'boto3', 'events'} & set(sys.modules)))"

@@ -28,7 +28,8 @@ RUN find /opt/venv -path '*/nvidia/*/lib' -type d > /etc/ld.so.conf.d/nvidia-pac
  && ldconfig
 COPY trainer/images/bin/ /usr/local/bin/
 COPY events/ /app/events/
-COPY trainer/__init__.py aws/clients.py trainer/logs.py aws/s3.py /app/trainer/
+COPY aws/ /app/aws/
+COPY trainer/__init__.py trainer/logs.py /app/trainer/
 COPY trainer/agent/ /app/trainer/agent/
 COPY trainer/training/ /app/trainer/training/
 COPY trainer/localization/ /app/trainer/localization/

@@ -21,7 +21,7 @@ from trainer.localization.readings import FloatMatrix
 NOT_HEARD_DBM = -200.0
 """What an unheard beacon is in the exported graph's input, as MXNet has no NaN logic."""
 
-# MXNet has no types; its symbols and arrays stay inside this package and trainer.training.fitting.fit.
+# MXNet has no types; its symbols and arrays stay inside this package and trainer.training.fitting.
 Symbol = Any
 
 

@@ -24,7 +24,7 @@ Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class HeldOutRows(BaseModel):
     """How a release answered each row that was held out; part of its ``metrics.json``.
 
-    In the order of what the rows hold (:func:`trainer.training.evaluation.hold_out.row_keys`), so that two
+    In the order of the rows' hashes (:mod:`trainer.training.reading.row_keys`), so that two
     trainings that held out the same rows can be compared row by row.
     """
 

@@ -26,11 +26,12 @@ from trainer.training.evaluation.evaluate import (
     summarize,
     with_intervals,
 )
-from trainer.training.evaluation.hold_out import Mask, Rows, row_keys
+from trainer.training.evaluation.hold_out import Mask, Rows
 from trainer.training.evaluation.reliability import Bootstrap, Interval
 from trainer.training.evaluation.resampling import with_stand_ins
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.quality.copies import Copies
+from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.site import Site
 from trainer.training.reading.training_set import TrainingSet
 

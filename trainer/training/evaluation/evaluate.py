@@ -1,8 +1,8 @@
 """How well answers are: the figures of merit, overall and for each cell.
 
 What may go wrong: figures that flatter. They are measured on the rows of
-:mod:`trainer.training.evaluation.hold_out` or on a file that the caller names, and a row whose label the model
-does not know counts as wrong, not as missing.
+:mod:`trainer.training.evaluation.hold_out` or on a file that the caller names; a row whose
+label the model does not know counts as wrong, not as missing.
 """
 
 from collections.abc import Iterator, Sequence

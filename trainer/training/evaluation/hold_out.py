@@ -7,7 +7,6 @@ that is not enough, whole cells are held out; :class:`Protocol` says so, as cut 
 model and unseen cells can't be answered exactly.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from trainer.training.reading.row_keys import Keys, mixed, name_key, row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 MOST_OF_A_CELL = 0.5
@@ -22,12 +22,8 @@ MOST_OF_A_CELL = 0.5
 ENOUGH_SHARE = 0.5
 """The next protocol is tried if one yields less than this part of what was asked for."""
 
-_PART_ROWS = 65_536
-"""What is mixed at once: it fits the cache, which makes it three times as fast as all rows."""
-
 Rows = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
-Keys = npt.NDArray[np.uint64]
 
 
 class Protocol(StrEnum):
@@ -97,41 +93,13 @@ def folds(
         groups = _connected(groups, _paired(pairs, len(data)))
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(order, members, mixed(keys + np.uint64(_name_key(str(seed)))))
+    np.minimum.at(order, members, mixed(keys + np.uint64(name_key(str(seed)))))
     dealt = np.zeros(len(sizes), dtype=np.intp)
     filled = [0] * count
     for group in _by_key(order):
         dealt[group] = filled.index(min(filled))
         filled[dealt[group]] += int(sizes[group])
     return [np.flatnonzero(dealt[members] == fold) for fold in range(count)]
-
-
-def row_keys(data: TrainingSet) -> Keys:
-    """One number per row that only its exact copies share (64 bits, so chance is out).
-
-    It depends on what each beacon by its name says, not on the columns' order or number.
-    """
-    keys = np.array([_name_key(label) for label in data.labels], dtype=np.uint64)[data.cells]
-    for beacon, column in zip(data.beacons, data.rssi.T, strict=True):
-        name = np.uint64(_name_key(beacon))
-        for start in range(0, len(keys), _PART_ROWS):
-            part = column[start : start + _PART_ROWS]
-            bits = np.ascontiguousarray(part).view(np.uint32).astype(np.uint64)
-            keys[start : start + _PART_ROWS] += np.where(
-                np.isnan(part), np.uint64(0), mixed(bits ^ name)
-            )
-    return keys
-
-
-def _name_key(name: str) -> int:
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-
-
-def mixed(keys: Keys) -> Keys:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014); it wraps around on purpose."""
-    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return keys ^ (keys >> np.uint64(31))
 
 
 def _cut(visits: Rows, share: float) -> Rows:
@@ -176,7 +144,7 @@ def _choose(
         groups, return_index=True, return_inverse=True, return_counts=True
     )
     order = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(order, members, mixed(keys + np.uint64(_name_key(str(seed)))))
+    np.minimum.at(order, members, mixed(keys + np.uint64(name_key(str(seed)))))
     spare = np.floor(np.bincount(data.cells) * most_of_a_cell).astype(int).tolist()
     wanted = max(1, round(share * len(data)))
     taken = np.zeros(len(sizes), dtype=bool)

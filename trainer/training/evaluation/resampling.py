@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from trainer.training.evaluation.hold_out import Rows, row_keys
+from trainer.training.evaluation.hold_out import Rows
+from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 

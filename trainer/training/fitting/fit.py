@@ -24,11 +24,11 @@ from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.network import Dense, FloatVector, Network, probabilities
 from trainer.localization.network_mxnet import LayerSymbols, logits
 from trainer.localization.readings import LOWEST_READING, FloatMatrix
-from trainer.training.evaluation.hold_out import mixed, row_keys
 from trainer.training.fitting.device import device
 from trainer.training.fitting.distributed import peers
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.fitting.row_weights import row_weights
+from trainer.training.reading.row_keys import mixed, row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 _ADAM_BETA1, _ADAM_BETA2 = 0.9, 0.999

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from trainer.localization.bundle import LoadedModel, SmokeRow
 from trainer.localization.network import FloatVector
 from trainer.localization.readings import FloatMatrix
-from trainer.training.evaluation.hold_out import row_keys
+from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 SMOKE_ROWS = 32

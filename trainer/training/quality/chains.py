@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.readings import FloatMatrix
-from trainer.training.evaluation.hold_out import mixed
+from trainer.training.reading.row_keys import mixed
 from trainer.training.reading.training_set import TrainingSet
 
 NEAR_DB = 2.0

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.readings import FloatMatrix
-from trainer.training.evaluation.hold_out import mixed
 from trainer.training.quality.chains import (
     COMMON_BITS,
     NEAR_DB,
@@ -31,6 +30,7 @@ from trainer.training.quality.chains import (
     enough_bits,
     parts,
 )
+from trainer.training.reading.row_keys import mixed
 from trainer.training.reading.training_set import TrainingSet
 
 WORD = 16

@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.readings import FloatMatrix
-from trainer.training.evaluation.hold_out import row_keys
 from trainer.training.quality.chains import (
     COMMON_BITS,
     NEAR_DB,
@@ -34,6 +33,7 @@ from trainer.training.quality.chains import (
     parts,
 )
 from trainer.training.quality.copied_runs import LONG_STRETCH, STRETCH, find_runs
+from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 __all__ = ["CopiedBlock", "Copies", "Order", "find_copies"]

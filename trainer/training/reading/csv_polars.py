@@ -1,8 +1,8 @@
 """The fast reader: blocks of plain lines through Polars.
 
-It gives what :func:`trainer.training.reading.csv_text.read_carefully` gives or nothing at all. What may go
-wrong: Polars fills ragged rows up in silence, so the delimiters of every line are counted first;
-and it takes words for numbers (``inf``, ``Nan``) that are none here, so such blocks are left alone.
+It gives what :func:`trainer.training.reading.csv_text.read_carefully` gives, or nothing. Polars
+fills ragged rows up in silence, so the delimiters of every line are counted first; and it takes
+words for numbers (``inf``, ``Nan``) that are none here, so such blocks are left alone.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
 """The times of many rows, read by Polars.
 
-It reads what :mod:`trainer.training.reading.times` reads, some twenty times as fast. What may go wrong: a
+It reads what :mod:`trainer.training.reading.times` reads, some twenty times as fast. Beware of a
 word that only one of the two takes, such as one with a blank in its midst; all that hangs on it is
 where one visit ends and the next begins.
 """

@@ -1,0 +1,43 @@
+"""Hashes of rows: exact copies share one, whatever the order of beacons and rows."""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.training.reading.training_set import TrainingSet
+
+_PART_ROWS = 65_536
+"""Rows that are mixed at once: they fit the cache, three times as fast as all rows together."""
+
+Keys = npt.NDArray[np.uint64]
+"""(rows,) one hash a row."""
+
+
+def row_keys(data: TrainingSet) -> Keys:
+    """One number per row that only its exact copies share (64 bits, so chance is out).
+
+    It depends on what each beacon by its name says, not on the columns' order or number.
+    """
+    keys = np.array([name_key(label) for label in data.labels], dtype=np.uint64)[data.cells]
+    for beacon, column in zip(data.beacons, data.rssi.T, strict=True):
+        name = np.uint64(name_key(beacon))
+        for start in range(0, len(keys), _PART_ROWS):
+            part = column[start : start + _PART_ROWS]
+            bits = np.ascontiguousarray(part).view(np.uint32).astype(np.uint64)
+            keys[start : start + _PART_ROWS] += np.where(
+                np.isnan(part), np.uint64(0), mixed(bits ^ name)
+            )
+    return keys
+
+
+def name_key(name: str) -> int:
+    """64 bits of a name's SHA-256."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+
+
+def mixed(keys: Keys) -> Keys:
+    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014); it wraps around on purpose."""
+    keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return keys ^ (keys >> np.uint64(31))
