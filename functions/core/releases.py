@@ -5,7 +5,8 @@ from enum import StrEnum
 from pydantic import AwareDatetime
 
 from events.base import Contract
-from events.manifests import Metrics, Text
+from events.manifests import Text
+from events.metrics import Metrics
 from events.names import Digest, RunId, Site
 
 

@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 
 
 class _Part(BaseModel):

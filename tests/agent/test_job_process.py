@@ -19,7 +19,8 @@ import structlog
 
 from aws.s3 import Bucket
 from events import names
-from events.manifests import Champion, ComparisonBasis, Quarantine, Release, SurveyRef
+from events.manifests import Champion, Quarantine, Release, SurveyRef
+from events.metrics import ComparisonBasis
 from trainer.agent.adapters.releases import Artifacts
 from trainer.agent.adapters.surveys import Surveys
 from trainer.agent.core.reconcile import Recipe, candidate

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
 from trainer.localization.bundle import LoadedModel, MxnetExport, load_bundle, write_bundle
 from trainer.localization.mxnet_loader import load_mxnet

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from events.manifests import AgainstChampion, ComparisonBasis, Figures
+from events.metrics import AgainstChampion, ComparisonBasis, Figures
 from trainer.training.evaluation.baselines import Baseline, baselines
 from trainer.training.evaluation.champion import Champion, HeldOutRows
 from trainer.training.evaluation.cross_validation import fit_and_ask

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 from trainer.localization.bundle import LoadedModel, load_bundle
 from trainer.localization.decoding import (
     CellIndices,

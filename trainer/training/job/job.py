@@ -30,7 +30,7 @@ from trainer.training.settings import SITE_DESCRIPTION, JobSettings, site_descri
 if TYPE_CHECKING:
     from trainer.training.job.train import TrainingResult
     from trainer.training.reading.surveys import Survey
-    from trainer.training.reports.provenance import Background
+    from trainer.training.reports.provenance import ReportContext
 
 LOG_FILE = "train.log"
 
@@ -116,10 +116,10 @@ class Job:
             return self._set_aside(bad)
         good = [reading for reading in readings if not isinstance(reading, Quarantine)]
         with tempfile.TemporaryDirectory(prefix="rssi-run-") as folder:
-            background = self._background(snapshot, good, site, Path(folder))
+            context = self._report_context(snapshot, good, site, Path(folder))
             surveys = [reading.survey for reading in good]
             try:
-                result = self._train(surveys, site, hyperparameters, Path(folder), background)
+                result = self._train(surveys, site, hyperparameters, Path(folder), context)
             except BadSurvey as error:
                 if error.place is None:
                     raise
@@ -237,15 +237,15 @@ class Job:
             quarantined=tuple(found.survey.id for found in bad),
         )
 
-    def _background(
+    def _report_context(
         self, snapshot: Snapshot, good: Sequence[_Read], site: Site, folder: Path
-    ) -> "Background":
+    ) -> "ReportContext":
         """What the reports tell besides the data."""
         from trainer.training.job import report_inputs  # noqa: PLC0415 - its libraries take a while
 
         champion = report_inputs.champion_of(self.artifacts, self.settings.site, folder, self.log)
         store = self.data(snapshot.surveys[0].bucket)
-        return report_inputs.background_of(
+        return report_inputs.report_context(
             self.settings,
             snapshot,
             [(reading.ref, reading.sha256) for reading in good],
@@ -259,7 +259,7 @@ class Job:
         site: Site,
         hyperparameters: Hyperparameters,
         folder: Path,
-        background: "Background",
+        context: "ReportContext",
     ) -> "TrainingResult":
         from trainer.training.job.train import train  # noqa: PLC0415 - its libraries take a second
 
@@ -270,7 +270,7 @@ class Job:
             release_id=self.settings.run_id,
             out_dir=folder,
             progress=lambda message: self.log.info("progress", step=message),
-            background=background,
+            context=context,
         )
 
     def _release(self, snapshot: Snapshot, result: "TrainingResult", folder: Path) -> Release:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 
 MAX_NOTE_BYTES = 4096
 """Kubernetes cuts a termination message off here, which would leave half a JSON document."""

@@ -13,18 +13,18 @@ from aws.s3 import Bucket, StoreError
 from events.manifests import Snapshot, SurveyRef
 from trainer.training.evaluation.champion import Champion, NoChampion, read_champion
 from trainer.training.reading.site import Site
-from trainer.training.reports.floor_plan import MOST_BYTES, NoPicture, Picture, picture_of
-from trainer.training.reports.provenance import Background, SurveyOrigin
+from trainer.training.reports.floor_plan import MOST_BYTES, NoPicture, Picture, parse_picture
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin
 from trainer.training.settings import JobSettings, site_file_key
 
 
-def background_of(
+def report_context(
     settings: JobSettings,
     snapshot: Snapshot,
     surveys: Sequence[tuple[SurveyRef, str]],
     champion: Champion | NoChampion,
     floor_plan: Picture | NoPicture | None,
-) -> Background:
+) -> ReportContext:
     """Put together what the reports tell.
 
     Args:
@@ -37,7 +37,7 @@ def background_of(
     known = set()
     if isinstance(champion, Champion):
         known = {survey.id for survey in champion.release.snapshot.surveys}
-    return Background(
+    return ReportContext(
         surveys=tuple(
             SurveyOrigin(
                 sha256=sha256,
@@ -75,7 +75,7 @@ def floor_plan_of(store: Bucket, name: str, site: Site) -> Picture | NoPicture |
     try:
         size = next((one.size for one in store.objects(key) if one.key == key), 0)
         if 0 < size <= MOST_BYTES:
-            return picture_of(site.floor_plan, store.get(key).body)
+            return parse_picture(site.floor_plan, store.get(key).body)
     except StoreError as error:
         return NoPicture(f"{key} could not be read: {error}")
     return NoPicture(f"{key} has {size} bytes, and 1 to {MOST_BYTES} can be drawn.")

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from events.manifests import Metrics, SmokeAnswer, SmokeCase
+from events.manifests import SmokeAnswer, SmokeCase
+from events.metrics import Metrics
 from trainer.localization.bundle import (
     BundleInfo,
     LoadedModel,
@@ -66,8 +67,8 @@ from trainer.training.reading.site import Site
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.reports.card import CardContent, write_card
-from trainer.training.reports.floor_plan import picture_beside
-from trainer.training.reports.provenance import Background, SurveyOrigin, package_versions
+from trainer.training.reports.floor_plan import read_picture
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin, package_versions
 
 MODEL_FILE = "model.tar.gz"
 METRICS_FILE = "metrics.json"
@@ -117,7 +118,7 @@ def train(
     release_id: str,
     out_dir: Path,
     progress: Progress = lambda _: None,
-    background: Background = Background(),  # noqa: B008 - frozen
+    context: ReportContext = ReportContext(),  # noqa: B008 - frozen
 ) -> TrainingResult:
     """Train a model and write ``model.tar.gz``, ``metrics.json`` and ``model-card.html``.
 
@@ -128,7 +129,7 @@ def train(
         release_id: what the bundle says that it is; it goes into every answer.
         out_dir: an existing folder; files of these names are replaced.
         progress: told each step in a few words before it begins.
-        background: what the reports tell besides; the model does not depend on it.
+        context: what the reports tell besides; the model does not depend on it.
 
     Raises:
         BadSurvey: surveys contradict each other; ``place`` tells which.
@@ -139,7 +140,7 @@ def train(
     data = combine(surveys, site)
     progress("auditing the rows")
     copies = find_copies(data)
-    report = audit(data, surveys, site, copies, background.known_to_champion)
+    report = audit(data, surveys, site, copies, context.known_to_champion)
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
     # Its import takes longer than the fits, and is not their time.
     load_mxnet()
@@ -149,10 +150,10 @@ def train(
         trained=rehearsal.split.trained,
         held_out=rehearsal.split.held_out,
         judgement=rehearsal.judgement,
-        learnt=_learnt_by_champion(surveys, background),
+        learnt=_learnt_by_champion(surveys, context),
         copies=copies,
     )
-    champion = background.champion
+    champion = context.champion
     comparison = None
     if isinstance(champion, Champion):
         progress("comparing with what is live")
@@ -194,7 +195,7 @@ def train(
             surveys=surveys,
             site=site,
             hyperparameters=hyperparameters,
-            background=background,
+            context=context,
         ),
         out_dir,
     )
@@ -235,12 +236,12 @@ def train_files(
     digests = [_sha256(path) for path in data]
     surveys = [read_survey(path, site) for path in data]
     out.mkdir(parents=True, exist_ok=True)
-    background = Background(
+    context = ReportContext(
         surveys=tuple(SurveyOrigin(digest.hex()) for digest in digests),
-        floor_plan=None if site_folder is None else picture_beside(site, site_folder),
+        floor_plan=None if site_folder is None else read_picture(site, site_folder),
     )
     release_id = _off_cloud_id(digests, site, settings)
-    return train(surveys, site, settings, release_id, out, progress, background)
+    return train(surveys, site, settings, release_id, out, progress, context)
 
 
 def _sha256(path: Path) -> bytes:
@@ -258,8 +259,8 @@ def _off_cloud_id(digests: Sequence[bytes], site: Site, settings: Hyperparameter
     return f"{site.name}-{digest.hexdigest()[:12]}"
 
 
-def _learnt_by_champion(surveys: Sequence[Survey], background: Background) -> Mask:
-    known = background.known_to_champion or [False] * len(surveys)
+def _learnt_by_champion(surveys: Sequence[Survey], context: ReportContext) -> Mask:
+    known = context.known_to_champion or [False] * len(surveys)
     return of_survey([len(survey.labels) for survey in surveys], known)
 
 
@@ -352,7 +353,7 @@ class _Reported:
     surveys: Sequence[Survey]
     site: Site
     hyperparameters: Hyperparameters
-    background: Background
+    context: ReportContext
 
 
 def _write_reports(told: _Reported, out_dir: Path) -> None:
@@ -396,7 +397,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         beacons=result.beacons,
         hyperparameters=told.hyperparameters,
         comparison=told.comparison,
-        background=told.background,
+        context=told.context,
         packages=packages,
     )
     write_card(out_dir / CARD_FILE, content)
@@ -413,16 +414,16 @@ def _intervals_of(comparison: Comparison | None) -> dict[str, Any] | None:
 
 
 def _lineage(told: _Reported, packages: dict[str, str]) -> dict[str, Any]:
-    background, champion = told.background, told.background.champion
+    context, champion = told.context, told.context.champion
     unknown = [None] * len(told.surveys)
     return {
         "surveys": [
             {"name": survey.name, "rows": len(survey.labels)} | (asdict(origin) if origin else {})
-            for survey, origin in zip(told.surveys, background.surveys or unknown, strict=True)
+            for survey, origin in zip(told.surveys, context.surveys or unknown, strict=True)
         ],
-        "snapshot": background.snapshot,
-        "trainer_version": background.trainer_version,
-        "image": background.image,
+        "snapshot": context.snapshot,
+        "trainer_version": context.trainer_version,
+        "image": context.image,
         "packages": packages,
         "hyperparameters": told.hyperparameters.model_dump(mode="json"),
         "champion": champion.release.run_id if isinstance(champion, Champion) else None,

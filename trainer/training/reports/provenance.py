@@ -30,7 +30,7 @@ class SurveyOrigin:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Background:
+class ReportContext:
     """All that the reports tell besides the data."""
 
     surveys: tuple[SurveyOrigin, ...] = ()
