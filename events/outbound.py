@@ -18,7 +18,7 @@ from events.metrics import Metrics
 from events.names import Digest, RunId, Site
 
 
-class Source(StrEnum):
+class EventSource(StrEnum):
     """Who says it."""
 
     AGENT = "rssi-mlops.agent"

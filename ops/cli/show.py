@@ -11,8 +11,8 @@ from rich.text import Text
 from events.manifests import Release, SmokeAnswer
 from functions.core.deployments import Candidate, Deployment
 from ops.account.event_log import LoggedEvent
-from ops.account.operations import ReleaseRow, SiteStatus, Trace
-from ops.account.prediction_client import Located, Prediction
+from ops.account.prediction_client import PredictedLocation, Prediction
+from ops.account.stack_client import ReleaseRow, SiteStatus, Trace
 
 if TYPE_CHECKING:
     from events.metrics import Metrics
@@ -118,7 +118,7 @@ def releases_table(rows: Sequence[ReleaseRow]) -> Table:
             ", ".join(map(str, row.deployments)),
             Text("live", style=GOOD)
             if row.is_live
-            else Text(row.record.reason or row.record.standing.value, style=DIM),
+            else Text(row.record.reason or row.record.verdict.value, style=DIM),
         )
     return table
 
@@ -154,7 +154,7 @@ def prediction_table(prediction: Prediction) -> Table:
     return table
 
 
-def where(answer: SmokeAnswer | Located) -> str:
+def where(answer: SmokeAnswer | PredictedLocation) -> str:
     """One prediction in words."""
     at = "" if answer.x is None or answer.y is None else f" ({answer.x:.1f} m, {answer.y:.1f} m)"
     return f"{answer.location}{at}, confidence {answer.confidence:.0%}"

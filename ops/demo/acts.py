@@ -39,8 +39,8 @@ def first_survey(world: DemoWorld) -> Evidence:
 def second_survey(world: DemoWorld) -> Evidence:
     """A second survey is dropped: retrained on both, rolled without a failed request."""
     before = world.live_release()
-    desk = world.new_desk()
-    with Probe(lambda: world.ask(desk)) as probe:
+    stack_client = world.new_stack_client()
+    with Probe(lambda: world.ask(stack_client)) as probe:
         evidence = _drop_until_live(world, "second.csv", world.survey.second)
         probe.run_for(20)
     expect("failed probe requests", [], list(probe.failures[:3]))
@@ -69,19 +69,19 @@ def broken_csv(world: DemoWorld) -> Evidence:
     new = _release_events(world, since)
     expect("events about releases after a broken survey", [], list(new))
     reason = event.text("reason")
-    expect("the quarantined survey", survey.key, world.desk.quarantined(SITE)[0].survey.key)
+    expect("the quarantined survey", survey.key, world.stack_client.quarantined(SITE)[0].survey.key)
     return {"survey": survey.key, "quarantine_reason": reason, "live": live}
 
 
 def wrong_answers(world: DemoWorld) -> Evidence:
     """A release answers otherwise than it recorded: the endpoint goes back by itself."""
     since, good = now(), world.releases[-1]
-    s3 = world.desk.client("s3")
-    corrupt = put_corrupt_release(s3, world.desk.stack.artifact_bucket, good)
+    s3 = world.stack_client.client("s3")
+    corrupt = put_corrupt_release(s3, world.stack_client.stack.artifact_bucket, good)
     world.releases.append(corrupt)
     back = world.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)
     expect("how it ended", "RolledBack", back.detail_type)
-    failed, returned = world.desk.ledger.deployments(SITE)[-2:]
+    failed, returned = world.stack_client.ledger.deployments(SITE)[-2:]
     expect("the corrupt deployment", "failed", failed.state.value)
     expect("the release that was left", corrupt.run_id, back.text("from_release"))
     expect("the way back was automatic", expected=True, seen=returned.automatic)
@@ -101,7 +101,7 @@ def rollback_by_hand(world: DemoWorld) -> Evidence:
     world.console.print(f"  $ rssi {' '.join(command)}", highlight=False)
     with world.console.status("rolling back"):
         run = subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", *command],
+            [sys.executable, "-m", "ops.cli", *command],
             cwd=ROOT,
             env={**os.environ, **world.stack.environment},
             capture_output=True,
@@ -135,9 +135,9 @@ def _drop_until_live(world: DemoWorld, name: str, content: bytes) -> Evidence:
     expect(f"how it ended ({end.text('reason')})", "DeploymentSucceeded", end.detail_type)
     world.drop_to_live_s.append(seconds)
     release = world.remember(str(end.release))
-    deployment = world.desk.ledger.deployments(SITE)[-1]
+    deployment = world.stack_client.ledger.deployments(SITE)[-1]
     _expect_live_and_tested(world, deployment, release.run_id)
-    expect("the endpoint", "InService", world.desk.status(SITE).endpoint_status)
+    expect("the endpoint", "InService", world.stack_client.status(SITE).endpoint_status)
     return {
         "run_id": release.run_id,
         "release": release.run_id,
@@ -177,5 +177,5 @@ def _is_about(event: LoggedEvent, detail_type: str, survey_id: str) -> bool:
 
 def _release_events(world: DemoWorld, since: datetime) -> list[str]:
     kinds = {"TrainingSucceeded", "ModelCreated", "RolloutStarted", "DeploymentSucceeded"}
-    events = world.desk.event_log.read(since, SITE)
+    events = world.stack_client.event_log.read(since, SITE)
     return [event.detail_type for event in events if event.detail_type in kinds]

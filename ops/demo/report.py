@@ -81,8 +81,8 @@ def _since(start: datetime, moment: datetime) -> float:
 
 
 def _floor(world: DemoWorld, release: Release) -> Markup:
-    body = world.desk.client("s3").get_object(
-        Bucket=world.desk.stack.artifact_bucket, Key=release.metrics_file.key
+    body = world.stack_client.client("s3").get_object(
+        Bucket=world.stack_client.stack.artifact_bucket, Key=release.metrics_file.key
     )["Body"]
     cells: Sequence[CellError] = _CELLS.validate_python(json.loads(body.read())["cells"])
     # The map escapes what it writes; it is made here, not taken from outside.

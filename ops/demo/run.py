@@ -82,7 +82,7 @@ def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
                 release=event.release,
                 detail=event.detail,
             )
-            for event in world.desk.event_log.read(site=SITE)
+            for event in world.stack_client.event_log.read(site=SITE)
         ),
         drop_to_live_s=tuple(round(seconds, 3) for seconds in world.drop_to_live_s),
     )
