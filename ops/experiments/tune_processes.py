@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from ops.errors import OpsError
 from ops.experiments.tune_search import Asked, Study
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.tuning.folds import NO_FIGURES, FoldFigures, Ground
+from trainer.training.tuning.folds import NO_FIGURES, CrossValidation, FoldFigures
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
-_ground: list[Ground] = []
+_ground: list[CrossValidation] = []
 """In a measuring process: what it measures on."""
 
 
@@ -100,7 +100,7 @@ class Measuring:
 
 
 @contextmanager
-def measuring(ground: Ground, workers: int) -> Iterator[Measuring]:
+def measuring(ground: CrossValidation, workers: int) -> Iterator[Measuring]:
     """Start processes, and end them after.
 
     Raises:
@@ -119,7 +119,7 @@ def measuring(ground: Ground, workers: int) -> Iterator[Measuring]:
         ) from error
 
 
-def _begin(ground: Ground) -> None:
+def _begin(ground: CrossValidation) -> None:
     # Ctrl-C is the searching process's business: it lets the fold end that is being measured.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _ground.append(ground)

@@ -17,7 +17,7 @@ from trainer.localization.bundle import (
 from trainer.localization.features import FeatureParameters
 from trainer.localization.network import Dense, Network
 from trainer.localization.network_mxnet import export
-from trainer.training.job.smoke import choose_smoke
+from trainer.training.job.smoke import blended_smoke_rows
 
 BEACONS = ("b3001", "b3002", "AA:BB:01")
 RELEASE = "hall-0123456789ab"
@@ -63,7 +63,7 @@ def fingerprints(rows: int = 60) -> Matrix:
 
 def smoke_rows(network: Network) -> list[SmokeRow]:
     """Rows with the answers of this network."""
-    return choose_smoke(LoadedModel(small_description(), network, (), ""), fingerprints())
+    return blended_smoke_rows(LoadedModel(small_description(), network, (), ""), fingerprints())
 
 
 def write_small_bundle(
