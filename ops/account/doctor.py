@@ -19,7 +19,7 @@ from rich.console import Console
 
 from aws.clients import Clients
 from events.names import snapshot_key
-from events.outbound import Source
+from events.outbound import EventSource
 from events.stack import Stack
 from ops.cli.agent import agent_environment
 from ops.errors import OpsError
@@ -170,7 +170,7 @@ class Doctor:
         )
         yield _Check(
             "bus",
-            f"{policy}: events:PutEvents for the source {Source.AGENT.value}",
+            f"{policy}: events:PutEvents for the source {EventSource.AGENT.value}",
             lambda: _put_unacceptable(self._clients.client("events"), places.bus),
         )
         yield _Check(
@@ -265,7 +265,7 @@ def _put_unacceptable(client: "BaseClient", bus: str) -> str:
     """Put an event whose detail is no JSON: who may put events hears just that."""
     entry = {
         "EventBusName": bus,
-        "Source": Source.AGENT.value,
+        "Source": EventSource.AGENT.value,
         "DetailType": "Probe",
         "Detail": "{",
     }

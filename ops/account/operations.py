@@ -16,14 +16,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from events import names
 from events.manifests import Quarantine, Release, SurveyRef
-from events.outbound import RollbackRequested, Source
+from events.outbound import EventSource, RollbackRequested
 from events.stack import Stack
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
-from functions.adapters.sagemaker import SageMaker
+from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.deployments import Candidate, Deployment, DeploymentState
 from functions.core.releases import ReleaseRecord
-from functions.core.rollback import Refusal, rollback_target
+from functions.core.rollback import Refusal, requested_rollback_target
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
     ATTEMPTS,
@@ -192,7 +192,7 @@ class OperatorDesk:
         """What is live at a site, and what is going on there."""
         state = self.ledger.state(site)
         endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
-        view = SageMaker(self.client("sagemaker")).endpoint(endpoint)
+        view = SageMakerControlPlane(self.client("sagemaker")).endpoint(endpoint)
         went_live = [
             deployment.changed_at
             for deployment in self.ledger.deployments(site)
@@ -204,7 +204,7 @@ class OperatorDesk:
             endpoint_status=view.status if view else "none",
             live=state.champion,
             live_since=went_live[-1] if went_live else None,
-            former=state.former,
+            former=state.previous_champion,
             in_flight=state.in_flight,
             waiting=state.waiting,
             frozen=state.frozen,
@@ -246,7 +246,7 @@ class OperatorDesk:
             OpsError: it can't be done, as far as can be told beforehand.
         """
         record = self.ledger.release(site, to) if to else None
-        target = rollback_target(self.ledger.state(site), to, record)
+        target = requested_rollback_target(self.ledger.state(site), to, record)
         if isinstance(target, Refusal):
             raise OpsError(f"Not rolled back: {target.reason}.")
         request = RollbackRequested(
@@ -256,7 +256,7 @@ class OperatorDesk:
             Entries=[
                 {
                     "EventBusName": self.stack.bus,
-                    "Source": Source.OPERATOR.value,
+                    "Source": EventSource.OPERATOR.value,
                     "DetailType": "RollbackRequested",
                     "Detail": request.model_dump_json(),
                 }

@@ -117,7 +117,7 @@ def releases_table(rows: Sequence[ReleaseRow]) -> Table:
             ", ".join(map(str, row.deployments)),
             Text("live", style=GOOD)
             if row.is_live
-            else Text(row.record.reason or row.record.standing.value, style=DIM),
+            else Text(row.record.reason or row.record.verdict.value, style=DIM),
         )
     return table
 

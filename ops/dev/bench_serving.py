@@ -39,13 +39,15 @@ from ops.dev.load import (
     running_echo,
 )
 from ops.errors import OpsError
-from trainer.localization.bundle import LoadedModel, ModelDescription, write_bundle
-from trainer.localization.features import FeatureParameters
-from trainer.localization.network import Dense, Network
-from trainer.localization.network_mxnet import export
+from trainer.localization.bundle.description import ModelDescription
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.writing import write_bundle
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.mxnet_graph import export
+from trainer.localization.dense.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
-from trainer.serving.exchange import Request
-from trainer.serving.models.service import INVOCATIONS, SingleModel, answer
+from trainer.serving.exchange import HttpRequest
+from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.job.smoke import blended_smoke_rows
 
 BEACONS, CELLS, HIDDEN = 13, 105, 128
@@ -140,10 +142,10 @@ def bench_serving(console: Console) -> None:
         echoes: list[list[Measured]] = []
         for _ in range(TURNS):
             with running_ours(subject) as server:
-                ours.append([_turn(server, load) for load in loads])
+                ours.append([_enqueue(server, load) for load in loads])
                 memory = memory_mb(server.pid)
             with running_reference(subject) as server:
-                # Answers of one worker alone would wait for the import of the other.
+                # PredictionColumns of one worker alone would wait for the import of the other.
                 measure(server.port, loads[1], SECONDS)
                 theirs.append(
                     [measure(server.port, load, SECONDS) for load in loads if load.rows == 1]
@@ -155,7 +157,7 @@ def bench_serving(console: Console) -> None:
         _print_shelf(console, subject)
 
 
-def _turn(server: Server, load: Load) -> Turn:
+def _enqueue(server: Server, load: Load) -> Turn:
     before = cpu_s(server.pid)
     measured = measure(server.port, load, SECONDS)
     used = cpu_s(server.pid) - before
@@ -170,7 +172,7 @@ def _echoed(load: Load, turn: Turn) -> Measured:
 
 def _print_floor(console: Console, subject: Subject) -> None:
     """What one process does without HTTP, and the least that its multiplications take."""
-    service = SingleModel.open(subject.bundle)
+    service = SingleModelService.open(subject.bundle)
     model = subject.model
     one, batch = fingerprints(1), fingerprints(BATCH)
     loads = loads_of(model)
@@ -178,11 +180,11 @@ def _print_floor(console: Console, subject: Subject) -> None:
     rows = [
         ("model, one row", lambda: model.table(one), 1),
         ("reading it from JSON", lambda: service.take(requests[loads[0].name]), 1),
-        ("JSON to JSON, one row", lambda: answer(service, requests[loads[0].name]), 1),
+        ("JSON to JSON, one row", lambda: respond(service, requests[loads[0].name]), 1),
         (f"multiplications alone, {BATCH} rows", _multiplications(model), BATCH),
         (f"model, {BATCH} rows", lambda: model.table(batch), BATCH),
-        (f"JSON to JSON, {BATCH} rows", lambda: answer(service, requests[loads[2].name]), BATCH),
-        (f"npy to npy, {BATCH} rows", lambda: answer(service, requests[loads[3].name]), BATCH),
+        (f"JSON to JSON, {BATCH} rows", lambda: respond(service, requests[loads[2].name]), BATCH),
+        (f"npy to npy, {BATCH} rows", lambda: respond(service, requests[loads[3].name]), BATCH),
     ]
     table = Table("in one process", "µs", "rows/s", title="Floor", box=None)
     for name, work, count in rows:
@@ -191,9 +193,9 @@ def _print_floor(console: Console, subject: Subject) -> None:
     console.print(table)
 
 
-def _in_process(load: Load) -> Request:
+def _in_process(load: Load) -> HttpRequest:
     headers = {"content-type": load.content_type, "accept": load.content_type}
-    return Request("POST", INVOCATIONS, headers, load.body)
+    return HttpRequest("POST", INVOCATIONS, headers, load.body)
 
 
 def _multiplications(model: LoadedModel) -> Callable[[], object]:

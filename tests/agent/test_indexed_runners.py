@@ -20,7 +20,7 @@ from trainer.agent.runners.kubernetes.manifest import CONTAINER
 from trainer.agent.runners.kubernetes.template import PodTemplate, Resources
 from trainer.agent.runners.process import Limits
 from trainer.agent.runners.process_indexed import IndexedProcesses
-from trainer.training.fitting.distributed import Together
+from trainer.training.fitting.distributed import WorkerGroupSettings
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 # Waits for a file named after its number, and ends with the exit code that is written in it.
@@ -264,7 +264,7 @@ class TestARunOfSeveralWorkers:
 
         (container,) = pod["containers"]
         told = {each["name"]: each.get("value", "10.0.0.7") for each in container["env"]}
-        settings = Together(
+        settings = WorkerGroupSettings(
             workers=told["RSSI_WORKERS"],
             meeting_host=told["RSSI_MEETING_HOST"],
             own_host=told["RSSI_OWN_HOST"],

@@ -24,7 +24,7 @@ from ops.account.prediction_client import (
 )
 from tests.serving.running_server import RunningServer
 from tests.serving.small_model import RELEASE, fingerprints
-from trainer.localization.bundle import load_bundle
+from trainer.localization.bundle.reading import load_bundle
 
 ANSWER = {"release": "r-1", "digest": "d", "predictions": [], "schema_version": 1}
 
