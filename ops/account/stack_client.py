@@ -30,10 +30,10 @@ from ops.account.prediction_client import (
     Prediction,
     PredictionClient,
     PredictionError,
-    RefusedError,
+    PredictionRefusedError,
     SageMakerTransport,
 )
-from ops.account.session import Aws
+from ops.account.session import AwsSession
 from ops.errors import OpsError, UsageError
 
 ENDED = frozenset({DeploymentState.LIVE, DeploymentState.FAILED, DeploymentState.SUPERSEDED})
@@ -52,13 +52,13 @@ CLOCK_SLACK = timedelta(minutes=1)
 """How far this machine's clock may be from that of the log."""
 
 
-class View(BaseModel):
-    """What the desk shows; frozen, and the same fields as JSON."""
+class ReadModel(BaseModel):
+    """What a stack client returns; frozen, and the same fields as JSON."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class SiteStatus(View):
+class SiteStatus(ReadModel):
     """What is live at a site, and what is going on there."""
 
     site: str
@@ -74,7 +74,7 @@ class SiteStatus(View):
     quarantined: tuple[Quarantine, ...]
 
 
-class ReleaseRow(View):
+class ReleaseRow(ReadModel):
     """A release that arrived, with its deployments."""
 
     record: ReleaseRecord
@@ -82,7 +82,7 @@ class ReleaseRow(View):
     deployments: tuple[int, ...]
 
 
-class Trace(View):
+class Trace(ReadModel):
     """From a survey forward to all that learned from it, or from a release back to its surveys."""
 
     survey: SurveyRef | None
@@ -91,10 +91,10 @@ class Trace(View):
     deployments: tuple[Deployment, ...]
 
 
-class OperatorDesk:
+class StackClient:
     """The stack of one stage, seen by its operators."""
 
-    def __init__(self, aws: Aws, stack: Stack) -> None:
+    def __init__(self, aws: AwsSession, stack: Stack) -> None:
         self._aws = aws
         self.stack = stack
 
@@ -309,7 +309,7 @@ class OperatorDesk:
         transport = SageMakerTransport(self.client("sagemaker-runtime"), endpoint)
         try:
             return PredictionClient(transport, attempts=attempts).send(body, content_type)
-        except RefusedError:
+        except PredictionRefusedError:
             raise
         except PredictionError as error:
             raise OpsError(
