@@ -21,7 +21,7 @@ from ops.experiments.train import as_sentences, settings_of
 from ops.experiments.tune_processes import fold_pool
 from ops.experiments.tune_search import Study, open_study
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import combine
 from trainer.training.tuning.folds import CrossValidation
@@ -72,7 +72,7 @@ class TuningReport(BaseModel):
 def tune_here(
     console: Console,
     data: Path,
-    site: Site,
+    site: SiteDescription,
     start: Path | None,
     output: Path,
     trials: int,
@@ -114,7 +114,7 @@ def tune_here(
     finish(console, report, output, as_json=options.as_json)
 
 
-def _question(data: Path, site: Site, first: Hyperparameters, seed: int) -> str:
+def _question(data: Path, site: SiteDescription, first: Hyperparameters, seed: int) -> str:
     digest = hashlib.sha256(data.read_bytes())
     digest.update(f"{site.model_dump_json()} {first.model_dump_json()} {seed}".encode())
     return digest.hexdigest()

@@ -30,9 +30,9 @@ from trainer.training.evaluation.hold_out import Mask, Rows
 from trainer.training.evaluation.reliability import Bootstrap, Interval
 from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.quality.copies import Copies
+from trainer.training.quality.near_duplicates import NearDuplicates
 from trainer.training.reading.row_keys import row_keys
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 
 FEWEST_ROWS = 50
@@ -67,11 +67,14 @@ class CandidateHoldOut:
     """Of the held-out rows, in their order."""
     learnt: Mask
     """(rows of data,) whether the champion learnt from the row's survey."""
-    copies: Copies
+    copies: NearDuplicates
 
 
 def compare(
-    champion: ChampionModel, asked: CandidateHoldOut, site: Site, settings: Hyperparameters
+    champion: ChampionModel,
+    asked: CandidateHoldOut,
+    site: SiteDescription,
+    settings: Hyperparameters,
 ) -> Comparison:
     """Hold a candidate against the champion, as far as that is fair.
 
@@ -125,11 +128,11 @@ def _on_unseen_rows(
     champion: ChampionModel,
     asked: CandidateHoldOut,
     fair: Rows,
-    site: Site,
+    site: SiteDescription,
     settings: Hyperparameters,
 ) -> Comparison:
     held_out = asked.held_out[fair]
-    rows = asked.data.only(held_out)
+    rows = asked.data.take(held_out)
     known = oversample_locations(asked.data, asked.trained, asked.held_out)
     ours = fit_and_measure(known, rows, site, settings).scores
     theirs = score_model(champion.model, rows, site)
