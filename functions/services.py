@@ -17,7 +17,7 @@ from functions.adapters.bus import Bus
 from functions.adapters.champions import Champions
 from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
-from functions.adapters.sagemaker import Invoker, SageMaker
+from functions.adapters.sagemaker import Invoker, SageMakerControlPlane
 from functions.core.champions import due_pointer
 from functions.core.deployments import (
     Announcement,
@@ -49,7 +49,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Services:
     """The adapters of one function, and what several steps do with them."""
 
     settings: Settings
@@ -82,9 +82,9 @@ class Desk:
         return Attempts(self.client("s3"), self.settings.artifact_bucket)
 
     @cached_property
-    def sagemaker(self) -> SageMaker:
+    def sagemaker(self) -> SageMakerControlPlane:
         """Models, configurations, endpoints."""
-        return SageMaker(self.client("sagemaker"))
+        return SageMakerControlPlane(self.client("sagemaker"))
 
     @cached_property
     def invoker(self) -> Invoker:
@@ -115,7 +115,7 @@ class Desk:
         self.bus.put(due)
         return self.ledger.change(site, partial(published, announcements=due), now)
 
-    def show_champion(self, state: SiteState) -> bool:
+    def publish_champion(self, state: SiteState) -> bool:
         """Bring ``champion.json`` up to a look at the ledger; True if it had to be changed.
 
         A step that dies before this leaves it to reconcile.

@@ -44,7 +44,7 @@ class Attempts:
         """
         key = release_key(run_id)
         found = (version for version in self._versions(key) if version.key == key)
-        manifests = (self._manifest(version) for version in found if not version.is_mark)
+        manifests = (self._manifest(version) for version in found if not version.is_delete_marker)
         return frozenset(name for manifest in manifests for name in _named(manifest))
 
     def delete(self, objects: Sequence[StoredVersion]) -> None:
@@ -83,8 +83,8 @@ class Attempts:
             Bucket=self._bucket, Prefix=prefix
         )
         for page in pages:
-            versions = (_stored(one, is_mark=False) for one in page.get("Versions", ()))
-            marks = (_stored(one, is_mark=True) for one in page.get("DeleteMarkers", ()))
+            versions = (_stored(one, is_delete_marker=False) for one in page.get("Versions", ()))
+            marks = (_stored(one, is_delete_marker=True) for one in page.get("DeleteMarkers", ()))
             yield from sorted((*versions, *marks), key=lambda version: version.key)
 
     def _manifest(self, version: StoredVersion) -> Release:
@@ -100,14 +100,14 @@ class Attempts:
             ) from error
 
 
-def _stored(found: dict[str, Any], *, is_mark: bool) -> StoredVersion:
+def _stored(found: dict[str, Any], *, is_delete_marker: bool) -> StoredVersion:
     return StoredVersion(
         key=found["Key"],
         version_id=found["VersionId"],
         written_at=found["LastModified"],
         size=found.get("Size", 0),
         is_current=found["IsLatest"],
-        is_mark=is_mark,
+        is_delete_marker=is_delete_marker,
     )
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from events.outbound import Source
+from events.outbound import EventSource
 from functions.core.deployments import Announcement
 from functions.core.errors import RetryLaterError
 
@@ -33,7 +33,7 @@ class Bus:
         entries = [
             {
                 "EventBusName": self._name,
-                "Source": Source.RELEASE.value,
+                "Source": EventSource.RELEASE.value,
                 "DetailType": announcement.detail_type,
                 "Detail": announcement.detail,
             }

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ops.errors import UsageError
 from trainer.training.errors import BadSurvey
-from trainer.training.reading.site import GRID_CELL_M, Site
+from trainer.training.reading.site_description import GRID_CELL_M, SiteDescription
 from trainer.training.reading.surveys import read_survey
 
 SEED = 20161018
@@ -66,10 +66,10 @@ def survey_of_file(path: Path) -> Survey:
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from error
     try:
-        read_survey(content, Site(), name=path.name)
+        read_survey(content, SiteDescription(), name=path.name)
         first, second = split_csv(content)
         for part in (first, second):
-            read_survey(part, Site(), name=f"a part of {path.name}")
+            read_survey(part, SiteDescription(), name=f"a part of {path.name}")
     except BadSurvey as error:
         raise UsageError(f"{path} is no survey to train from: {error}") from error
     return Survey(first, second, source=str(path))
@@ -110,7 +110,7 @@ def broken_survey(content: bytes) -> bytes:
 
 def fullest_fingerprint(content: bytes) -> dict[str, float]:
     """The survey's fingerprint that hears the most beacons, in dBm by beacon."""
-    survey = read_survey(content, Site())
+    survey = read_survey(content, SiteDescription())
     heard = ~np.isnan(survey.rssi)
     row = int(heard.sum(axis=1).argmax())
     return {

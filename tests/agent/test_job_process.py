@@ -29,7 +29,7 @@ from trainer.training.evaluation.champion import NoChampion, read_champion
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.job import LOG_FILE, Job
 from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
-from trainer.training.settings import SITE_DESCRIPTION
+from trainer.training.settings import SITE_SHA256
 
 IMAGE = "registry/trainer@sha256:1"
 QUICK = Recipe("1", Hyperparameters(epochs=2, hidden=(8,)).model_dump())
@@ -300,7 +300,7 @@ def test_a_site_may_describe_where_its_reference_points_lie(site):
     body = json.dumps({"cell_size_m": 50, "positions": positions}).encode()
     digest = site.data.put("sites/lab/site.json", body, "application/json")
     site.upload("a.csv", rows())
-    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_DESCRIPTION: digest})
+    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_SHA256: digest})
     run = site.seal(pinned)
 
     assert site.outcome(run).kind is OutcomeKind.SUCCEEDED
@@ -316,7 +316,7 @@ def test_a_site_that_is_described_wrongly_is_said_so(site):
     digest = site.data.put("sites/lab/site.json", b'{"cell_size_m": -1}', "application/json")
     site.upload("a.csv", rows())
 
-    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_DESCRIPTION: digest})
+    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_SHA256: digest})
     outcome = site.outcome(site.seal(pinned))
 
     assert outcome.kind is OutcomeKind.MISCONFIGURED
@@ -401,7 +401,7 @@ def test_the_picture_of_the_floor_lies_beside_the_description_of_the_site(site):
     body = json.dumps({"floor_plan": plan}).encode()
     digest = site.data.put("sites/lab/site.json", body, "application/json")
     site.upload("a.csv", rows())
-    recipe = {**QUICK.hyperparameters, SITE_DESCRIPTION: digest}
+    recipe = {**QUICK.hyperparameters, SITE_SHA256: digest}
     without, drawn = site.seal(Recipe("1", recipe)), site.seal(Recipe("2", recipe))
 
     assert site.outcome(without).kind is OutcomeKind.SUCCEEDED

@@ -25,7 +25,7 @@ from trainer.training.evaluation.hold_out import hold_out
 from trainer.training.evaluation.resampling import with_stand_ins
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import TrainingResult, train
-from trainer.training.reading.site import FloorPlan, Site
+from trainer.training.reading.site_description import FloorPlan, SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine
 from trainer.training.reports.floor_plan import NoPicture, Picture, picture_beside, picture_of
@@ -243,7 +243,9 @@ DRAWN = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 6 5"><path d="M0 
 
 
 def test_the_floor_s_picture_lies_under_the_map(tmp_path: Path) -> None:
-    site = Site(name="hall", cell_size_m=3.0, floor_plan=PLAN, beacons={"b1": (0.7, 3.7)})
+    site = SiteDescription(
+        name="hall", cell_size_m=3.0, floor_plan=PLAN, beacons={"b1": (0.7, 3.7)}
+    )
     (tmp_path / "floor.svg").write_bytes(DRAWN)
     picture = picture_beside(site, tmp_path)
 
@@ -281,7 +283,7 @@ def test_a_picture_s_name_can_not_lead_elsewhere() -> None:
 
 
 def test_a_picture_that_is_not_there_is_told(tmp_path: Path) -> None:
-    picture = picture_beside(Site(floor_plan=PLAN), tmp_path)
+    picture = picture_beside(SiteDescription(floor_plan=PLAN), tmp_path)
 
     assert isinstance(picture, NoPicture)
     assert "floor.svg can't be read" in picture.reason

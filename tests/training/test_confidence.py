@@ -18,7 +18,7 @@ from trainer.localization.dense.network import Dense, Network
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
-from trainer.training.errors import BundleDisagrees
+from trainer.training.errors import BundleMismatch
 from trainer.training.evaluation.confidence import (
     FEWEST_FOR_TEMPERATURE,
     fit_confidence,
@@ -244,5 +244,5 @@ def test_an_export_of_another_model_is_refused_whatever_the_temperature(
     changed = Network((Dense(first.weight * np.float32(0.9), first.bias), *others))
 
     check_bundle(released.bundle, export(model.network, model.description.features))
-    with pytest.raises(BundleDisagrees, match="not MXNet's"):
+    with pytest.raises(BundleMismatch, match="not MXNet's"):
         check_bundle(released.bundle, export(changed, model.description.features))

@@ -26,14 +26,14 @@ from trainer.training.errors import BadSurvey
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.job import Job
 from trainer.training.job.outcome import Outcome, OutcomeKind
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.settings import JobSettings
 
 FILES_PER_RUN = 10
 RUNS = 21
 QUICK = Hyperparameters(epochs=1, hidden=(4,))
-SITE = Site(name="lab")
+SITE = SiteDescription(name="lab")
 STARTED = datetime(2026, 11, 1, tzinfo=UTC)
 
 READINGS = st.one_of(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from events.outbound import Event, Source
+from events.outbound import Event, EventSource
 from trainer.agent.errors import BorderError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class _Entry(NamedTuple):
 
     @property
     def size(self) -> int:
-        return len(self.detail.encode()) + len(self.detail_type) + len(Source.AGENT)
+        return len(self.detail.encode()) + len(self.detail_type) + len(EventSource.AGENT)
 
 
 class Bus:
@@ -69,7 +69,7 @@ class Bus:
                 Entries=[
                     {
                         "EventBusName": self._name,
-                        "Source": Source.AGENT.value,
+                        "Source": EventSource.AGENT.value,
                         "DetailType": entry.detail_type,
                         "Detail": entry.detail,
                     }

@@ -30,9 +30,9 @@ from trainer.training.evaluation.hold_out import Mask, Rows
 from trainer.training.evaluation.reliability import Bootstrap, Interval
 from trainer.training.evaluation.resampling import with_stand_ins
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.quality.copies import Copies
+from trainer.training.quality.near_duplicates import NearDuplicates
 from trainer.training.reading.row_keys import row_keys
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 
 FEWEST_ROWS = 50
@@ -67,10 +67,12 @@ class Asked:
     """Of the held-out rows, in their order."""
     learnt: Mask
     """(rows of data,) whether the champion learnt from the row's survey."""
-    copies: Copies
+    copies: NearDuplicates
 
 
-def compare(champion: Champion, asked: Asked, site: Site, settings: Hyperparameters) -> Comparison:
+def compare(
+    champion: Champion, asked: Asked, site: SiteDescription, settings: Hyperparameters
+) -> Comparison:
     """Hold a candidate against the champion, as far as that is fair.
 
     Args:
@@ -120,10 +122,10 @@ def _fair(asked: Asked) -> Rows:
 
 
 def _on_unseen_rows(
-    champion: Champion, asked: Asked, fair: Rows, site: Site, settings: Hyperparameters
+    champion: Champion, asked: Asked, fair: Rows, site: SiteDescription, settings: Hyperparameters
 ) -> Comparison:
     held_out = asked.held_out[fair]
-    rows = asked.data.only(held_out)
+    rows = asked.data.take(held_out)
     known = with_stand_ins(asked.data, asked.trained, asked.held_out)
     ours = fit_and_ask(known, rows, site, settings).judgement
     theirs = judge_model(champion.model, rows, site)

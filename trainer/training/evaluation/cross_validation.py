@@ -30,9 +30,9 @@ from trainer.training.evaluation.evaluate import (
 from trainer.training.evaluation.hold_out import Rows, folds
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.quality.copies import find_copies
-from trainer.training.reading.missing_values import without_fillers
-from trainer.training.reading.site import Site
+from trainer.training.quality.near_duplicates import find_near_duplicates
+from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 
@@ -97,14 +97,14 @@ def _mean(figures: Sequence[float | None]) -> float | None:
 
 
 def rehearse(
-    data: TrainingSet, trained: Rows, asked: Rows, site: Site, settings: Hyperparameters
+    data: TrainingSet, trained: Rows, asked: Rows, site: SiteDescription, settings: Hyperparameters
 ) -> Rehearsed:
     """Fit on some rows and judge the answers to others."""
-    return fit_and_ask(data.only(trained), data.only(asked), site, settings)
+    return fit_and_ask(data.take(trained), data.take(asked), site, settings)
 
 
 def fit_and_ask(
-    known: TrainingSet, asked: TrainingSet, site: Site, settings: Hyperparameters
+    known: TrainingSet, asked: TrainingSet, site: SiteDescription, settings: Hyperparameters
 ) -> Rehearsed:
     """:func:`rehearse` with one set of rows and another of the same cells and beacons."""
     network = fit(known, FeatureParameters(), settings)
@@ -119,7 +119,9 @@ def fit_and_ask(
     )
 
 
-def _ask(network: Network, asked: TrainingSet, part: slice, site: Site, every: int) -> Rehearsed:
+def _ask(
+    network: Network, asked: TrainingSet, part: slice, site: SiteDescription, every: int
+) -> Rehearsed:
     """The answers to some rows; of one in ``every`` the whole posterior is kept."""
     posterior = probabilities(network, featurize(asked.rssi[part], FeatureParameters()))
     predictions = decode(posterior, asked.positions)
@@ -135,7 +137,7 @@ def _ask(network: Network, asked: TrainingSet, part: slice, site: Site, every: i
 def measure(
     data: TrainingSet,
     division: Division,
-    site: Site,
+    site: SiteDescription,
     settings: Hyperparameters,
     seeds: Sequence[int],
 ) -> Measured:
@@ -155,14 +157,14 @@ def whole_folds(data: TrainingSet, count: int, seed: int) -> tuple[Rows, ...]:
     Raises:
         BadSplit: there are too few visits for so many folds.
     """
-    tests = tuple(folds(data, count, seed, find_copies(data).pairs))
+    tests = tuple(folds(data, count, seed, find_near_duplicates(data).pairs))
     if not all(len(test) for test in tests):
         raise BadSplit(f"There are too few visits for {count} folds: ask for fewer.")
     return tests
 
 
 def measure_folds(
-    path: Path, count: int, site: Site, settings: Hyperparameters, seeds: Sequence[int]
+    path: Path, count: int, site: SiteDescription, settings: Hyperparameters, seeds: Sequence[int]
 ) -> Measured:
     """Measure a recipe on folds that keep copies and visits whole.
 
@@ -178,7 +180,7 @@ def measure_folds(
 
 
 def measure_splits(
-    path: Path, splits: Path, site: Site, settings: Hyperparameters, seeds: Sequence[int]
+    path: Path, splits: Path, site: SiteDescription, settings: Hyperparameters, seeds: Sequence[int]
 ) -> list[Measured]:
     """Measure a recipe on every division that a file names.
 
@@ -194,7 +196,7 @@ def measure_splits(
         BadSurvey: the survey can't be used.
         BadSplit: the file is no such JSON, or names rows that there are not.
     """
-    [survey] = without_fillers([read_survey(path, site)], site)
+    [survey] = mask_sentinel([read_survey(path, site)], site)
     data = combine([survey], site)
     return [
         measure(data, division, site, settings, seeds) for division in _divisions(survey, splits)

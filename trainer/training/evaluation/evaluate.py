@@ -25,7 +25,7 @@ from trainer.localization.readings import FloatMatrix
 from trainer.training.evaluation.baselines import Baseline
 from trainer.training.evaluation.hold_out import Rows
 from trainer.training.evaluation.reliability import Bootstrap, Calibration, Interval, calibration
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine_any
 
@@ -266,7 +266,7 @@ def confusions(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> l
 
 
 def evaluate_bundle(
-    bundle: Path, data: Path | Sequence[Path], site: Site | None = None
+    bundle: Path, data: Path | Sequence[Path], site: SiteDescription | None = None
 ) -> Evaluation:
     """Ask a packaged model the labelled rows of surveys, through the code that serves it.
 
@@ -280,14 +280,14 @@ def evaluate_bundle(
         BadSurvey: a survey can't be used.
     """
     model = load_bundle(bundle)
-    place = site or Site(name=model.description.site)
+    place = site or SiteDescription(name=model.description.site)
     paths = [data] if isinstance(data, Path) else list(data)
     rows = combine_any([read_survey(path, place) for path in paths], place)
     judgement = judge_model(model, rows, place)
     return with_intervals(summarize(judgement), judgement, rows.visits)
 
 
-def judge_model(model: LoadedModel, rows: TrainingSet, site: Site) -> Judgement:
+def judge_model(model: LoadedModel, rows: TrainingSet, site: SiteDescription) -> Judgement:
     """Ask a packaged model labelled rows and compare; labels it does not know count as wrong."""
     known = {label: cell for cell, label in enumerate(model.cells)}
     truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)

@@ -33,7 +33,7 @@ def with_stand_ins(data: TrainingSet, trained: Rows, held_out: Rows) -> Training
     chosen = [np.resize(left[cell], len(rows)) for cell, rows in filled.items()]
     rows = np.concatenate([trained, *chosen])
     stays = np.concatenate([data.stays[trained], *(data.stays[rows] for rows in filled.values())])
-    return replace(data.only(rows), stays=stays)
+    return replace(data.take(rows), stays=stays)
 
 
 def _by_location(data: TrainingSet, rows: Rows) -> dict[int, Rows]:

@@ -24,8 +24,8 @@ from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
 from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import Outcome, OutcomeKind
-from trainer.training.reading.site import Site
-from trainer.training.settings import SITE_DESCRIPTION, JobSettings, site_description_key
+from trainer.training.reading.site_description import SiteDescription
+from trainer.training.settings import SITE_SHA256, JobSettings, site_description_key
 
 if TYPE_CHECKING:
     from trainer.training.job.train import TrainingResult
@@ -121,9 +121,9 @@ class Job:
             try:
                 result = self._train(surveys, site, hyperparameters, Path(folder), background)
             except BadSurvey as error:
-                if error.place is None:
+                if error.survey_index is None:
                     raise
-                return self._set_aside([self._quarantine(listed[error.place], error)])
+                return self._set_aside([self._quarantine(listed[error.survey_index], error)])
             return self._claim(self._release(snapshot, result, Path(folder)))
 
     def _snapshot(self) -> Snapshot:
@@ -144,16 +144,16 @@ class Job:
         asked = self.settings.run_spec.hyperparameters
         try:
             return Hyperparameters.model_validate(
-                {name: value for name, value in asked.items() if name != SITE_DESCRIPTION}
+                {name: value for name, value in asked.items() if name != SITE_SHA256}
             )
         except ValidationError as error:
             raise Misdescribed(f"the run's hyperparameters can't be used: {error}") from error
 
-    def _site(self, snapshot: Snapshot) -> Site:
+    def _site(self, snapshot: Snapshot) -> SiteDescription:
         """The site as it was described when the run was named; by default a plain one."""
-        described = self.settings.run_spec.hyperparameters.get(SITE_DESCRIPTION)
+        described = self.settings.run_spec.hyperparameters.get(SITE_SHA256)
         if described is None:
-            return Site(name=self.settings.site)
+            return SiteDescription(name=self.settings.site)
         key = site_description_key(self.settings.site)
         try:
             body = self.data(snapshot.surveys[0].bucket).get(key).body
@@ -162,11 +162,15 @@ class Job:
         if hashlib.sha256(body).hexdigest() != described:
             raise StaleSnapshot(f"{key} was changed after the run was named")
         try:
-            return Site.model_validate_json(body).model_copy(update={"name": self.settings.site})
+            return SiteDescription.model_validate_json(body).model_copy(
+                update={"name": self.settings.site}
+            )
         except ValidationError as error:
             raise Misdescribed(f"{key} does not describe a site: {error}") from error
 
-    def _read(self, listed: Sequence[SurveyRef], site: Site) -> "list[_Read | Quarantine]":
+    def _read(
+        self, listed: Sequence[SurveyRef], site: SiteDescription
+    ) -> "list[_Read | Quarantine]":
         """Look at every survey, so that one run finds all bad ones."""
         with (
             # Where a container may write: /tmp, a volume of its own, unless TMPDIR says otherwise.
@@ -187,7 +191,9 @@ class Job:
                 for reading in readings:
                     reading.cancel()
 
-    def _read_one(self, survey: SurveyRef, site: Site, path: Path) -> "_Read | Quarantine":
+    def _read_one(
+        self, survey: SurveyRef, site: SiteDescription, path: Path
+    ) -> "_Read | Quarantine":
         from trainer.training.reading.surveys import read_survey  # noqa: PLC0415 - Polars takes a second
 
         sha256 = self._download(survey, path)
@@ -238,7 +244,7 @@ class Job:
         )
 
     def _background(
-        self, snapshot: Snapshot, good: Sequence[_Read], site: Site, folder: Path
+        self, snapshot: Snapshot, good: Sequence[_Read], site: SiteDescription, folder: Path
     ) -> "Background":
         """What the reports tell besides the data."""
         from trainer.training.job import report_inputs  # noqa: PLC0415 - its libraries take a while
@@ -256,7 +262,7 @@ class Job:
     def _train(
         self,
         surveys: "list[Survey]",
-        site: Site,
+        site: SiteDescription,
         hyperparameters: Hyperparameters,
         folder: Path,
         background: "Background",

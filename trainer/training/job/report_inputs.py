@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from aws.s3 import Bucket, StoreError
 from events.manifests import Snapshot, SurveyRef
 from trainer.training.evaluation.champion import Champion, NoChampion, read_champion
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.floor_plan import MOST_BYTES, NoPicture, Picture, picture_of
 from trainer.training.reports.provenance import Background, SurveyOrigin
 from trainer.training.settings import JobSettings, site_file_key
@@ -67,7 +67,7 @@ def champion_of(
     return champion
 
 
-def floor_plan_of(store: Bucket, name: str, site: Site) -> Picture | NoPicture | None:
+def floor_plan_of(store: Bucket, name: str, site: SiteDescription) -> Picture | NoPicture | None:
     """The picture that a site's description names, from beside it; its size is asked first."""
     if site.floor_plan is None:
         return None

@@ -56,9 +56,9 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.smoke import choose_smoke_of
 from trainer.training.job.verification import check_bundle
 from trainer.training.quality.audit import Audit, audit
-from trainer.training.quality.copies import Copies, find_copies
-from trainer.training.reading.missing_values import without_fillers
-from trainer.training.reading.site import Site
+from trainer.training.quality.near_duplicates import NearDuplicates, find_near_duplicates
+from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.reports.card import CardContent, write_card
@@ -108,7 +108,7 @@ class _Rehearsal:
 
 def train(
     surveys: Sequence[Survey],
-    site: Site,
+    site: SiteDescription,
     hyperparameters: Hyperparameters,
     release_id: str,
     out_dir: Path,
@@ -129,12 +129,12 @@ def train(
     Raises:
         BadSurvey: surveys contradict each other; ``place`` tells which.
         NotEnoughData: there is too little to learn from.
-        BundleDisagrees: the packaged model does not answer as the trained one.
+        BundleMismatch: the packaged model does not answer as the trained one.
     """
-    surveys = without_fillers(surveys, site)
+    surveys = mask_sentinel(surveys, site)
     data = combine(surveys, site)
     progress("auditing the rows")
-    copies = find_copies(data)
+    copies = find_near_duplicates(data)
     report = audit(data, surveys, site, copies, background.known_to_champion)
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
     # Its import takes longer than the fits, and is not their time.
@@ -201,7 +201,7 @@ def train_files(
     data: Sequence[Path],
     out: Path,
     seed: int,
-    site: Site,
+    site: SiteDescription,
     hyperparameters: Hyperparameters | None = None,
     progress: Progress = lambda _: None,
     site_folder: Path | None = None,
@@ -223,7 +223,7 @@ def train_files(
     Raises:
         BadSurvey: a survey can't be used.
         NotEnoughData: there is too little to learn from.
-        BundleDisagrees: the packaged model does not answer as the trained one.
+        BundleMismatch: the packaged model does not answer as the trained one.
         OSError: a file can't be read or written.
     """
     settings = (hyperparameters or Hyperparameters()).model_copy(update={"seed": seed})
@@ -244,7 +244,9 @@ def _sha256(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _off_cloud_id(digests: Sequence[bytes], site: Site, settings: Hyperparameters) -> str:
+def _off_cloud_id(
+    digests: Sequence[bytes], site: SiteDescription, settings: Hyperparameters
+) -> str:
     """A run id like the agent's, from what was trained; the order of the files is no matter."""
     digest = hashlib.sha256()
     for content in sorted(digests):
@@ -260,7 +262,10 @@ def _learnt_by_champion(surveys: Sequence[Survey], background: Background) -> Ma
 
 
 def _rehearse(
-    data: TrainingSet, copies: Copies, site: Site, hyperparameters: Hyperparameters
+    data: TrainingSet,
+    copies: NearDuplicates,
+    site: SiteDescription,
+    hyperparameters: Hyperparameters,
 ) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
     split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
@@ -293,7 +298,7 @@ def _features(data: TrainingSet) -> FeatureParameters:
 
 
 def _describe(
-    data: TrainingSet, site: Site, release_id: str, rehearsal: _Rehearsal
+    data: TrainingSet, site: SiteDescription, release_id: str, rehearsal: _Rehearsal
 ) -> ModelDescription:
     radius, confidence = rehearsal.radius, rehearsal.confidence
     return ModelDescription(
@@ -346,7 +351,7 @@ class _Reported:
     held_out: HeldOutRows | None
     curve: tuple[float, ...]
     surveys: Sequence[Survey]
-    site: Site
+    site: SiteDescription
     hyperparameters: Hyperparameters
     background: Background
 

@@ -21,7 +21,7 @@ from trainer.training.evaluation.hold_out import Protocol
 from trainer.training.evaluation.reliability import RadiusReport
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.quality.audit import Audit
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.card_lineage import Origin, lineage
 from trainer.training.reports.card_sections import (
     SECTION_STYLE,
@@ -74,7 +74,7 @@ class CardContent:
 
     release_id: str
     digest: str
-    site: Site
+    site: SiteDescription
     metrics: Metrics
     evaluation: Evaluation
     radius: RadiusReport | None

@@ -10,7 +10,7 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.training.reading.site import FloorPlan, Site
+from trainer.training.reading.site_description import FloorPlan, SiteDescription
 
 MOST_BYTES = 2 * 1024 * 1024
 """The card is opened in a browser and kept with every release."""
@@ -54,7 +54,7 @@ def picture_of(place: FloorPlan, content: bytes) -> Picture | NoPicture:
     return Picture(place, media_type, content)
 
 
-def picture_beside(site: Site, folder: Path) -> Picture | NoPicture | None:
+def picture_beside(site: SiteDescription, folder: Path) -> Picture | NoPicture | None:
     """The picture that a site names, from the folder of its description; None if it names none."""
     if site.floor_plan is None:
         return None

@@ -12,7 +12,7 @@ from trainer.training.evaluation.cross_validation import rehearse, whole_folds
 from trainer.training.evaluation.evaluate import Judgement
 from trainer.training.evaluation.hold_out import Rows
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
@@ -56,12 +56,12 @@ class Ground:
     """The rows that a search is about, and how they are divided."""
 
     data: TrainingSet
-    site: Site
+    site: SiteDescription
     tests: tuple[Rows, ...]
     """The rows that are asked in each fold; all others are trained on."""
 
     @classmethod
-    def of(cls, data: TrainingSet, site: Site, count: int, seed: int) -> "Ground":
+    def of(cls, data: TrainingSet, site: SiteDescription, count: int, seed: int) -> "Ground":
         """Divide rows into folds that keep copies and visits whole.
 
         Raises:

@@ -21,7 +21,7 @@ from trainer.training.errors import BadSplit, BadSurvey, NotEnoughData
 from trainer.training.job.job import Misdescribed, StaleSnapshot
 from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
 from trainer.training.job.stores import stores
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.settings import TRAINER_VERSION, site_description_key
@@ -88,22 +88,22 @@ class TuningJob:
             )
         return plan
 
-    def _site(self, plan: TuningPlan) -> Site:
+    def _site(self, plan: TuningPlan) -> SiteDescription:
         name = plan.snapshot.site
         if plan.site_sha256 is None:
-            return Site(name=name)
+            return SiteDescription(name=name)
         key = site_description_key(name)
         body = self._there(plan.snapshot.surveys[0].bucket, key, UNVERSIONED)
         if hashlib.sha256(body).hexdigest() != plan.site_sha256:
             raise StaleSnapshot(f"{key} was changed since the release that the plan is made from")
-        return Site.model_validate_json(body).model_copy(update={"name": name})
+        return SiteDescription.model_validate_json(body).model_copy(update={"name": name})
 
-    def _rows(self, plan: TuningPlan, site: Site) -> TrainingSet:
+    def _rows(self, plan: TuningPlan, site: SiteDescription) -> TrainingSet:
         # As a training orders them: the later of two that contradict each other is the bad one.
         listed = sorted(plan.snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
         return combine([*self._surveys(listed, site)], site)
 
-    def _surveys(self, listed: list[SurveyRef], site: Site) -> Iterator[Survey]:
+    def _surveys(self, listed: list[SurveyRef], site: SiteDescription) -> Iterator[Survey]:
         for survey in listed:
             body = self._there(survey.bucket, survey.key, survey.version_id)
             if len(body) != survey.size:
