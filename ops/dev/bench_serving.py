@@ -179,7 +179,7 @@ def _print_floor(console: Console, subject: Subject) -> None:
     requests = {load.name: _in_process(load) for load in loads}
     rows = [
         ("model, one row", lambda: model.table(one), 1),
-        ("reading it from JSON", lambda: service.take(requests[loads[0].name]), 1),
+        ("reading it from JSON", lambda: service.handle(requests[loads[0].name]), 1),
         ("JSON to JSON, one row", lambda: respond(service, requests[loads[0].name]), 1),
         (f"multiplications alone, {BATCH} rows", _multiplications(model), BATCH),
         (f"model, {BATCH} rows", lambda: model.table(batch), BATCH),
