@@ -36,7 +36,7 @@ from trainer.agent.runners.process_indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import SITE_SHA256
-from trainer.training.tuning.plan import TUNING, TuningPlan, TuningResult, TuningTask
+from trainer.training.tuning.plan import TUNING_MODULE, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
 _MOST_LOOKS = 60
@@ -86,7 +86,7 @@ class SiteTuneInputs:
         return IndexedWork(
             name=plan.id,
             site=self.release.site,
-            module=TUNING,
+            module=TUNING_MODULE,
             environment={name: value for name, value in told.items() if value is not None},
             completions=len(plan.tasks),
             parallelism=parallelism,

@@ -25,11 +25,10 @@ from trainer.agent.adapters.releases import Artifacts
 from trainer.agent.adapters.surveys import Surveys
 from trainer.agent.core.reconcile import Recipe, candidate
 from trainer.agent.runners import JobTemplate
-from trainer.training.evaluation.champion import Champion as LiveChampion
-from trainer.training.evaluation.champion import NoChampion, read_champion
+from trainer.training.evaluation.champion import ChampionModel, NoChampion, read_champion
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.job import LOG_FILE, Job
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
+from trainer.training.job.training_job import LOG_FILE, TrainingJob
 from trainer.training.settings import SITE_SHA256
 
 IMAGE = "registry/trainer@sha256:1"
@@ -54,7 +53,7 @@ class Ended:
     """How one process ended."""
 
     exit_code: int
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     log: list[dict[str, object]]
 
 
@@ -93,14 +92,14 @@ class Site:
             timeout=120,
             check=False,
         )
-        outcome = Outcome.model_validate_json(note.read_text()) if note.exists() else None
+        outcome = RunOutcome.model_validate_json(note.read_text()) if note.exists() else None
         assert "Warning" not in ended.stderr, ended.stderr
         return Ended(ended.returncode, outcome, [*map(json.loads, ended.stdout.splitlines())])
 
-    def outcome(self, run, data: Callable[[str], Bucket] | None = None) -> Outcome:
+    def outcome(self, run, data: Callable[[str], Bucket] | None = None) -> RunOutcome:
         """How the run ends, found out without a process of its own."""
         template = JobTemplate(artifact_bucket=self.artifacts.name, image="process")
-        job = Job(
+        job = TrainingJob(
             settings=template.settings(run, "within", None),
             data=data or (lambda _: self.data),
             artifacts=self.artifacts,
@@ -145,7 +144,7 @@ def test_a_snapshot_becomes_a_release_whose_checksums_are_those_of_its_files(sit
     assert release.snapshot.surveys == site.surveys()
     assert release.image == IMAGE
     assert release.metrics.rows == 120
-    assert ended.outcome == Outcome(
+    assert ended.outcome == RunOutcome(
         kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics
     )
     assert {line["run_id"] for line in ended.log} == {run.id}
@@ -380,7 +379,7 @@ def test_whatever_is_wrong_with_the_champion_is_said_and_training_goes_on(site, 
         names.release_key(live.run_id): "The manifest of",
         names.champion_key("lab"): "What is written about what is live",
     }
-    assert isinstance(read_champion(site.artifacts, "lab", tmp_path), LiveChampion)
+    assert isinstance(read_champion(site.artifacts, "lab", tmp_path), ChampionModel)
 
     for key, said in wrong.items():
         right = site.artifacts.get(key).body

@@ -13,10 +13,10 @@ from events.manifests import Artifact, Release, Snapshot, SurveyRef
 from events.metrics import AgainstChampion, ComparisonBasis
 from tests.training.made_up_floor import HALL, survey_lines, survey_text
 from trainer.localization.bundle.reading import load_bundle
-from trainer.training.evaluation.champion import Champion, HeldOutRows, NoChampion
+from trainer.training.evaluation.champion import ChampionModel, HeldOutRows, NoChampion
 from trainer.training.evaluation.comparison import FEWEST_ROWS
 from trainer.training.evaluation.hold_out import hold_out
-from trainer.training.evaluation.resampling import with_stand_ins
+from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import TrainingResult, train
 from trainer.training.reading.site_description import FloorPlan, SiteDescription
@@ -40,7 +40,7 @@ def walk(seed: int, visits: int = 4) -> Survey:
 class Live:
     """A release that is live, and what it learnt."""
 
-    champion: Champion
+    champion: ChampionModel
     result: TrainingResult
 
 
@@ -75,7 +75,7 @@ def went_live(surveys: list[Survey], folder: Path, settings: Hyperparameters = G
     )
     written = json.loads((folder / "metrics.json").read_text())
     held_out = HeldOutRows.model_validate(written["held_out"])
-    return Live(Champion(release, load_bundle(result.bundle), held_out), result)
+    return Live(ChampionModel(release, load_bundle(result.bundle), held_out), result)
 
 
 def against(
@@ -211,11 +211,11 @@ def test_the_model_does_not_depend_on_what_is_live(good: Live, tmp_path: Path) -
     assert "Nothing is live &lt;yet&gt;." in (tmp_path / "alone" / "model-card.html").read_text()
 
 
-def test_with_stand_ins_every_location_and_stay_counts_as_among_all_rows() -> None:
+def test_after_oversampling_every_location_and_stay_counts_as_among_all_rows() -> None:
     data = combine([walk(1), walk(2)], HALL)
     split = hold_out(data, 0.2, 0)
 
-    filled = with_stand_ins(data, split.trained, split.held_out)
+    filled = oversample_locations(data, split.trained, split.held_out)
 
     np.testing.assert_array_equal(np.bincount(filled.cells), np.bincount(data.cells))
     np.testing.assert_array_equal(np.bincount(filled.stays), np.bincount(data.stays))
@@ -225,11 +225,11 @@ def test_with_stand_ins_every_location_and_stay_counts_as_among_all_rows() -> No
     assert held - trained, "there are rows that nothing but a leak could bring back"
 
 
-def test_a_location_that_is_held_out_whole_has_no_stand_in() -> None:
+def test_a_location_that_is_held_out_whole_gets_no_rows() -> None:
     data = combine([walk(1)], HALL)
     gone, left = np.flatnonzero(data.cells == 0), np.flatnonzero(data.cells != 0)
 
-    assert not (with_stand_ins(data, left, gone).cells == 0).any()
+    assert not (oversample_locations(data, left, gone).cells == 0).any()
 
 
 PLAN = FloorPlan(image="floor.svg", west=-3, south=-3, width_m=18, height_m=15)

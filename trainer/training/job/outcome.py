@@ -79,7 +79,7 @@ _EXIT_CODES = {
 }
 
 
-class Outcome(BaseModel):
+class RunOutcome(BaseModel):
     """The note: what came out, or a sentence about why nothing did."""
 
     model_config = ConfigDict(frozen=True)
@@ -111,5 +111,5 @@ class Outcome(BaseModel):
         yield _json(shorter.model_copy(update={"reason": shorter.reason[:400], "quarantined": ()}))
 
 
-def _json(outcome: Outcome) -> bytes:
+def _json(outcome: RunOutcome) -> bytes:
     return outcome.model_dump_json().encode()

@@ -11,7 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from aws.s3 import Bucket, StoreError
 from events.manifests import Snapshot, SurveyRef
-from trainer.training.evaluation.champion import Champion, NoChampion, read_champion
+from trainer.training.evaluation.champion import ChampionModel, NoChampion, read_champion
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.floor_plan import MOST_BYTES, NoPicture, Picture, parse_picture
 from trainer.training.reports.provenance import ReportContext, SurveyOrigin
@@ -22,7 +22,7 @@ def report_context(
     settings: JobSettings,
     snapshot: Snapshot,
     surveys: Sequence[tuple[SurveyRef, str]],
-    champion: Champion | NoChampion,
+    champion: ChampionModel | NoChampion,
     floor_plan: Picture | NoPicture | None,
 ) -> ReportContext:
     """Put together what the reports tell.
@@ -35,7 +35,7 @@ def report_context(
         floor_plan: of the site.
     """
     known = set()
-    if isinstance(champion, Champion):
+    if isinstance(champion, ChampionModel):
         known = {survey.id for survey in champion.release.snapshot.surveys}
     return ReportContext(
         surveys=tuple(
@@ -55,9 +55,9 @@ def report_context(
     )
 
 
-def champion_of(
+def read_champion_and_log(
     artifacts: Bucket, site: str, folder: Path, log: FilteringBoundLogger
-) -> Champion | NoChampion:
+) -> ChampionModel | NoChampion:
     """What is live at a site, told to the log; ``folder`` is an existing one to unpack to."""
     champion = read_champion(artifacts, site, folder)
     if isinstance(champion, NoChampion):
@@ -67,7 +67,7 @@ def champion_of(
     return champion
 
 
-def floor_plan_of(store: Bucket, name: str, site: SiteDescription) -> Picture | NoPicture | None:
+def read_floor_plan(store: Bucket, name: str, site: SiteDescription) -> Picture | NoPicture | None:
     """The picture that a site's description names, from beside it; its size is asked first."""
     if site.floor_plan is None:
         return None

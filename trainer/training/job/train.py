@@ -27,35 +27,35 @@ from trainer.localization.dense.mxnet_graph import export
 from trainer.localization.dense.network import Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.evaluation.baselines import baselines
-from trainer.training.evaluation.champion import Champion, HeldOutRows
+from trainer.training.evaluation.champion import ChampionModel, HeldOutRows
 from trainer.training.evaluation.comparison import (
-    Asked,
+    CandidateHoldOut,
     Comparison,
     compare,
     held_out_rows,
     of_survey,
 )
-from trainer.training.evaluation.confidence import ConfidenceReport, fit_confidence
-from trainer.training.evaluation.cross_validation import rehearse
+from trainer.training.evaluation.confidence import ConfidenceReport, calibrate_confidence
+from trainer.training.evaluation.cross_validation import measure_hold_out
 from trainer.training.evaluation.evaluate import (
     CellError,
     Confusion,
     Evaluation,
     Intervals,
-    Judgement,
+    RowScores,
     cell_errors,
     confusions,
     metrics,
     summarize,
     with_intervals,
 )
-from trainer.training.evaluation.hold_out import HoldOut, Mask, Protocol, hold_out
+from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, Mask, hold_out
 from trainer.training.evaluation.reliability import Calibration, RadiusReport, fit_radius
 from trainer.training.fitting.device import device_name
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.smoke import choose_smoke_of
-from trainer.training.job.verification import check_bundle
+from trainer.training.job.smoke import choose_smoke_rows
+from trainer.training.job.verification import verify_bundle
 from trainer.training.quality.audit import Audit, audit
 from trainer.training.quality.near_duplicates import NearDuplicates, find_near_duplicates
 from trainer.training.reading.missing_values import mask_sentinel
@@ -81,7 +81,7 @@ class TrainingResult:
     digest: str
     release_id: str
     metrics: Metrics
-    protocol: Protocol
+    protocol: HoldOutScheme
     cell_errors: tuple[CellError, ...]
     smoke: tuple[SmokeCase, ...]
     fit_seconds: float
@@ -98,7 +98,7 @@ class _Rehearsal:
     """The honest evaluation: what a fit without the held-out rows came to."""
 
     split: HoldOut
-    judgement: Judgement
+    scores: RowScores
     evaluation: Evaluation
     metrics: Metrics
     cells: tuple[CellError, ...]
@@ -141,17 +141,17 @@ def train(
     # Its import takes longer than the fits, and is not their time.
     load_mxnet()
     rehearsal = _rehearse(data, copies, site, hyperparameters)
-    asked = Asked(
+    asked = CandidateHoldOut(
         data=data,
         trained=rehearsal.split.trained,
         held_out=rehearsal.split.held_out,
-        judgement=rehearsal.judgement,
+        scores=rehearsal.scores,
         learnt=_learnt_by_champion(surveys, context),
         copies=copies,
     )
     champion = context.champion
     comparison = None
-    if isinstance(champion, Champion):
+    if isinstance(champion, ChampionModel):
         progress("comparing with what is live")
         comparison = compare(champion, asked, site, hyperparameters)
     progress(f"fitting on all rows ({device_name()})")
@@ -270,11 +270,11 @@ def _rehearse(
 ) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
     split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
-    rehearsed = rehearse(data, split.trained, split.held_out, site, hyperparameters)
-    judgement, expected, sampled = rehearsed.judgement, rehearsed.expected_m, rehearsed.sampled
+    rehearsed = measure_hold_out(data, split.trained, split.held_out, site, hyperparameters)
+    scores, expected, sampled = rehearsed.scores, rehearsed.expected_m, rehearsed.sampled
     truth, visits = data.cells[split.held_out], data.visits[split.held_out]
-    confidence = fit_confidence(rehearsed.posteriors, judgement.exact[sampled], visits[sampled])
-    evaluation = with_intervals(summarize(judgement), judgement, visits)
+    confidence = calibrate_confidence(rehearsed.posteriors, scores.exact[sampled], visits[sampled])
+    evaluation = with_intervals(summarize(scores), scores, visits)
     evaluation = replace(
         evaluation,
         calibration=confidence.told if confidence else evaluation.calibration,
@@ -282,14 +282,14 @@ def _rehearse(
     )
     return _Rehearsal(
         split=split,
-        judgement=judgement,
+        scores=scores,
         evaluation=evaluation,
         metrics=metrics(evaluation, rows=len(data), trained_rows=len(split.trained)),
-        cells=tuple(cell_errors(data, truth, judgement)),
-        confusions=tuple(confusions(data, truth, judgement)),
+        cells=tuple(cell_errors(data, truth, scores)),
+        confusions=tuple(confusions(data, truth, scores)),
         radius=None
-        if expected is None or judgement.errors_m is None
-        else fit_radius(expected, judgement.errors_m, visits),
+        if expected is None or scores.errors_m is None
+        else fit_radius(expected, scores.errors_m, visits),
         confidence=confidence,
     )
 
@@ -318,10 +318,10 @@ def _package(
     data: TrainingSet, description: ModelDescription, network: Network, path: Path
 ) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
     """Write the bundle and let its own server prove it."""
-    smoke = choose_smoke_of(data, LoadedModel(description, network, smoke=(), digest=""))
+    smoke = choose_smoke_rows(data, LoadedModel(description, network, smoke=(), digest=""))
     exported = export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
-    check_bundle(path, exported)
+    verify_bundle(path, exported)
     return info, tuple(_smoke_case(row) for row in smoke)
 
 
@@ -378,7 +378,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         "lineage": _lineage(told, packages),
     }
     (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    errors = rehearsal.judgement.errors_m
+    errors = rehearsal.scores.errors_m
     content = CardContent(
         release_id=result.release_id,
         digest=result.digest,
@@ -427,8 +427,8 @@ def _lineage(told: _Reported, packages: dict[str, str]) -> dict[str, Any]:
         "image": context.image,
         "packages": packages,
         "hyperparameters": told.hyperparameters.model_dump(mode="json"),
-        "champion": champion.release.run_id if isinstance(champion, Champion) else None,
-        "no_champion": None if isinstance(champion, Champion) else champion.reason,
+        "champion": champion.release.run_id if isinstance(champion, ChampionModel) else None,
+        "no_champion": None if isinstance(champion, ChampionModel) else champion.reason,
     }
 
 

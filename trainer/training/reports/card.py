@@ -17,7 +17,7 @@ from trainer.training.evaluation.champion import NoChampion
 from trainer.training.evaluation.comparison import Comparison
 from trainer.training.evaluation.confidence import ConfidenceReport
 from trainer.training.evaluation.evaluate import CellError, Confusion, Evaluation
-from trainer.training.evaluation.hold_out import Protocol
+from trainer.training.evaluation.hold_out import HoldOutScheme
 from trainer.training.evaluation.reliability import RadiusReport
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.quality.audit import Audit
@@ -83,7 +83,7 @@ class CardContent:
     confusions: tuple[Confusion, ...]
     curve: tuple[float, ...]
     """The mean loss of each epoch of the packaged model's fit, in nats."""
-    protocol: Protocol
+    protocol: HoldOutScheme
     cells: tuple[CellError, ...]
     errors_m: tuple[float, ...]
     """Of the held-out rows, ascending; empty without positions."""
@@ -266,7 +266,7 @@ def _limits(content: CardContent) -> str:
             f"{unmeasured} of {len(content.cells)} locations had no visit to spare and were not "
             "measured: the figures say nothing of them."
         )
-    if content.protocol is Protocol.CUT_VISITS:
+    if content.protocol is HoldOutScheme.CUT_VISITS:
         limits.append(
             "Parts of the same visits are on both sides of the measurement, so it flatters the "
             "model: survey locations a second time, another day."

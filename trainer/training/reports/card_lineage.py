@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from trainer.training.evaluation.champion import Champion
+from trainer.training.evaluation.champion import ChampionModel
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.reports.provenance import ReportContext, SurveyOrigin
 
@@ -34,7 +34,7 @@ def lineage(origin: Origin) -> str:
     context, settings = origin.context, origin.hyperparameters
     recipe = settings.model_dump(exclude={"schema_version", "seed"})
     champion = context.champion
-    live = _code(champion.release.run_id) if isinstance(champion, Champion) else "none known"
+    live = _code(champion.release.run_id) if isinstance(champion, ChampionModel) else "none known"
     snapshot = "none, trained from files" if context.snapshot is None else context.snapshot
     return _table(
         [
