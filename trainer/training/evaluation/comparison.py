@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from events.metrics import AgainstChampion, ComparisonBasis, Figures
+from events.metrics import AgainstChampion, ComparisonBasis, Figures, HeldOutRows
 from trainer.training.evaluation.baselines import Baseline, baselines
-from trainer.training.evaluation.champion import ChampionModel, HeldOutRows
+from trainer.training.evaluation.champion import ChampionModel
 from trainer.training.evaluation.cross_validation import fit_and_measure
 from trainer.training.evaluation.evaluate import (
     Evaluation,
