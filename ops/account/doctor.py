@@ -33,7 +33,7 @@ from trainer.agent.runners.kubernetes.permissions import (
 )
 from trainer.agent.runners.kubernetes.runner import BATCH
 from trainer.agent.runners.kubernetes.shapes import Job
-from trainer.agent.settings import AgentSettings, Places
+from trainer.agent.settings import AgentResources, AgentSettings
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -100,7 +100,7 @@ class Doctor:
     def findings(self) -> Iterator[Finding]:
         """Look at one thing after the other; what rests on something that is missing is left."""
         yield self._identity().finding()
-        places: list[Places] = []
+        places: list[AgentResources] = []
         yield _Check(
             "settings",
             "set RSSI_STACK_PARAMETER, or RSSI_DATA_BUCKET, RSSI_ARTIFACT_BUCKET and RSSI_BUS; "
@@ -136,17 +136,17 @@ class Doctor:
             look,
         )
 
-    def _settle(self, places: list[Places]) -> str:
+    def _settle(self, places: list[AgentResources]) -> str:
         parameter = self._settings.stack_parameter
         stack = None
         if parameter:
             answer = self._clients.client("ssm").get_parameter(Name=parameter)
             stack = Stack.model_validate_json(answer["Parameter"]["Value"])
         self._settings.recipe()
-        places.append(self._settings.places(stack))
+        places.append(self._settings.resources(stack))
         return f"from {parameter}" if parameter else "from variables"
 
-    def _of_aws(self, places: Places) -> Iterator[_Check]:
+    def _of_aws(self, places: AgentResources) -> Iterator[_Check]:
         data = self._clients.data_client(self._settings.data_store)
         artifacts, policy = (
             self._clients.client("s3"),

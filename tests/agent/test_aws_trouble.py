@@ -13,7 +13,7 @@ from aws.clients import Clients, DataStore
 from aws.s3 import Bucket, StoreUnavailableError
 from tests.agent.crashing_agent import Agents
 from tests.agent.runner_contract import eventually
-from trainer.agent.adapters.queue import Queue
+from trainer.agent.adapters.survey_queue import SurveyQueue
 from trainer.agent.errors import BorderError
 
 NOWHERE = "http://127.0.0.1:9"
@@ -59,7 +59,7 @@ class TestABorder:
         with pytest.raises(StoreUnavailableError, match="credentials"):
             Bucket(clients.client("s3"), "any").exists("k")
         with pytest.raises(BorderError, match="credentials"):
-            Queue(clients.client("sqs"), NOWHERE).receive()
+            SurveyQueue(clients.client("sqs"), NOWHERE).receive()
 
     @pytest.mark.usefixtures("no_credentials")
     def test_that_nobody_answers_is_unavailable(self, monkeypatch):

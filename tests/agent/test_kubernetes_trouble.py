@@ -13,7 +13,7 @@ from tests.agent.runner_contract import RUN, eventually
 from trainer.agent.errors import ClusterError, ConfigurationError
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.watch import JobWatch
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.work_queue import WorkQueue
 
 
 def statuses(kubernetes, method: str) -> int:
@@ -177,7 +177,7 @@ def watching(kubernetes):
         kubernetes.log,
         lasts_s=1,
         grace_s=0.3,
-        chance=lambda: 0.0,
+        random_share=lambda: 0.0,
     )
     thread = threading.Thread(target=watch.run)
 
@@ -243,7 +243,7 @@ class TestTheWatch:
         kubernetes.server.faults.append(Fault("GET", "jobs", 403, times=9999))
         stop = PausesThenStops(after=8)
 
-        JobWatch(kubernetes.api(), Mailbox().nudge, stop, kubernetes.log).run()
+        JobWatch(kubernetes.api(), WorkQueue().nudge, stop, kubernetes.log).run()
 
         assert statuses(kubernetes, "GET") == 8
         assert stop.pauses[-1] > 20

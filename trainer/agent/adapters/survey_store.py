@@ -17,7 +17,7 @@ _SITES = "sites/"
 _MOST_REMEMBERED = 10_000
 
 
-class Sight(NamedTuple):
+class Listing(NamedTuple):
     """What a site has in the data bucket."""
 
     surveys: tuple[SurveyRef, ...]
@@ -31,7 +31,7 @@ class _Description(NamedTuple):
     digest: str
 
 
-class Surveys:
+class SurveyStore:
     """The surveys that were uploaded; only reads."""
 
     def __init__(self, bucket: Bucket, log: FilteringBoundLogger) -> None:
@@ -54,7 +54,7 @@ class Surveys:
         """
         return tuple(name for name in self._bucket.folders(_SITES) if self._is_site(name))
 
-    def look(self, site: str) -> Sight:
+    def look(self, site: str) -> Listing:
         """What a site has, found with one listing.
 
         Its description is read only when the listing shows another one than last time.
@@ -69,7 +69,7 @@ class Surveys:
                 description = self._digest_of(found)
             elif found.key.startswith(names.surveys_prefix(site)) and self._is_survey(found.key):
                 surveys.append(self._reference(found))
-        return Sight(tuple(surveys), description)
+        return Listing(tuple(surveys), description)
 
     def _digest_of(self, found: Listed) -> str | None:
         identity = (found.version_id, found.etag)

@@ -30,7 +30,7 @@ class _Entry(NamedTuple):
         return len(self.detail.encode()) + len(self.detail_type) + len(Source.AGENT)
 
 
-class Bus:
+class RunEventPublisher:
     """An EventBridge bus that the agent speaks on."""
 
     def __init__(self, client: "BaseClient", name: str) -> None:

@@ -28,7 +28,7 @@ _LONG_POLL_S = 20
 _REASON_LENGTH = 1000
 
 
-class Message(NamedTuple):
+class QueueMessage(NamedTuple):
     """A message as SQS hands it out."""
 
     body: str
@@ -39,7 +39,7 @@ class Message(NamedTuple):
     """When it came into the queue, UTC."""
 
 
-class Queue:
+class SurveyQueue:
     """An SQS queue; every method may raise `trainer.agent.errors.BorderError`."""
 
     def __init__(self, client: "BaseClient", url: str) -> None:
@@ -48,7 +48,7 @@ class Queue:
         self._url = url
         self._dead_letters: str | None = None
 
-    def receive(self) -> tuple[Message, ...]:
+    def receive(self) -> tuple[QueueMessage, ...]:
         """Wait up to 20 s for messages; empty if none came."""
         with _translated("hand out messages"):
             answer = self._client.receive_message(
@@ -59,13 +59,13 @@ class Queue:
             )
             return tuple(_message(found) for found in answer.get("Messages", ()))
 
-    def delete(self, *messages: Message) -> None:
+    def delete(self, *messages: QueueMessage) -> None:
         """Take messages out of the queue: what they asked for is done."""
         with _translated("delete a message"):
             for entries in _batches(messages):
                 _all_of(self._client.delete_message_batch(QueueUrl=self._url, Entries=entries))
 
-    def keep_hidden(self, messages: Sequence[Message], seconds: int) -> None:
+    def keep_hidden(self, messages: Sequence[QueueMessage], seconds: int) -> None:
         """Let nobody else receive messages for so long, from now."""
         with _translated("hide a message for longer"):
             for entries in _batches(messages):
@@ -74,7 +74,7 @@ class Queue:
                     self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=hidden)
                 )
 
-    def reject(self, message: Message, reason: str) -> None:
+    def reject(self, message: QueueMessage, reason: str) -> None:
         """Move a message to the dead-letter queue, with the reason as an attribute.
 
         Raises:
@@ -105,7 +105,7 @@ class Queue:
         return self._dead_letters
 
 
-def site_of(message: Message, data_bucket: str) -> str | None:
+def site_of(message: QueueMessage, data_bucket: str) -> str | None:
     """The site that a message is about; None if it is about nothing that concerns us.
 
     Raises:
@@ -134,7 +134,7 @@ def _site_of_key(key: str) -> str | None:
         return None
 
 
-def _batches(messages: Sequence[Message]) -> Iterator[list[dict[str, str]]]:
+def _batches(messages: Sequence[QueueMessage]) -> Iterator[list[dict[str, str]]]:
     for start in range(0, len(messages), _AT_ONCE):
         batch = messages[start : start + _AT_ONCE]
         yield [
@@ -154,11 +154,11 @@ def _all_of(answer: dict[str, list[dict[str, object]]]) -> None:
         )
 
 
-def _message(found: dict[str, object]) -> Message:
+def _message(found: dict[str, object]) -> QueueMessage:
     attributes = found.get("Attributes")
     known = attributes if isinstance(attributes, dict) else {}
     sent = known.get("SentTimestamp")
-    return Message(
+    return QueueMessage(
         body=str(found["Body"]),
         receipt=str(found["ReceiptHandle"]),
         first_time=known.get("ApproximateReceiveCount") in {None, "1"},
