@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from aws.clients import Clients
+from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from events.names import snapshot_key
 from events.outbound import Source
 from events.stack import Stack
@@ -37,9 +38,10 @@ from trainer.agent.settings import AgentResources, AgentSettings
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+    from types_boto3_events import EventBridgeClient
 
 _PROBE_SITE = "doctor"
-_TROUBLES = (ClientError, BotoCoreError, AgentError, ValidationError)
+_TROUBLES = (ClientError, BotoCoreError, AgentError, PublishingError, ValidationError)
 
 
 class Health(StrEnum):
@@ -261,18 +263,16 @@ def _begin_upload(client: "BaseClient", bucket: str, sites: Collection[str]) -> 
     return bucket
 
 
-def _put_unacceptable(client: "BaseClient", bus: str) -> str:
+def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
     """Put an event whose detail is no JSON: who may put events hears just that."""
-    entry = {
-        "EventBusName": bus,
-        "Source": Source.AGENT.value,
-        "DetailType": "Probe",
-        "Detail": "{",
-    }
-    answer = client.put_events(Entries=[entry])["Entries"][0]
-    if answer.get("ErrorCode") != "MalformedDetail":
-        raise AgentError(f"{bus}: {answer.get('ErrorCode')} {answer.get('ErrorMessage', '')}")
-    return bus
+    publisher = EventPublisher(client, bus, Source.AGENT.value, attempts=1)
+    try:
+        publisher.publish([BusEntry("Probe", "{")])
+    except PublishingError as error:
+        if [refused.code for refused in error.refused] == ["MalformedDetail"]:
+            return bus
+        raise
+    raise AgentError(f"{bus} took an event that is no JSON")
 
 
 def _look_at_queue(client: "BaseClient", url: str | None) -> str:

@@ -29,6 +29,7 @@ from botocore.session import Session
 from rich.console import Console
 from rich.table import Table
 
+from aws.event_publisher import EventPublisher
 from aws.s3 import Bucket
 from events import names
 from ops.dev.fakes.kubernetes_server import FakeApiServer
@@ -160,7 +161,7 @@ def _agent_of(data: Bucket, artifacts: Bucket, aws: "_Aws") -> Controller:
     return Controller(
         surveys=SurveyStore(data, log),
         artifacts=ArtifactStore(artifacts),
-        bus=RunEventPublisher(aws.client("events"), "bench"),
+        bus=RunEventPublisher(EventPublisher(aws.client("events"), "bench", "bench")),
         queue=None,
         runner=MemoryRunner(lambda: datetime.now(UTC)),
         recipe=settings.recipe(),

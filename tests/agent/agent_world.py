@@ -12,9 +12,9 @@ import structlog
 from aws.s3 import (
     UNVERSIONED,
     Bucket,
-    Listed,
+    ListedObject,
+    ObjectContent,
     ObjectMissingError,
-    Stored,
     StoreUnavailableError,
 )
 from events import names
@@ -137,17 +137,17 @@ class MemoryBucket(Bucket):
         self.on_touch: Callable[[], None] = lambda: None
         """Called before every step that the real store takes as one."""
         self._clock = clock
-        self._objects: dict[str, tuple[Listed, bytes]] = {}
+        self._objects: dict[str, tuple[ListedObject, bytes]] = {}
         self._versions = itertools.count(1)
 
-    def get(self, key: str, version_id: str = UNVERSIONED) -> Stored:
+    def get(self, key: str, version_id: str = UNVERSIONED) -> ObjectContent:
         self._reach()
         if key not in self._objects:
             raise ObjectMissingError(key)
         listed, body = self._objects[key]
         if version_id not in {UNVERSIONED, listed.version_id}:
             raise ObjectMissingError(f"{key} in version {version_id}")
-        return Stored(body, listed.etag)
+        return ObjectContent(body, listed.etag)
 
     def exists(self, key: str) -> bool:
         self._reach(f"exists {key}")
@@ -161,7 +161,7 @@ class MemoryBucket(Bucket):
         version = f"v{next(self._versions)}"
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
         modified = self._clock().replace(microsecond=0)
-        self._objects[key] = (Listed(key, version, etag, len(body), modified), body)
+        self._objects[key] = (ListedObject(key, version, etag, len(body), modified), body)
         return hashlib.sha256(body).hexdigest()
 
     def put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:  # noqa: ARG002 - keeps no types
@@ -176,10 +176,10 @@ class MemoryBucket(Bucket):
         below = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
         return tuple(sorted({key.split("/")[0] for key in below if "/" in key}))
 
-    def current(self, prefix: str) -> tuple[Listed, ...]:
+    def current(self, prefix: str) -> tuple[ListedObject, ...]:
         return tuple(self.objects(prefix))
 
-    def objects(self, prefix: str) -> Iterator[Listed]:
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
         self._reach(f"list {prefix}")
         found = [self._objects[key][0] for key in sorted(self._objects) if key.startswith(prefix)]
         yield from found

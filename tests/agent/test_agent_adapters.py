@@ -12,6 +12,7 @@ import structlog
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from aws.event_publisher import EventPublisher
 from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreUnavailableError
 from events import names
 from events.manifests import Quarantine, Snapshot
@@ -111,7 +112,7 @@ class TestBucket:
         bucket, body = aws.bucket("any"), bytes(range(256)) * 10_000
         bucket.put("k", body, "text/csv")
 
-        with bucket.opened("k") as found:
+        with bucket.open("k") as found:
             pieces = list(found.pieces)
 
         assert (found.size, found.etag) == (len(body), bucket.get("k").etag)
@@ -125,7 +126,7 @@ class TestBucket:
             stub.add_response("get_object", broken)
             with (
                 pytest.raises(StoreUnavailableError, match="read k"),
-                Bucket(client, "any").opened("k") as found,
+                Bucket(client, "any").open("k") as found,
             ):
                 assert list(found.pieces)
 
@@ -419,6 +420,10 @@ def quarantined(number: int = 0, reason: str = "broken") -> SurveyQuarantined:
     return SurveyQuarantined(site="lab", correlation_id="c", survey=survey, reason=reason)
 
 
+def publisher(client, bus: str) -> RunEventPublisher:
+    return RunEventPublisher(EventPublisher(client, bus, "rssi-mlops.agent"))
+
+
 class TestBus:
     def test_the_bus_takes_events_of_every_kind(self, aws):
         client = aws.client("events")
@@ -432,7 +437,7 @@ class TestBus:
             metrics=METRICS,
         )
 
-        RunEventPublisher(client, "ours").publish([quarantined(), succeeded])
+        publisher(client, "ours").publish([quarantined(), succeeded])
 
     def test_what_the_bus_refused_although_it_answered_200_is_put_again(self, aws):
         client, sent = aws.client("events"), []
@@ -447,7 +452,7 @@ class TestBus:
             )
             stub.add_response("put_events", {"FailedEntryCount": 0, "Entries": [{"EventId": "2"}]})
 
-            RunEventPublisher(client, "ours").publish([quarantined(1), quarantined(2)])
+            publisher(client, "ours").publish([quarantined(1), quarantined(2)])
 
         assert [len(details) for details in sent] == [2, 1]
         assert "2.csv" in sent[1][0]
@@ -460,7 +465,7 @@ class TestBus:
                 stub.add_response("put_events", {"FailedEntryCount": 1, "Entries": [refused]})
 
             with pytest.raises(BorderError, match="AccessDenied"):
-                RunEventPublisher(client, "ours").publish([quarantined()])
+                publisher(client, "ours").publish([quarantined()])
 
     def test_no_call_breaks_the_limits_of_putevents(self, aws):
         client, sizes = aws.client("events"), []
@@ -472,10 +477,8 @@ class TestBus:
         client.meta.events.register("before-parameter-build.events.PutEvents", measure)
         client.create_event_bus(Name="wide")
 
-        RunEventPublisher(client, "wide").publish([quarantined(number) for number in range(23)])
-        RunEventPublisher(client, "wide").publish(
-            [quarantined(n, reason="x" * 100_000) for n in range(3)]
-        )
+        publisher(client, "wide").publish([quarantined(number) for number in range(23)])
+        publisher(client, "wide").publish([quarantined(n, reason="x" * 100_000) for n in range(3)])
 
         assert [count for count, _ in sizes] == [10, 10, 3, 2, 1]
         assert all(size <= 256 * 1024 for _, size in sizes)

@@ -125,7 +125,7 @@ def test_a_store_of_ones_own_is_asked_by_path_with_its_profiles_keys(no_credenti
     url = client.generate_presigned_url("get_object", Params={"Bucket": "data", "Key": "k"})
     assert url.startswith("https://store.building.example:9000/data/k?")
     assert "AccessKeyId=own" in url
-    assert not DataStore().is_its_own
+    assert not DataStore().is_separate
 
 
 @pytest.fixture

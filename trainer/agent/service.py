@@ -24,7 +24,9 @@ from tenacity import (
 )
 
 from aws.clients import Clients
+from aws.event_publisher import EventPublisher
 from aws.s3 import Bucket
+from events.outbound import Source
 from events.stack import Stack
 from trainer.agent.adapters.artifact_store import ArtifactStore
 from trainer.agent.adapters.run_event_publisher import RunEventPublisher
@@ -139,16 +141,17 @@ class AgentService:
     def _agent(self, resources: AgentResources, runner: Runner) -> Controller:
         s3 = self.clients.client("s3")
         store = self.settings.data_store
-        data = self.clients.data_client(store) if store.is_its_own else s3
+        data = self.clients.data_client(store) if store.is_separate else s3
         queue = (
             SurveyQueue(self.clients.client("sqs"), resources.queue_url)
             if resources.queue_url
             else None
         )
+        publisher = EventPublisher(self.clients.client("events"), resources.bus, Source.AGENT.value)
         return Controller(
             surveys=SurveyStore(Bucket(data, resources.data_bucket), self.log),
             artifacts=ArtifactStore(Bucket(s3, resources.artifact_bucket)),
-            bus=RunEventPublisher(self.clients.client("events"), resources.bus),
+            bus=RunEventPublisher(publisher),
             queue=queue,
             runner=runner,
             recipe=self.settings.recipe(),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from aws.s3 import Bucket, Listed, ObjectMissingError
+from aws.s3 import Bucket, ListedObject, ObjectMissingError
 from events import names
 from events.manifests import SurveyRef
 from trainer.training.settings import site_description_key
@@ -71,7 +71,7 @@ class SurveyStore:
                 surveys.append(self._reference(found))
         return Listing(tuple(surveys), description)
 
-    def _digest_of(self, found: Listed) -> str | None:
+    def _digest_of(self, found: ListedObject) -> str | None:
         identity = (found.version_id, found.etag)
         known = self._descriptions.get(found.key)
         if known is None or known.identity != identity:
@@ -104,7 +104,7 @@ class SurveyStore:
             self._passed_over.add(key)
             self._log.info("passed over", key=key, reason=str(error))
 
-    def _reference(self, found: Listed) -> SurveyRef:
+    def _reference(self, found: ListedObject) -> SurveyRef:
         return SurveyRef(
             bucket=self._bucket.name,
             key=found.key,
