@@ -12,14 +12,14 @@ from aws_cdk import App
 
 from cdk import ROOT
 from cdk.nag import check_when_synthesized
-from cdk.settings import Settings
+from cdk.settings import StageSettings
 from cdk.stack import RssiMlops
 
 NAG_KEY = "nag"
 _OUTDIR = "CDK_OUTDIR"  # set by the CDK's command line
 
 
-def synthesize(settings: Settings, context: Mapping[str, object]) -> None:
+def synthesize(settings: StageSettings, context: Mapping[str, object]) -> None:
     """Write the stage's assembly to `CDK_OUTDIR`, or to cdk.out/ in the repository.
 
     Args:

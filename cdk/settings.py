@@ -80,7 +80,7 @@ class ServingImage(BaseModel):
         return cls(uri=uri, **match.groupdict())
 
 
-class Settings(BaseModel):
+class StageSettings(BaseModel):
     """One stage's settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -152,13 +152,13 @@ def read_context(file: Path = ROOT / "cdk.json") -> Mapping[str, object]:
     """
     handed_over = os.environ.get(_HANDED_OVER, "{}")
     return {
-        **_parse(_File, file.read_text(), file.name).context,
+        **_parse(_CdkJson, file.read_text(), file.name).context,
         **_parse(_Context, handed_over, _HANDED_OVER).root,
     }
 
 
-def settings_from_context(context: Mapping[str, object]) -> Settings:
-    """Settings of the stage that the context asks for.
+def settings_from_context(context: Mapping[str, object]) -> StageSettings:
+    """The settings of the stage that the context asks for.
 
     Later ones win: `rssi-mlops` for all stages, `rssi-mlops.stages.STAGE`, and single context
     values `rssi-mlops:NAME`, such as `-c rssi-mlops:instance_count=2`.
@@ -172,7 +172,7 @@ def settings_from_context(context: Mapping[str, object]) -> Settings:
     try:
         declared = _Declared.model_validate(context.get(CONTEXT_KEY))
         stage = context.get(STAGE_KEY, declared.stage)
-        return Settings.model_validate(
+        return StageSettings.model_validate(
             {
                 **(declared.model_extra or {}),
                 **declared.stages.get(str(stage), {}),
@@ -188,7 +188,7 @@ class _Context(RootModel[dict[str, object]]):
     """Context as it is handed over."""
 
 
-class _File(BaseModel):
+class _CdkJson(BaseModel):
     """The part of cdk.json that is ours to read."""
 
     context: dict[str, object]

@@ -9,11 +9,11 @@ from constructs import Construct
 
 from cdk.constructs.agents import AgentPolicy, SiteAgent
 from cdk.constructs.identities import ExecutionRole
-from cdk.constructs.ledger import Ledger
-from cdk.constructs.messaging import SurveysQueue, Wire
+from cdk.constructs.ledger import LedgerTable
+from cdk.constructs.messaging import Messaging, SurveysQueue
 from cdk.constructs.release_functions import ReleaseFunctions
 from cdk.constructs.storage import Storage
-from cdk.settings import Settings
+from cdk.settings import StageSettings
 from events.stack import Stack as StackDescription
 from events.stack import stack_parameter
 
@@ -21,7 +21,7 @@ from events.stack import stack_parameter
 class RssiMlops(Stack):
     """Everything that a stage needs in AWS."""
 
-    def __init__(self, scope: Construct, *, settings: Settings) -> None:
+    def __init__(self, scope: Construct, *, settings: StageSettings) -> None:
         """Compose the stage's stack, named `RssiMlops-{stage}`."""
         super().__init__(
             scope,
@@ -32,8 +32,8 @@ class RssiMlops(Stack):
             synthesizer=DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
         )
         storage = Storage(self, "Storage", settings=settings)
-        wire = Wire(self, "Wire", settings=settings)
-        ledger = Ledger(self, "Ledger", settings=settings)
+        messaging = Messaging(self, "Wire", settings=settings)
+        ledger = LedgerTable(self, "Ledger", settings=settings)
         execution = ExecutionRole(
             self,
             "Execution",
@@ -46,7 +46,7 @@ class RssiMlops(Stack):
             "Release",
             settings=settings,
             storage=storage,
-            wire=wire,
+            messaging=messaging,
             ledger=ledger,
             execution=execution,
         )
@@ -54,11 +54,11 @@ class RssiMlops(Stack):
             stage=settings.stage,
             data_bucket=storage.data.bucket_name,
             artifact_bucket=storage.artifacts.bucket_name,
-            bus=wire.bus.event_bus_name,
+            bus=messaging.bus.event_bus_name,
             ledger_table=ledger.table.table_name,
-            event_log=wire.event_log.log_group_name,
+            event_log=messaging.event_log.log_group_name,
             endpoint_prefix=settings.endpoint_prefix,
-            topic_arn=wire.topic.topic_arn,
+            topic_arn=messaging.topic.topic_arn,
         )
         for name, sites in settings.agents.items():
             SiteAgent(
@@ -67,24 +67,24 @@ class RssiMlops(Stack):
                 name=name,
                 sites=sites,
                 storage=storage,
-                wire=wire,
+                messaging=messaging,
                 description=description,
             )
         if not settings.agents:
-            description = self._one_agent(storage, wire, description)
+            description = self._one_agent(storage, messaging, description)
         self._describe(description)
 
     def _one_agent(
-        self, storage: Storage, wire: Wire, description: StackDescription
+        self, storage: Storage, messaging: Messaging, description: StackDescription
     ) -> StackDescription:
         """The agent that looks after all sites; returns the description with its queue."""
         # Where they were before there could be several, so that a deployment replaces nothing.
-        surveys = SurveysQueue(wire, data=storage.data)
+        surveys = SurveysQueue(messaging, data=storage.data)
         policy = AgentPolicy(
             self,
             "Agent",
             storage=storage,
-            wire=wire,
+            messaging=messaging,
             surveys=surveys,
             parameter=stack_parameter(description.stage),
         )

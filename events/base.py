@@ -18,6 +18,7 @@ class Contract(BaseModel):
         frozen=True,
         extra="ignore",
         populate_by_name=True,
+        serialize_by_alias=True,
         # A Lambda reads one or two of these models; the others need no validator at import.
         defer_build=True,
         ser_json_inf_nan="null",

@@ -17,7 +17,7 @@ from events.manifests import Metrics, SurveyRef, Text
 from events.names import Digest, RunId, Site
 
 
-class Source(StrEnum):
+class EventSource(StrEnum):
     """Who says it."""
 
     AGENT = "rssi-mlops.agent"

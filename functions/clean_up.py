@@ -10,24 +10,30 @@ from datetime import timedelta
 from events.inbound import Envelope, NightlyTick
 from events.names import is_run_id, release_key
 from functions.core.errors import UnreadableReleaseError
-from functions.core.retention import Retention, StoredVersion, Waste, is_settled, waste_of
-from functions.entry import handles, note
-from functions.services import Desk
+from functions.core.retention import (
+    ExpiredFiles,
+    Retention,
+    StoredVersion,
+    expired_files,
+    is_settled,
+)
+from functions.entry import handles, log_details
+from functions.services import Services
 
 
 @handles({"Scheduled Event": NightlyTick})
-def handler(event: "Envelope[NightlyTick]", desk: Desk) -> str:
+def handler(event: "Envelope[NightlyTick]", services: Services) -> str:
     """Look at every run of every site once."""
     deleted = purged = size = 0
-    for site in desk.artifacts.sites():
-        for run_id, stored in desk.attempts.by_run(site):
-            waste = _waste(run_id, stored, desk)
+    for site in services.artifacts.sites():
+        for run_id, stored in services.attempts.by_run(site):
+            waste = _waste(run_id, stored, services)
             if not waste:
                 continue
             _report(run_id, waste, dry_run=event.detail.dry_run)
             if not event.detail.dry_run:
-                desk.attempts.delete(waste.to_delete)
-                desk.attempts.purge(waste.to_purge)
+                services.attempts.delete(waste.to_delete)
+                services.attempts.purge(waste.to_purge)
             deleted += len(waste.to_delete)
             purged += len(waste.to_purge)
             size += _size(waste.to_purge)
@@ -35,28 +41,28 @@ def handler(event: "Envelope[NightlyTick]", desk: Desk) -> str:
     return f"{deleted} objects {would}deleted, {purged} versions {would}purged, {size} bytes freed"
 
 
-def _waste(run_id: str, stored: list[StoredVersion], desk: Desk) -> Waste:
+def _waste(run_id: str, stored: list[StoredVersion], services: Services) -> ExpiredFiles:
     """What may go of a run, by what its release says at this very moment."""
     if not is_run_id(run_id) or is_settled(stored, release_key(run_id)):
-        return Waste()
-    settings = desk.settings
+        return ExpiredFiles()
+    settings = services.settings
     retention = Retention(
         dead=timedelta(days=settings.dead_attempts_days),
         failed=timedelta(days=settings.failed_attempts_days),
     )
-    if not waste_of(stored, (), retention, desk.now()):
-        return Waste()
+    if not expired_files(stored, (), retention, services.now()):
+        return ExpiredFiles()
     try:
         # Asked after the listing: a release that was claimed meanwhile counts.
-        claimed = desk.attempts.claimed(run_id)
+        claimed = services.attempts.claimed(run_id)
     except UnreadableReleaseError as error:
-        note("a run is left alone", run_id=run_id, reason=str(error))
-        return Waste()
-    return waste_of(stored, claimed, retention, desk.now())
+        log_details("a run is left alone", run_id=run_id, reason=str(error))
+        return ExpiredFiles()
+    return expired_files(stored, claimed, retention, services.now())
 
 
-def _report(run_id: str, waste: Waste, *, dry_run: bool) -> None:
-    note(
+def _report(run_id: str, waste: ExpiredFiles, *, dry_run: bool) -> None:
+    log_details(
         "attempts would be deleted" if dry_run else "attempts are deleted",
         run_id=run_id,
         attempts=waste.attempts,

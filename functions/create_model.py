@@ -11,57 +11,57 @@ from events.manifests import Release
 from events.names import InvalidNameError, ReleaseKey, parse_release_key
 from events.outbound import Cause, ModelCreated, ReleaseFound, ReleaseRejected
 from functions.core.gate import check_release
-from functions.core.releases import ReleaseRecord, Standing
-from functions.entry import follow, handles
-from functions.services import Desk
+from functions.core.releases import GateVerdict, ReleaseRecord
+from functions.entry import handles, set_log_context
+from functions.services import Services
 
 
 @handles({"Object Created": ObjectCreated, "ReleaseFound": ReleaseFound})
-def handler(event: "Envelope[ObjectCreated | ReleaseFound]", desk: Desk) -> str:
+def handler(event: "Envelope[ObjectCreated | ReleaseFound]", services: Services) -> str:
     """Register the release that the event points at and announce its model."""
     match event.detail:
         case ReleaseFound() as found:
-            return _look_at(ReleaseKey(found.site, found.release), event.id, desk)
+            return _look_at(ReleaseKey(found.site, found.release), event.id, services)
         case created:
-            if created.bucket.name != desk.settings.artifact_bucket:
+            if created.bucket.name != services.settings.artifact_bucket:
                 return "not our bucket"
             try:
                 key = parse_release_key(created.object.key)
             except InvalidNameError:
                 return "not a release"
-            return _look_at(key, event.id, desk)
+            return _look_at(key, event.id, services)
 
 
-def _look_at(key: ReleaseKey, event_id: str, desk: Desk) -> str:
-    manifest = desk.artifacts.manifest(key.run_id)
+def _look_at(key: ReleaseKey, event_id: str, services: Services) -> str:
+    manifest = services.artifacts.manifest(key.run_id)
     if manifest is None:
         return "gone"
     try:
         release = Release.model_validate_json(manifest.body)
     except ValidationError as error:
-        return _reject(key, f"its manifest can't be read: {_in_short(error)}", event_id, desk)
-    follow(release.correlation_id, site=release.site, release=release.run_id)
-    return _register(release, key, manifest.version, desk)
+        return _reject(key, f"its manifest can't be read: {_in_short(error)}", event_id, services)
+    set_log_context(release.correlation_id, site=release.site, release=release.run_id)
+    return _register(release, key, manifest.version, services)
 
 
-def _register(release: Release, key: ReleaseKey, version: str, desk: Desk) -> str:
-    known = desk.ledger.release(key.site, key.run_id)
-    is_registered = known is not None and known.standing is Standing.REGISTERED
+def _register(release: Release, key: ReleaseKey, version: str, services: Services) -> str:
+    known = services.ledger.release(key.site, key.run_id)
+    is_registered = known is not None and known.verdict is GateVerdict.REGISTERED
     reasons = check_release(
         release,
-        lies_at=key,
-        stored_model=desk.artifacts.stored(release.model.key),
+        stored_at=key,
+        stored_model=services.artifacts.stored(release.model.key),
         known_digest=known.digest if known and is_registered else None,
     )
     if reasons:
-        return _reject(key, "; ".join(reasons), release.correlation_id, desk)
+        return _reject(key, "; ".join(reasons), release.correlation_id, services)
 
     trigger = f"artifact:{version}"
-    candidate = desk.ensure_model(release.run_id, release.digest, release.model.key)
+    candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
     if not (known and is_registered):
-        known = _record(release, trigger, desk)
-        desk.ledger.remember(known)
-    desk.announce(
+        known = _record(release, trigger, services)
+        services.ledger.remember(known)
+    services.announce(
         ModelCreated(
             site=release.site,
             correlation_id=release.correlation_id,
@@ -76,12 +76,12 @@ def _register(release: Release, key: ReleaseKey, version: str, desk: Desk) -> st
     return "model created"
 
 
-def _record(release: Release, trigger: str, desk: Desk) -> ReleaseRecord:
+def _record(release: Release, trigger: str, services: Services) -> ReleaseRecord:
     return ReleaseRecord(
         site=release.site,
         run_id=release.run_id,
-        standing=Standing.REGISTERED,
-        arrived_at=desk.now(),
+        verdict=GateVerdict.REGISTERED,
+        arrived_at=services.now(),
         trigger=trigger,
         digest=release.digest,
         created_at=release.created_at,
@@ -92,20 +92,20 @@ def _record(release: Release, trigger: str, desk: Desk) -> ReleaseRecord:
     )
 
 
-def _reject(key: ReleaseKey, reason: str, correlation_id: str, desk: Desk) -> str:
+def _reject(key: ReleaseKey, reason: str, correlation_id: str, services: Services) -> str:
     """Announce why; what was registered before under this id stays what it is."""
-    known = desk.ledger.release(key.site, key.run_id)
-    if known is None or known.standing is Standing.REJECTED:
-        desk.ledger.remember(
+    known = services.ledger.release(key.site, key.run_id)
+    if known is None or known.verdict is GateVerdict.REJECTED:
+        services.ledger.remember(
             ReleaseRecord(
                 site=key.site,
                 run_id=key.run_id,
-                standing=Standing.REJECTED,
-                arrived_at=desk.now(),
+                verdict=GateVerdict.REJECTED,
+                arrived_at=services.now(),
                 reason=reason,
             )
         )
-    desk.announce(
+    services.announce(
         ReleaseRejected(
             site=key.site, correlation_id=correlation_id, release=key.run_id, reason=reason
         )

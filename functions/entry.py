@@ -14,10 +14,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 from pydantic import BaseModel, ValidationError
 
 from events.inbound import Envelope
-from functions.services import Desk
+from functions.services import Services
 from functions.settings import Settings
 
-Step = Callable[["Envelope[Any]", Desk], str]
+Step = Callable[["Envelope[Any]", Services], str]
 """Handles one event and says in a few words what came of it.
 
 Quoted, here and in the handlers: pydantic would build a class for each such annotation."""
@@ -34,8 +34,8 @@ def _metrics() -> Metrics:
 
 
 @cache
-def _desk() -> Desk:
-    return Desk(Settings.from_environment())
+def _services() -> Services:
+    return Services(Settings.from_environment())
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,21 @@ class Handler:
             function_request_id=context.aws_request_id,
             correlation_id=None,
         )
-        outcome = self.run(event, _desk())
+        outcome = self.run(event, _services())
         _logger().info("handled", outcome=outcome)
         _count(outcome)
         return outcome
 
-    def run(self, event: dict[str, Any], desk: Desk) -> str:
+    def run(self, event: dict[str, Any], services: Services) -> str:
         """Handle one event as it came over the wire, and say what came of it."""
         detail = self.kinds.get(event.get("detail-type", ""), BaseModel)
         try:
             envelope = Envelope[detail].model_validate(event)  # type: ignore[valid-type]  # chosen by the event
         except ValidationError as error:
-            return _set_aside(event, error, desk)
+            return _dead_letter(event, error, services)
         if envelope.detail_type not in self.kinds:
             return "not for this function"
-        return self.step(envelope, desk)
+        return self.step(envelope, services)
 
 
 def handles(kinds: Mapping[str, type[BaseModel]]) -> Callable[[Step], Handler]:
@@ -79,22 +79,22 @@ def handles(kinds: Mapping[str, type[BaseModel]]) -> Callable[[Step], Handler]:
     return lambda step: Handler(kinds, step)
 
 
-def follow(correlation_id: str, **context: object) -> None:
+def set_log_context(correlation_id: str, **context: object) -> None:
     """Put the chain of causes, and what else tells lines apart, on every following log line."""
     _logger().append_keys(correlation_id=correlation_id, **context)
 
 
-def note(message: str, **details: object) -> None:
+def log_details(message: str, **details: object) -> None:
     """Write a line to the function's log, with details that can be searched for."""
     _logger().info(message, extra=details)
 
 
-def _set_aside(event: dict[str, Any], error: ValidationError, desk: Desk) -> str:
+def _dead_letter(event: dict[str, Any], error: ValidationError, services: Services) -> str:
     reasons = "; ".join(
         f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
     )
     _logger().error("the event can't be read; it is in the dead-letter queue", reason=reasons)
-    desk.dead_letters.set_aside(event, reasons)
+    services.dead_letters.send(event, reasons)
     return "unreadable"
 
 

@@ -12,9 +12,9 @@ from events.inbound import Envelope, Tick
 from events.names import is_run_id
 from events.outbound import DeploymentStalled, ReleaseFound
 from functions.core.deployments import Change
-from functions.core.releases import ReleaseRecord, Standing
+from functions.core.releases import GateVerdict, ReleaseRecord
 from functions.entry import handles
-from functions.services import Desk
+from functions.services import Services
 
 STALLED = timedelta(minutes=3)
 """How long a deployment may stand still before it is looked at again. An endpoint that is still
@@ -22,50 +22,52 @@ changing after that is only asked once more, which does no harm."""
 
 
 @handles({"Scheduled Event": Tick})
-def handler(event: "Envelope[Tick]", desk: Desk) -> str:
+def handler(event: "Envelope[Tick]", services: Services) -> str:
     """Look at every site once."""
-    found = [_find_releases(site, event.id, desk) for site in desk.artifacts.sites()]
-    stalled = [_wake(site, desk) for site in desk.ledger.sites()]
+    found = [_find_releases(site, event.id, services) for site in services.artifacts.sites()]
+    stalled = [_wake(site, services) for site in services.ledger.sites()]
     return f"{sum(found)} releases found, {sum(stalled)} deployments stalled"
 
 
-def _find_releases(site: str, correlation_id: str, desk: Desk) -> int:
-    known = desk.ledger.releases(site)
-    found = [*_unheard(site, known, desk), *_unasked(site, known, desk)]
+def _find_releases(site: str, correlation_id: str, services: Services) -> int:
+    known = services.ledger.releases(site)
+    found = [*_unheard(site, known, services), *_unasked(site, known, services)]
     for run in found:
-        desk.announce(ReleaseFound(site=site, correlation_id=correlation_id, release=run))
+        services.announce(ReleaseFound(site=site, correlation_id=correlation_id, release=run))
     return len(found)
 
 
-def _unheard(site: str, known: list[ReleaseRecord], desk: Desk) -> list[str]:
+def _unheard(site: str, known: list[ReleaseRecord], services: Services) -> list[str]:
     """Releases in the bucket that nobody registered."""
     registered = {record.run_id for record in known}
-    runs = [run for run in desk.artifacts.runs(site) if run not in registered and is_run_id(run)]
-    return [run for run in runs if desk.artifacts.manifest(run)]
+    runs = [
+        run for run in services.artifacts.runs(site) if run not in registered and is_run_id(run)
+    ]
+    return [run for run in runs if services.artifacts.manifest(run)]
 
 
-def _unasked(site: str, known: list[ReleaseRecord], desk: Desk) -> list[str]:
+def _unasked(site: str, known: list[ReleaseRecord], services: Services) -> list[str]:
     """The newest registered release, if no deployment was ever opened for it.
 
     An older one would be superseded at once.
     """
-    registered = [record for record in known if record.standing is Standing.REGISTERED]
+    registered = [record for record in known if record.verdict is GateVerdict.REGISTERED]
     newest = max(
         registered, key=lambda record: record.created_at or record.arrived_at, default=None
     )
     if newest is None or newest.trigger is None:
         return []
-    return [] if desk.ledger.opened_by(site, newest.trigger) else [newest.run_id]
+    return [] if services.ledger.opened_by(site, newest.trigger) else [newest.run_id]
 
 
-def _wake(site: str, desk: Desk) -> bool:
+def _wake(site: str, services: Services) -> bool:
     # A change of nothing publishes what a step that died left in the outbox.
-    state = desk.commit(site, lambda state, _: Change(state))
-    desk.show_champion(state)
+    state = services.commit(site, lambda state, _: Change(state))
+    services.publish_champion(state)
     deployment = state.in_flight
-    if deployment is None or desk.now() - deployment.changed_at < STALLED:
+    if deployment is None or services.now() - deployment.changed_at < STALLED:
         return False
-    desk.announce(
+    services.announce(
         DeploymentStalled(
             site=site,
             correlation_id=deployment.correlation_id,
@@ -74,7 +76,7 @@ def _wake(site: str, desk: Desk) -> bool:
             deployment=deployment.number,
             cause=deployment.cause,
             state=deployment.state.value,
-            seconds=(desk.now() - deployment.changed_at).total_seconds(),
+            seconds=(services.now() - deployment.changed_at).total_seconds(),
         )
     )
     return True

@@ -19,19 +19,19 @@ from events.outbound import (
 )
 from functions.core.deployments import (
     DeploymentState,
+    automatic_rollback_target,
     failed,
     frozen,
     return_trigger,
-    way_back,
 )
-from functions.core.rollback import Refusal, rollback_target
-from functions.entry import follow, handles
-from functions.services import Desk
+from functions.core.rollback import Refusal, requested_rollback_target
+from functions.entry import handles, set_log_context
+from functions.services import Services
 
 if TYPE_CHECKING:
     from events.inbound import Envelope
 
-UNFIT = DeploymentState.UNFIT
+VERIFICATION_FAILED = DeploymentState.VERIFICATION_FAILED
 
 
 @handles(
@@ -41,60 +41,74 @@ UNFIT = DeploymentState.UNFIT
         "RollbackRequested": RollbackRequested,
     }
 )
-def handler(event: "Envelope[DeploymentEvent | RollbackRequested]", desk: Desk) -> str:
+def handler(event: "Envelope[DeploymentEvent | RollbackRequested]", services: Services) -> str:
     """Ask for the way back from a failure, or for the rollback that someone wants."""
     match event.detail:
         case DeploymentEvent() as failure:
-            follow(failure.correlation_id, site=failure.site, deployment=failure.deployment)
-            return _return(failure, desk)
+            set_log_context(
+                failure.correlation_id, site=failure.site, deployment=failure.deployment
+            )
+            return _return(failure, services)
         case request:
             correlation_id = request.correlation_id or event.id
-            follow(correlation_id, site=request.site)
-            return _go_back(request, correlation_id, trigger=f"request:{event.id}", desk=desk)
+            set_log_context(correlation_id, site=request.site)
+            return _go_back(
+                request, correlation_id, trigger=f"request:{event.id}", services=services
+            )
 
 
-def _return(event: DeploymentEvent, desk: Desk) -> str:
-    state = desk.ledger.state(event.site)
-    unfit = state.in_flight
-    if unfit is None or unfit.number != event.deployment or unfit.state is not UNFIT:
+def _return(event: DeploymentEvent, services: Services) -> str:
+    state = services.ledger.state(event.site)
+    failing = state.in_flight
+    if (
+        failing is None
+        or failing.number != event.deployment
+        or failing.state is not VERIFICATION_FAILED
+    ):
         return "no way back is due"
-    target = way_back(state, unfit.number)
+    target = automatic_rollback_target(state, failing.number)
     if target is not None:
-        trigger = return_trigger(unfit.number)
-        _ask_for(target.release, unfit.site, unfit.correlation_id, trigger, unfit.reason, desk)
+        trigger = return_trigger(failing.number)
+        _ask_for(
+            target.release, failing.site, failing.correlation_id, trigger, failing.reason, services
+        )
         return "going back"
     if state.champion is None:
-        desk.sagemaker.delete_endpoint(endpoint_name(desk.settings.endpoint_prefix, unfit.site))
-        reason = f"{unfit.reason}; nothing was live before, so the endpoint was deleted"
-        desk.commit(unfit.site, partial(failed, number=unfit.number, reason=reason))
+        services.sagemaker.delete_endpoint(
+            endpoint_name(services.settings.endpoint_prefix, failing.site)
+        )
+        reason = f"{failing.reason}; nothing was live before, so the endpoint was deleted"
+        services.commit(failing.site, partial(failed, number=failing.number, reason=reason))
         return "deleted"
-    reason = f"{unfit.reason}; it is the release that was live before, so there is no way back"
-    desk.commit(unfit.site, partial(frozen, number=unfit.number, reason=reason))
+    reason = f"{failing.reason}; it is the release that was live before, so there is no way back"
+    services.commit(failing.site, partial(frozen, number=failing.number, reason=reason))
     return "frozen"
 
 
-def _go_back(request: RollbackRequested, correlation_id: str, trigger: str, desk: Desk) -> str:
-    state = desk.ledger.state(request.site)
+def _go_back(
+    request: RollbackRequested, correlation_id: str, trigger: str, services: Services
+) -> str:
+    state = services.ledger.state(request.site)
     wanted = request.to
-    record = desk.ledger.release(request.site, wanted) if wanted else None
-    target = rollback_target(state, wanted, record)
+    record = services.ledger.release(request.site, wanted) if wanted else None
+    target = requested_rollback_target(state, wanted, record)
     if isinstance(target, Refusal):
-        desk.announce(
+        services.announce(
             RollbackRefused(
                 site=request.site, correlation_id=correlation_id, to=wanted, reason=target.reason
             )
         )
         return "refused"
-    _ask_for(target, request.site, correlation_id, trigger, request.reason, desk)
+    _ask_for(target, request.site, correlation_id, trigger, request.reason, services)
     return "going back"
 
 
 def _ask_for(
-    run_id: str, site: str, correlation_id: str, trigger: str, reason: str, desk: Desk
+    run_id: str, site: str, correlation_id: str, trigger: str, reason: str, services: Services
 ) -> None:
-    release = desk.artifacts.release(run_id)
-    candidate = desk.ensure_model(release.run_id, release.digest, release.model.key)
-    desk.announce(
+    release = services.artifacts.release(run_id)
+    candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
+    services.announce(
         ModelCreated(
             site=site,
             correlation_id=correlation_id,

@@ -24,10 +24,10 @@ from functions.core.deployments import (
     rollout_started,
 )
 from functions.core.errors import EndpointBusyError
-from functions.core.rollout import Move, next_move
-from functions.core.specification import EndpointSpecification, Fleet
-from functions.entry import follow, handles
-from functions.services import Desk
+from functions.core.rollout import EndpointAction, next_action
+from functions.core.specification import EndpointSpecification, FleetSpecification
+from functions.entry import handles, set_log_context
+from functions.services import Services
 
 
 @handles(
@@ -40,26 +40,28 @@ from functions.services import Desk
         "SageMaker Endpoint State Change": EndpointChanged,
     }
 )
-def handler(event: "Envelope[ModelCreated | DeploymentEvent | EndpointChanged]", desk: Desk) -> str:
+def handler(
+    event: "Envelope[ModelCreated | DeploymentEvent | EndpointChanged]", services: Services
+) -> str:
     """Open the deployment that a new model asks for, then start what holds the slot."""
     match event.detail:
         case EndpointChanged() as changed:
-            ours = desk.site_of(changed.endpoint_name)
+            ours = services.site_of(changed.endpoint_name)
             if ours is None:
                 return "not our endpoint"
-            state = desk.ledger.state(ours)
+            state = services.ledger.state(ours)
         case ModelCreated() as request:
-            state = desk.commit(request.site, partial(open_deployment, request=request))
+            state = services.commit(request.site, partial(open_deployment, request=request))
         case ended:
-            state = desk.ledger.state(ended.site)
+            state = services.ledger.state(ended.site)
     deployment = state.in_flight
     if deployment is None or deployment.state is not DeploymentState.PENDING:
         return "nothing to start"
-    return _start(deployment, desk)
+    return _start(deployment, services)
 
 
-def _start(deployment: Deployment, desk: Desk) -> str:
-    follow(
+def _start(deployment: Deployment, services: Services) -> str:
+    set_log_context(
         deployment.correlation_id,
         site=deployment.site,
         release=deployment.candidate.release,
@@ -68,20 +70,21 @@ def _start(deployment: Deployment, desk: Desk) -> str:
     specification = EndpointSpecification(
         release=deployment.candidate.release,
         model_name=deployment.candidate.model_name,
-        fleet=Fleet(
-            instance_type=desk.settings.instance_type, instance_count=desk.settings.instance_count
+        fleet=FleetSpecification(
+            instance_type=services.settings.instance_type,
+            instance_count=services.settings.instance_count,
         ),
     )
-    desk.sagemaker.ensure_configuration(specification)
-    name = endpoint_name(desk.settings.endpoint_prefix, deployment.site)
-    if _move(name, specification.name, desk) is Move.FREEZE:
+    services.sagemaker.ensure_configuration(specification)
+    name = endpoint_name(services.settings.endpoint_prefix, deployment.site)
+    if _act(name, specification.name, services) is EndpointAction.FREEZE:
         reason = (
             f"endpoint {name} is in UpdateRollbackFailed: its fleet is mixed, so it is left alone. "
             "Look at it in SageMaker, then ask for a rollback."
         )
-        desk.commit(deployment.site, partial(frozen, number=deployment.number, reason=reason))
+        services.commit(deployment.site, partial(frozen, number=deployment.number, reason=reason))
         return "frozen"
-    desk.commit(
+    services.commit(
         deployment.site,
         partial(
             rollout_started,
@@ -93,23 +96,25 @@ def _start(deployment: Deployment, desk: Desk) -> str:
     return "started"
 
 
-def _move(endpoint: str, config_name: str, desk: Desk) -> Move:
+def _act(endpoint: str, config_name: str, services: Services) -> EndpointAction:
     """Ask SageMaker for what gets the endpoint onto the configuration.
 
     Raises:
         EndpointBusyError: not now; its next change, or Lambda's retry, wakes this step again.
     """
-    move = next_move(desk.sagemaker.endpoint(endpoint), config_name)
+    move = next_action(services.sagemaker.endpoint(endpoint), config_name)
     match move:
-        case Move.CREATE:
-            desk.sagemaker.create_endpoint(endpoint, config_name)
-        case Move.UPDATE:
-            desk.sagemaker.update_endpoint(endpoint, config_name, desk.settings.termination_wait_s)
-        case Move.REPLACE:
-            desk.sagemaker.delete_endpoint(endpoint)
+        case EndpointAction.CREATE:
+            services.sagemaker.create_endpoint(endpoint, config_name)
+        case EndpointAction.UPDATE:
+            services.sagemaker.update_endpoint(
+                endpoint, config_name, services.settings.termination_wait_s
+            )
+        case EndpointAction.REPLACE:
+            services.sagemaker.delete_endpoint(endpoint)
             raise EndpointBusyError(f"endpoint {endpoint} never came up and is being deleted")
-        case Move.WAIT:
+        case EndpointAction.WAIT:
             raise EndpointBusyError(f"endpoint {endpoint} is in the middle of another change")
-        case Move.NOTHING | Move.FREEZE:
+        case EndpointAction.NOTHING | EndpointAction.FREEZE:
             pass
     return move

@@ -13,14 +13,14 @@ from aws.event_publisher import EventPublisher
 from aws.s3 import Bucket
 from events.base import Contract
 from events.names import InvalidNameError, site_of_endpoint
-from events.outbound import Source
+from events.outbound import EventSource
 from functions.adapters.announcement_publisher import AnnouncementPublisher
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.attempts import Attempts
 from functions.adapters.champions import Champions
 from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
-from functions.adapters.sagemaker import Invoker, SageMaker
+from functions.adapters.sagemaker import Invoker, SageMakerControlPlane
 from functions.core.champions import due_pointer
 from functions.core.deployments import (
     Announcement,
@@ -52,7 +52,7 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Desk:
+class Services:
     """The adapters of one function, and what several steps do with them."""
 
     settings: Settings
@@ -67,7 +67,9 @@ class Desk:
     @cached_property
     def bus(self) -> AnnouncementPublisher:
         """Where it is said what happened."""
-        publisher = EventPublisher(self.client("events"), self.settings.bus, Source.RELEASE.value)
+        publisher = EventPublisher(
+            self.client("events"), self.settings.bus, EventSource.RELEASE.value
+        )
         return AnnouncementPublisher(publisher)
 
     @cached_property
@@ -90,9 +92,9 @@ class Desk:
         return Attempts(self._bucket)
 
     @cached_property
-    def sagemaker(self) -> SageMaker:
+    def sagemaker(self) -> SageMakerControlPlane:
         """Models, configurations, endpoints."""
-        return SageMaker(self.client("sagemaker"))
+        return SageMakerControlPlane(self.client("sagemaker"))
 
     @cached_property
     def invoker(self) -> Invoker:
@@ -123,7 +125,7 @@ class Desk:
         self.bus.put(due)
         return self.ledger.change(site, partial(published, announcements=due), now)
 
-    def show_champion(self, state: SiteState) -> bool:
+    def publish_champion(self, state: SiteState) -> bool:
         """Bring ``champion.json`` up to a look at the ledger; True if it had to be changed.
 
         A step that dies before this leaves it to reconcile.

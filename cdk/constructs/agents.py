@@ -14,10 +14,10 @@ from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from cdk.constructs import grants
-from cdk.constructs.messaging import SurveysQueue, Wire
-from cdk.constructs.permissions import Permission, permit
+from cdk.constructs.messaging import Messaging, SurveysQueue
+from cdk.constructs.permissions import IamPermission, permit
 from cdk.constructs.storage import CHAMPION_KEYS, Storage
-from events.outbound import Source
+from events.outbound import EventSource
 from events.stack import Stack as StackDescription
 from events.stack import agent_parameter
 
@@ -35,7 +35,7 @@ class AgentPolicy(Construct):
         construct_id: str,
         *,
         storage: Storage,
-        wire: Wire,
+        messaging: Messaging,
         surveys: SurveysQueue,
         parameter: str,
         sites: tuple[str, ...] = (),
@@ -46,7 +46,7 @@ class AgentPolicy(Construct):
             scope: where.
             construct_id: under which name.
             storage: both buckets.
-            wire: the bus.
+            messaging: the bus.
             surveys: the agent's queue.
             parameter: the name of the parameter that tells it where everything is.
             sites: the only sites; empty for all.
@@ -54,9 +54,9 @@ class AgentPolicy(Construct):
         super().__init__(scope, construct_id)
         self._storage = storage
         common = (
-            *grants.work_off(surveys.queue),
-            *grants.set_aside(surveys.dead_letters),
-            *grants.speak(wire.bus, Source.AGENT),
+            *grants.consume_queue(surveys.queue),
+            *grants.send_dead_letters(surveys.dead_letters),
+            *grants.put_events(messaging.bus, EventSource.AGENT),
             *grants.read_parameter(Stack.of(self), parameter),
         )
         if not sites:
@@ -71,14 +71,14 @@ class AgentPolicy(Construct):
         """The policies, all of which the agent's role needs: ARNs with commas between them."""
         return ",".join(policy.managed_policy_arn for policy in self._policies)
 
-    def _policy(self, name: str, permissions: tuple[Permission, ...]) -> iam.ManagedPolicy:
+    def _policy(self, name: str, permissions: tuple[IamPermission, ...]) -> iam.ManagedPolicy:
         policy = iam.ManagedPolicy(
             self, name, description="The on-prem agent: surveys in, releases out"
         )
         permit(policy, permissions)
         return policy
 
-    def _all_sites(self) -> tuple[Permission, ...]:
+    def _all_sites(self) -> tuple[IamPermission, ...]:
         written = tuple(f"sites/*/{folder}/*" for folder in _WRITTEN)
         return (
             *grants.read_objects("Surveys", self._storage.data, ("sites/*",)),
@@ -86,7 +86,7 @@ class AgentPolicy(Construct):
             *grants.write_objects("Artifacts", self._storage.artifacts, written),
         )
 
-    def _only(self, sites: tuple[str, ...]) -> tuple[Permission, ...]:
+    def _only(self, sites: tuple[str, ...]) -> tuple[IamPermission, ...]:
         folders = tuple(f"sites/{site}/" for site in sites)
         all_of_them = tuple(f"{folder}*" for folder in folders)
         written = tuple(f"{folder}{kind}/*" for folder in folders for kind in _WRITTEN)
@@ -108,7 +108,7 @@ class SiteAgent(Construct):
         name: str,
         sites: tuple[str, ...],
         storage: Storage,
-        wire: Wire,
+        messaging: Messaging,
         description: StackDescription,
     ) -> None:
         """Create all three for the agent called `name`."""
@@ -119,7 +119,7 @@ class SiteAgent(Construct):
             self,
             "Policy",
             storage=storage,
-            wire=wire,
+            messaging=messaging,
             surveys=surveys,
             parameter=parameter,
             sites=sites,

@@ -11,19 +11,19 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 
-from cdk.constructs.permissions import Permission
+from cdk.constructs.permissions import IamPermission
 from cdk.constructs.storage import ATTEMPT_KEYS, CHAMPION_KEYS, RELEASE_KEYS
-from events.outbound import Source
+from events.outbound import EventSource
 
 _BY_SITE = "Sites and their objects come and go without a deployment; the folder is fixed."
 _BY_DIGEST = "Models and configurations are named by their content's digest, not known before."
 _BY_ENDPOINT = "One endpoint per site, and sites come and go; the stage's prefix is fixed."
 
 
-def write_log(group: logs.ILogGroup) -> tuple[Permission, ...]:
+def write_log(group: logs.ILogGroup) -> tuple[IamPermission, ...]:
     """To write to one log group, which exists already."""
     return (
-        Permission(
+        IamPermission(
             sid="WriteLog",
             actions=("logs:CreateLogStream", "logs:PutLogEvents"),
             resources=(group.log_group_arn,),
@@ -33,7 +33,7 @@ def write_log(group: logs.ILogGroup) -> tuple[Permission, ...]:
 
 def read_objects(
     sid: str, bucket: s3.IBucket, keys: tuple[str, ...], folders: tuple[str, ...] = ()
-) -> tuple[Permission, ...]:
+) -> tuple[IamPermission, ...]:
     """To read objects, any version, and to list them, or only those in `folders`.
 
     S3 answers 403 instead of 404 for a missing object to who may not list the whole bucket: a GET
@@ -41,13 +41,13 @@ def read_objects(
     to tell missing from forbidden.
     """
     return (
-        Permission(
+        IamPermission(
             sid=f"Read{sid}",
             actions=("s3:GetObject", "s3:GetObjectVersion"),
             resources=tuple(bucket.arn_for_objects(key) for key in keys),
             wildcard_reason=_BY_SITE,
         ),
-        Permission(
+        IamPermission(
             sid=f"List{sid}",
             actions=("s3:ListBucket", "s3:ListBucketVersions"),
             resources=(bucket.bucket_arn,),
@@ -58,10 +58,10 @@ def read_objects(
     )
 
 
-def write_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[Permission, ...]:
+def write_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[IamPermission, ...]:
     """To write objects, but not to delete any."""
     return (
-        Permission(
+        IamPermission(
             sid=f"Write{sid}",
             actions=("s3:PutObject", "s3:AbortMultipartUpload"),
             resources=tuple(bucket.arn_for_objects(key) for key in keys),
@@ -70,15 +70,15 @@ def write_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[
     )
 
 
-def read_releases(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+def read_releases(artifacts: s3.IBucket) -> tuple[IamPermission, ...]:
     """To read what the trainer released."""
     return read_objects("Releases", artifacts, (RELEASE_KEYS,))
 
 
-def delete_attempts(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+def delete_attempts(artifacts: s3.IBucket) -> tuple[IamPermission, ...]:
     """To delete what attempts wrote, for good; a manifest, which has no such key, never."""
     return (
-        Permission(
+        IamPermission(
             sid="DeleteAttempts",
             actions=("s3:DeleteObject", "s3:DeleteObjectVersion"),
             resources=(artifacts.arn_for_objects(ATTEMPT_KEYS),),
@@ -87,10 +87,10 @@ def delete_attempts(artifacts: s3.IBucket) -> tuple[Permission, ...]:
     )
 
 
-def show_champion(artifacts: s3.IBucket) -> tuple[Permission, ...]:
+def write_champion(artifacts: s3.IBucket) -> tuple[IamPermission, ...]:
     """To write down what is live; S3 asks who writes on a condition for leave to read as well."""
     return (
-        Permission(
+        IamPermission(
             sid="ShowChampion",
             actions=("s3:GetObject", "s3:PutObject"),
             resources=(artifacts.arn_for_objects(CHAMPION_KEYS),),
@@ -99,10 +99,10 @@ def show_champion(artifacts: s3.IBucket) -> tuple[Permission, ...]:
     )
 
 
-def keep_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
+def read_and_write_ledger(table: dynamodb.ITable) -> tuple[IamPermission, ...]:
     """To read and to write the ledger; a transaction is permitted by the actions in it."""
     return (
-        Permission(
+        IamPermission(
             sid="KeepLedger",
             actions=("dynamodb:GetItem", "dynamodb:PutItem"),
             resources=(table.table_arn,),
@@ -110,17 +110,17 @@ def keep_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
     )
 
 
-def list_ledger(table: dynamodb.ITable) -> tuple[Permission, ...]:
+def list_ledger(table: dynamodb.ITable) -> tuple[IamPermission, ...]:
     """To list what the ledger holds of a site, and the sites."""
     return (
-        Permission(sid="ListLedger", actions=("dynamodb:Query",), resources=(table.table_arn,)),
+        IamPermission(sid="ListLedger", actions=("dynamodb:Query",), resources=(table.table_arn,)),
     )
 
 
-def speak(bus: events.IEventBus, source: Source) -> tuple[Permission, ...]:
+def put_events(bus: events.IEventBus, source: EventSource) -> tuple[IamPermission, ...]:
     """To put events on the bus, under one name only."""
     return (
-        Permission(
+        IamPermission(
             sid="Speak",
             actions=("events:PutEvents",),
             resources=(bus.event_bus_arn,),
@@ -129,16 +129,16 @@ def speak(bus: events.IEventBus, source: Source) -> tuple[Permission, ...]:
     )
 
 
-def make_models(stack: Stack, execution_role: iam.IRole) -> tuple[Permission, ...]:
+def make_models(stack: Stack, execution_role: iam.IRole) -> tuple[IamPermission, ...]:
     """To make SageMaker models that run under the execution role, and under no other."""
     return (
-        Permission(
+        IamPermission(
             sid="MakeModels",
             actions=("sagemaker:CreateModel", "sagemaker:DescribeModel"),
             resources=(_sagemaker_arn(stack, "model", "*"),),
             wildcard_reason=_BY_DIGEST,
         ),
-        Permission(
+        IamPermission(
             sid="PassExecutionRole",
             actions=("iam:PassRole",),
             resources=(execution_role.role_arn,),
@@ -147,10 +147,10 @@ def make_models(stack: Stack, execution_role: iam.IRole) -> tuple[Permission, ..
     )
 
 
-def roll_endpoints(stack: Stack, prefix: str) -> tuple[Permission, ...]:
+def roll_endpoints(stack: Stack, prefix: str) -> tuple[IamPermission, ...]:
     """To create, move and remove the stage's endpoints, and to configure them."""
     return (
-        Permission(
+        IamPermission(
             sid="Configure",
             actions=("sagemaker:CreateEndpointConfig", "sagemaker:DescribeEndpointConfig"),
             resources=(
@@ -159,7 +159,7 @@ def roll_endpoints(stack: Stack, prefix: str) -> tuple[Permission, ...]:
             ),
             wildcard_reason=_BY_DIGEST,
         ),
-        Permission(
+        IamPermission(
             sid="RollEndpoints",
             actions=(
                 "sagemaker:CreateEndpoint",
@@ -176,10 +176,10 @@ def roll_endpoints(stack: Stack, prefix: str) -> tuple[Permission, ...]:
     )
 
 
-def use_endpoints(stack: Stack, prefix: str, *actions: str) -> tuple[Permission, ...]:
+def use_endpoints(stack: Stack, prefix: str, *actions: str) -> tuple[IamPermission, ...]:
     """To do `actions`, such as `InvokeEndpoint`, with the stage's endpoints."""
     return (
-        Permission(
+        IamPermission(
             sid="UseEndpoints",
             actions=tuple(f"sagemaker:{action}" for action in actions),
             resources=(_sagemaker_arn(stack, "endpoint", f"{prefix}-*"),),
@@ -188,10 +188,10 @@ def use_endpoints(stack: Stack, prefix: str, *actions: str) -> tuple[Permission,
     )
 
 
-def work_off(queue: sqs.IQueue) -> tuple[Permission, ...]:
+def consume_queue(queue: sqs.IQueue) -> tuple[IamPermission, ...]:
     """To receive messages, keep them in hand, and delete them."""
     return (
-        Permission(
+        IamPermission(
             sid="WorkOffQueue",
             actions=(
                 "sqs:ChangeMessageVisibility",
@@ -204,10 +204,10 @@ def work_off(queue: sqs.IQueue) -> tuple[Permission, ...]:
     )
 
 
-def set_aside(dead_letters: sqs.IQueue) -> tuple[Permission, ...]:
+def send_dead_letters(dead_letters: sqs.IQueue) -> tuple[IamPermission, ...]:
     """To put what can't be read where people look, with the reason."""
     return (
-        Permission(
+        IamPermission(
             sid="SetAside",
             actions=("sqs:GetQueueUrl", "sqs:SendMessage"),
             resources=(dead_letters.queue_arn,),
@@ -215,15 +215,15 @@ def set_aside(dead_letters: sqs.IQueue) -> tuple[Permission, ...]:
     )
 
 
-def read_parameter(stack: Stack, name: str) -> tuple[Permission, ...]:
+def read_parameter(stack: Stack, name: str) -> tuple[IamPermission, ...]:
     """To read one parameter."""
     arn = stack.format_arn(
         service="ssm", resource="parameter", resource_name=name.removeprefix("/")
     )
-    return (Permission(sid="FindStack", actions=("ssm:GetParameter",), resources=(arn,)),)
+    return (IamPermission(sid="FindStack", actions=("ssm:GetParameter",), resources=(arn,)),)
 
 
-def serve(stack: Stack, endpoint_prefix: str) -> tuple[Permission, ...]:
+def run_serving_container(stack: Stack, endpoint_prefix: str) -> tuple[IamPermission, ...]:
     """What SageMaker needs of a model's role besides its image and data: logs and metrics.
 
     Source: "CreateModel API: execution role permissions" in SageMaker's developer guide.
@@ -235,7 +235,7 @@ def serve(stack: Stack, endpoint_prefix: str) -> tuple[Permission, ...]:
         arn_format=ArnFormat.COLON_RESOURCE_NAME,
     )
     return (
-        Permission(
+        IamPermission(
             sid="WriteEndpointLogs",
             actions=(
                 "logs:CreateLogGroup",
@@ -246,7 +246,7 @@ def serve(stack: Stack, endpoint_prefix: str) -> tuple[Permission, ...]:
             resources=(log_groups,),
             wildcard_reason=_BY_ENDPOINT,
         ),
-        Permission(
+        IamPermission(
             sid="PutEndpointMetrics",
             actions=("cloudwatch:PutMetricData",),
             resources=("*",),
@@ -260,10 +260,12 @@ def serve(stack: Stack, endpoint_prefix: str) -> tuple[Permission, ...]:
     )
 
 
-def pull_image(stack: Stack, account: str, region: str, repository: str) -> tuple[Permission, ...]:
+def pull_image(
+    stack: Stack, account: str, region: str, repository: str
+) -> tuple[IamPermission, ...]:
     """To pull one repository's images from ECR."""
     return (
-        Permission(
+        IamPermission(
             sid="PullImage",
             actions=(
                 "ecr:BatchCheckLayerAvailability",
@@ -280,7 +282,7 @@ def pull_image(stack: Stack, account: str, region: str, repository: str) -> tupl
                 ),
             ),
         ),
-        Permission(
+        IamPermission(
             sid="LogInToRegistry",
             actions=("ecr:GetAuthorizationToken",),
             resources=("*",),

@@ -46,6 +46,6 @@ class ExecutionRole(Construct):
                     region=image.region.format(**deployed_to),
                     repository=image.repository,
                 ),
-                *grants.serve(stack, endpoint_prefix),
+                *grants.run_serving_container(stack, endpoint_prefix),
             ],
         )

@@ -7,13 +7,13 @@ from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
 from cdk.constructs.retention import removal_policy
-from cdk.settings import Removal, Settings
+from cdk.settings import Removal, StageSettings
 
 
-class Ledger(Construct):
+class LedgerTable(Construct):
     """One on-demand table with keys `pk` and `sk`, recoverable to any second of 35 days."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: StageSettings) -> None:
         """Create the table; one that is to be retained can't be deleted by hand either."""
         super().__init__(scope, construct_id)
         self.table = dynamodb.Table(

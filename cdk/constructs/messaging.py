@@ -17,7 +17,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from cdk.constructs.retention import log_retention, removal_policy
-from cdk.settings import Settings
+from cdk.settings import StageSettings
 from events.base import Contract
 from events.outbound import (
     DeploymentFailed,
@@ -50,7 +50,7 @@ NOTIFIED = (
 )
 
 
-class Wire(Construct):
+class Messaging(Construct):
     """The bus, the event log and the notification topic."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Wire(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: Settings,
+        settings: StageSettings,
     ) -> None:
         """Create all three, with the rules that feed them."""
         super().__init__(scope, construct_id)
@@ -66,7 +66,7 @@ class Wire(Construct):
         self.event_log = self._event_log(settings)
         self.topic = self._topic(settings.notification_emails)
 
-    def _event_log(self, settings: Settings) -> logs.LogGroup:
+    def _event_log(self, settings: StageSettings) -> logs.LogGroup:
         log = logs.LogGroup(
             self,
             "EventLog",

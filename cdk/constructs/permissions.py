@@ -16,7 +16,7 @@ Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 
 @dataclass(frozen=True)
-class Permission:
+class IamPermission:
     """Leave to do `actions` on `resources`.
 
     Attributes:
@@ -34,7 +34,7 @@ class Permission:
     wildcard_reason: str = ""
 
 
-def permit(identity: iam.Role | iam.ManagedPolicy, permissions: Sequence[Permission]) -> None:
+def permit(identity: iam.Role | iam.ManagedPolicy, permissions: Sequence[IamPermission]) -> None:
     """Give an identity its permissions, and record the reason of each wildcard."""
     for permission in permissions:
         statement = iam.PolicyStatement(
@@ -50,7 +50,9 @@ def permit(identity: iam.Role | iam.ManagedPolicy, permissions: Sequence[Permiss
         _acknowledge_wildcards(identity, permission)
 
 
-def _acknowledge_wildcards(identity: iam.Role | iam.ManagedPolicy, permission: Permission) -> None:
+def _acknowledge_wildcards(
+    identity: iam.Role | iam.ManagedPolicy, permission: IamPermission
+) -> None:
     if not permission.wildcard_reason:
         return
     for resource in permission.resources:

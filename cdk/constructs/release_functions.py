@@ -19,32 +19,32 @@ from constructs import Construct
 from cdk import layer
 from cdk.constructs import grants
 from cdk.constructs.identities import ExecutionRole
-from cdk.constructs.ledger import Ledger
+from cdk.constructs.ledger import LedgerTable
 from cdk.constructs.messaging import (
     DELIVERY_ATTEMPTS,
     DELIVERY_MAX_AGE_H,
-    Wire,
+    Messaging,
     dead_letter_queue,
     object_created,
     of_kind,
 )
-from cdk.constructs.permissions import Permission, permit
+from cdk.constructs.permissions import IamPermission, permit
 from cdk.constructs.retention import log_retention, removal_policy
 from cdk.constructs.sources import function_sources
 from cdk.constructs.storage import RELEASE_MANIFEST_KEYS, Storage
 from cdk.nag import acknowledge
-from cdk.settings import Settings
+from cdk.settings import StageSettings
 from events.outbound import (
     DeploymentFailed,
     DeploymentStalled,
     DeploymentSucceeded,
+    EventSource,
     ModelCreated,
     ReleaseFound,
     RollbackRequested,
     RolledBack,
     RolloutStarted,
     SmokeTestFailed,
-    Source,
 )
 
 _MEMORY_MB = 512
@@ -58,7 +58,7 @@ _CLEAN_UP_AT = events.Schedule.cron(hour="2", minute="17")
 
 
 @dataclass(frozen=True)
-class Step:
+class FunctionSpecification:
     """One step of the release, as one Lambda.
 
     Attributes:
@@ -72,7 +72,7 @@ class Step:
     name: str
     description: str
     environment: Mapping[str, str]
-    permissions: Sequence[Permission]
+    permissions: Sequence[IamPermission]
     timeout_s: int = _TIMEOUT_S
 
 
@@ -84,17 +84,17 @@ class ReleaseFunctions(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        settings: Settings,
+        settings: StageSettings,
         storage: Storage,
-        wire: Wire,
-        ledger: Ledger,
+        messaging: Messaging,
+        ledger: LedgerTable,
         execution: ExecutionRole,
     ) -> None:
         """Create the functions, each with a role, a log and a dead-letter queue of its own."""
         super().__init__(scope, construct_id)
         self._settings = settings
         self._storage = storage
-        self._wire = wire
+        self._messaging = messaging
         self._ledger = ledger
         self._execution = execution
         sources = function_sources(self, "Sources")
@@ -117,7 +117,7 @@ class ReleaseFunctions(Construct):
         function.start_on(
             "ReleaseUploaded", object_created(self._storage.artifacts, RELEASE_MANIFEST_KEYS)
         )
-        function.start_on("ReleaseFound", of_kind(ReleaseFound), self._wire.bus)
+        function.start_on("ReleaseFound", of_kind(ReleaseFound), self._messaging.bus)
 
     def _roll_endpoint(self) -> None:
         function = self._function(
@@ -135,7 +135,7 @@ class ReleaseFunctions(Construct):
             of_kind(
                 ModelCreated, DeploymentSucceeded, DeploymentFailed, RolledBack, DeploymentStalled
             ),
-            self._wire.bus,
+            self._messaging.bus,
         )
         function.start_on("EndpointFree", endpoint_changed(self._settings.endpoint_prefix))
 
@@ -146,14 +146,14 @@ class ReleaseFunctions(Construct):
             environment={"RSSI_SMOKE_LATENCY_MS": str(self._settings.smoke_latency_ms)},
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
-                *grants.show_champion(self._storage.artifacts),
+                *grants.write_champion(self._storage.artifacts),
                 *self._use_endpoints("DescribeEndpoint", "InvokeEndpoint"),
             ),
         )
         function.start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
         # A rollout that had nothing to change causes no event of SageMaker's.
         function.start_on(
-            "RolloutStarted", of_kind(RolloutStarted, DeploymentStalled), self._wire.bus
+            "RolloutStarted", of_kind(RolloutStarted, DeploymentStalled), self._messaging.bus
         )
 
     def _roll_back(self) -> None:
@@ -168,7 +168,7 @@ class ReleaseFunctions(Construct):
         ).start_on(
             "RollbackNeeded",
             of_kind(SmokeTestFailed, RollbackRequested, DeploymentStalled),
-            self._wire.bus,
+            self._messaging.bus,
         )
 
     def _reconcile(self) -> None:
@@ -178,14 +178,14 @@ class ReleaseFunctions(Construct):
             environment={},
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
-                *grants.show_champion(self._storage.artifacts),
+                *grants.write_champion(self._storage.artifacts),
                 *grants.list_ledger(self._ledger.table),
             ),
         ).start_at(events.Schedule.rate(_RECONCILE_EVERY))
 
     def _clean_up(self) -> None:
         # Neither the ledger nor the bus is any business of what deletes.
-        step = Step(
+        specification = FunctionSpecification(
             name="clean_up",
             description="Deletes what attempts left that did not get their run's release",
             environment={
@@ -199,7 +199,7 @@ class ReleaseFunctions(Construct):
             ),
             timeout_s=_LONGEST_TIMEOUT_S,
         )
-        self._lambda(step).start_at(_CLEAN_UP_AT)
+        self._lambda(specification).start_at(_CLEAN_UP_AT)
 
     @property
     def _model_environment(self) -> Mapping[str, str]:
@@ -209,13 +209,13 @@ class ReleaseFunctions(Construct):
         }
 
     @property
-    def _model_permissions(self) -> Sequence[Permission]:
+    def _model_permissions(self) -> Sequence[IamPermission]:
         return (
             *grants.read_releases(self._storage.artifacts),
             *grants.make_models(Stack.of(self), self._execution.role),
         )
 
-    def _use_endpoints(self, *actions: str) -> Sequence[Permission]:
+    def _use_endpoints(self, *actions: str) -> Sequence[IamPermission]:
         return grants.use_endpoints(Stack.of(self), self._settings.endpoint_prefix, *actions)
 
     def _function(
@@ -224,25 +224,25 @@ class ReleaseFunctions(Construct):
         name: str,
         description: str,
         environment: Mapping[str, str],
-        permissions: Sequence[Permission],
+        permissions: Sequence[IamPermission],
     ) -> "ReleaseFunction":
-        step = Step(
+        specification = FunctionSpecification(
             name=name,
             description=description,
             environment={**self._common_environment(name), **environment},
             permissions=(
-                *grants.keep_ledger(self._ledger.table),
-                *grants.speak(self._wire.bus, Source.RELEASE),
+                *grants.read_and_write_ledger(self._ledger.table),
+                *grants.put_events(self._messaging.bus, EventSource.RELEASE),
                 *permissions,
             ),
         )
-        return self._lambda(step)
+        return self._lambda(specification)
 
-    def _lambda(self, step: Step) -> "ReleaseFunction":
+    def _lambda(self, specification: FunctionSpecification) -> "ReleaseFunction":
         return ReleaseFunction(
             self,
-            step.name.title().replace("_", ""),
-            step=step,
+            specification.name.title().replace("_", ""),
+            specification=specification,
             settings=self._settings,
             code=self._code,
             dependencies=self._dependencies,
@@ -252,7 +252,7 @@ class ReleaseFunctions(Construct):
         return {
             "RSSI_STAGE": self._settings.stage,
             "RSSI_ARTIFACT_BUCKET": self._storage.artifacts.bucket_name,
-            "RSSI_BUS": self._wire.bus.event_bus_name,
+            "RSSI_BUS": self._messaging.bus.event_bus_name,
             "RSSI_LEDGER_TABLE": self._ledger.table.table_name,
             "RSSI_ENDPOINT_PREFIX": self._settings.endpoint_prefix,
             "POWERTOOLS_SERVICE_NAME": name,
@@ -269,14 +269,14 @@ class ReleaseFunction(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        step: Step,
-        settings: Settings,
+        specification: FunctionSpecification,
+        settings: StageSettings,
         code: lambda_.Code,
         dependencies: lambda_.ILayerVersion,
     ) -> None:
         """Create the function; nothing starts it yet."""
         super().__init__(scope, construct_id)
-        function_name = f"{settings.name}-{step.name.replace('_', '-')}"
+        function_name = f"{settings.name}-{specification.name.replace('_', '-')}"
         log = logs.LogGroup(
             self,
             "Log",
@@ -294,19 +294,19 @@ class ReleaseFunction(Construct):
             self,
             "Function",
             function_name=function_name,
-            description=step.description,
+            description=specification.description,
             runtime=lambda_.Runtime.PYTHON_3_11,
             architecture=lambda_.Architecture.ARM_64,
-            handler=f"functions.{step.name}.handler",
+            handler=f"functions.{specification.name}.handler",
             code=code,
             layers=[dependencies],
             memory_size=_MEMORY_MB,
-            timeout=Duration.seconds(step.timeout_s),
+            timeout=Duration.seconds(specification.timeout_s),
             environment={
-                **step.environment,
+                **specification.environment,
                 "RSSI_DEAD_LETTER_QUEUE_URL": self._dead_letters.queue_url,
             },
-            role=self._role(step, log),
+            role=self._role(specification, log),
             log_group=log,
             retry_attempts=_RETRIES,
             max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
@@ -342,14 +342,14 @@ class ReleaseFunction(Construct):
             max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
         )
 
-    def _role(self, step: Step, log: logs.ILogGroup) -> iam.Role:
+    def _role(self, specification: FunctionSpecification, log: logs.ILogGroup) -> iam.Role:
         role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            description=f"The Lambda {step.name}",
+            description=f"The Lambda {specification.name}",
         )
-        permit(role, (*grants.write_log(log), *step.permissions))
+        permit(role, (*grants.write_log(log), *specification.permissions))
         return role
 
 

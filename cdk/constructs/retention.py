@@ -3,7 +3,7 @@
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_logs as logs
 
-from cdk.settings import LogRetentionDays, Removal, Settings
+from cdk.settings import LogRetentionDays, Removal, StageSettings
 
 _RETENTIONS: dict[LogRetentionDays, logs.RetentionDays] = {
     1: logs.RetentionDays.ONE_DAY,
@@ -16,7 +16,7 @@ _RETENTIONS: dict[LogRetentionDays, logs.RetentionDays] = {
 }
 
 
-def removal_policy(settings: Settings) -> RemovalPolicy:
+def removal_policy(settings: StageSettings) -> RemovalPolicy:
     """What becomes of data and logs with the stack.
 
     Destroying does not empty a bucket: one that holds objects fails the deletion, on purpose.
@@ -24,6 +24,6 @@ def removal_policy(settings: Settings) -> RemovalPolicy:
     return RemovalPolicy.RETAIN if settings.removal is Removal.RETAIN else RemovalPolicy.DESTROY
 
 
-def log_retention(settings: Settings) -> logs.RetentionDays:
+def log_retention(settings: StageSettings) -> logs.RetentionDays:
     """How long log groups keep their events."""
     return _RETENTIONS[settings.log_retention_days]

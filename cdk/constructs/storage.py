@@ -13,7 +13,7 @@ from constructs import Construct
 
 from cdk.constructs.retention import removal_policy
 from cdk.nag import acknowledge
-from cdk.settings import Settings
+from cdk.settings import StageSettings
 
 RELEASE_KEYS = "sites/*/releases/*"
 RELEASE_MANIFEST_KEYS = f"{RELEASE_KEYS}/release.json"
@@ -25,14 +25,14 @@ _ABANDONED_AFTER_DAYS = 7
 class Storage(Construct):
     """The data bucket and the artifact bucket, both telling EventBridge of each new object."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, settings: StageSettings) -> None:
         """Create both buckets."""
         super().__init__(scope, construct_id)
         self.data = _bucket(self, "Data", settings)
         self.artifacts = _bucket(self, "Artifacts", settings)
 
 
-def _bucket(scope: Construct, construct_id: str, settings: Settings) -> s3.Bucket:
+def _bucket(scope: Construct, construct_id: str, settings: StageSettings) -> s3.Bucket:
     bucket = s3.Bucket(
         scope,
         construct_id,

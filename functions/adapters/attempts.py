@@ -87,7 +87,7 @@ def _stored(version: ObjectVersion) -> StoredVersion:
         written_at=version.modified,
         size=version.size,
         is_current=version.is_latest,
-        is_mark=version.is_delete_marker,
+        is_delete_marker=version.is_delete_marker,
     )
 
 

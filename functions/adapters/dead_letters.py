@@ -17,7 +17,7 @@ class DeadLetters:
         self._sqs = client
         self._queue_url = queue_url
 
-    def set_aside(self, event: object, reason: str) -> None:
+    def send(self, event: object, reason: str) -> None:
         """Keep an event and why it can't be handled."""
         self._sqs.send_message(
             QueueUrl=self._queue_url,

@@ -1,4 +1,4 @@
-"""SageMaker: models, endpoint configurations, the endpoint, and asking it.
+"""SageMakerControlPlane: models, endpoint configurations, the endpoint, and asking it.
 
 What is named by its content may be created again: "already existing" is success once it has been
 described and compared.
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from functions.core.errors import ConflictError, EndpointBusyError
-from functions.core.rollout import EndpointView
-from functions.core.smoke import Answer
+from functions.core.rollout import EndpointDescription
+from functions.core.smoke import EndpointResponse
 from functions.core.specification import VARIANT, EndpointSpecification, ModelSpecification
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ class NoAnswerError(Exception):
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedResponse:
     """An answer and how long it took, in milliseconds."""
 
-    answer: Answer
+    answer: EndpointResponse
     milliseconds: float
 
 
-class SageMaker:
+class SageMakerControlPlane:
     """The calls of SageMaker's control plane that releases need."""
 
     def __init__(self, client: Any) -> None:
@@ -81,7 +81,7 @@ class SageMaker:
             found = self._sagemaker.describe_endpoint_config(EndpointConfigName=name)
             _compare(f"endpoint configuration {name}", variants, found["ProductionVariants"])
 
-    def endpoint(self, name: str) -> EndpointView | None:
+    def endpoint(self, name: str) -> EndpointDescription | None:
         """The endpoint as it is now; None if there is none."""
         try:
             found = self._sagemaker.describe_endpoint(EndpointName=name)
@@ -89,7 +89,7 @@ class SageMaker:
             _reraise_unless(error, "could not find")
             return None
         pending = found.get("PendingDeploymentSummary", {})
-        return EndpointView(
+        return EndpointDescription(
             status=found["EndpointStatus"],
             config_name=found.get("EndpointConfigName"),
             pending_config_name=pending.get("EndpointConfigName"),
@@ -109,7 +109,7 @@ class SageMaker:
             raise EndpointBusyError(f"endpoint {name} was created by someone else") from error
 
     def update_endpoint(self, name: str, config_name: str, termination_wait_s: int) -> None:
-        """Move the endpoint to a configuration, blue/green, all at once.
+        """EndpointAction the endpoint to a configuration, blue/green, all at once.
 
         Raises:
             EndpointBusyError: it is in the middle of another change.
@@ -148,7 +148,7 @@ class Invoker:
         self._runtime = client
         self._clock = clock
 
-    def ask(self, endpoint: str, body: bytes) -> Timed:
+    def ask(self, endpoint: str, body: bytes) -> TimedResponse:
         """Send one JSON request and time its answer.
 
         Raises:
@@ -170,7 +170,7 @@ class Invoker:
             raise NoAnswerError(f"the endpoint gave no answer: {error}") from error
         milliseconds = (self._clock() - started) * 1000
         try:
-            return Timed(Answer.model_validate_json(content), milliseconds)
+            return TimedResponse(EndpointResponse.model_validate_json(content), milliseconds)
         except ValueError as error:
             raise NoAnswerError(f"the endpoint's answer can't be read: {error}") from error
 

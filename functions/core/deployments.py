@@ -1,7 +1,7 @@
 """The deployment state machine of one site: what may be live, and what happens next.
 
     WAITING ──► PENDING ──► ROLLING ──► LIVE
-       │           │           │  └───► UNFIT ──► FAILED   (the way back takes the slot over)
+       │           │           │  └───► VERIFICATION_FAILED ──► FAILED (its rollback takes the slot)
        ▼           ▼           ▼
     SUPERSEDED   FAILED      FAILED
 
@@ -47,7 +47,7 @@ class DeploymentState(StrEnum):
     """It holds the slot; the endpoint was not asked yet."""
     ROLLING = "rolling"
     """The endpoint was asked to move to it."""
-    UNFIT = "unfit"
+    VERIFICATION_FAILED = "unfit"
     """The endpoint serves it and it answers wrongly; the way back is being prepared."""
     LIVE = "live"
     FAILED = "failed"
@@ -74,10 +74,10 @@ class Deployment(Contract):
     correlation_id: Text
     opened_at: AwareDatetime
     changed_at: AwareDatetime
-    previous: RunId | None
-    """What was live when it was opened."""
-    leaves: RunId | None = None
-    """On a way back: the release that is being left."""
+    live_before: Annotated[RunId | None, Field(alias="previous")]
+    """The release that was live when this deployment was opened or, if it waited, took the slot."""
+    rolled_back_from: Annotated[RunId | None, Field(alias="leaves")] = None
+    """In a rollback: the release that it replaces."""
     automatic: bool = False
     endpoint_config: str | None = None
     superseded_by: int | None = None
@@ -114,7 +114,7 @@ class SiteState(Contract):
     champion: Candidate | None = None
     champion_since: AwareDatetime | None = None
     """When it became live; None in states from before this was kept."""
-    former: Candidate | None = None
+    previous_champion: Annotated[Candidate | None, Field(alias="former")] = None
     """What was live before the champion: where a rollback without a target goes."""
     in_flight: Deployment | None = None
     waiting: Deployment | None = None
@@ -146,16 +146,16 @@ def return_trigger(number: int) -> str:
 def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> Change:
     """Open the deployment that a created model asks for.
 
-    It takes the slot if that is free, or if it is the way back from the unfit deployment that
+    It takes the slot if that is free, or if it is the way back from the failing deployment that
     holds it; otherwise it waits and supersedes what waited before. An artifact that is older
     than one that was asked for already only overtook it on the way: it is superseded at once.
     """
-    unfit = state.in_flight if _is_unfit(state.in_flight) else None
+    failing = state.in_flight if _failed_verification(state.in_flight) else None
     is_return = request.trigger.startswith("return-from:")
-    if is_return and (unfit is None or request.trigger != return_trigger(unfit.number)):
+    if is_return and (failing is None or request.trigger != return_trigger(failing.number)):
         return Change(state)
 
-    opened = _opened(state, request, leaves=unfit if is_return else None, now=now)
+    opened = _opened(state, request, rolled_back_from=failing if is_return else None, now=now)
     state = state.model_copy(update={"next_number": state.next_number + 1})
     if request.cause is Cause.ARTIFACT:
         newest = state.newest_artifact
@@ -165,8 +165,8 @@ def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> C
         state = state.model_copy(update={"newest_artifact": newest})
 
     by_hand = request.cause is Cause.ROLLBACK and not is_return
-    if is_return and unfit is not None:
-        ended = _moved(unfit, DeploymentState.FAILED, now)
+    if is_return and failing is not None:
+        ended = _moved(failing, DeploymentState.FAILED, now)
         return _change(_in_slot(state, opened), opened, ended, trigger=True)
     if state.in_flight is None and (state.frozen is None or by_hand):
         thawed = state.model_copy(update={"frozen": None})
@@ -191,7 +191,7 @@ def rollout_started(
         rolling,
         endpoint=endpoint,
         endpoint_config=endpoint_config,
-        previous=rolling.previous,
+        previous=rolling.live_before,
     )
     return _change(_announce(_in_slot(state, rolling), event, now), rolling)
 
@@ -207,7 +207,7 @@ def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -
         update={
             "champion": live.candidate,
             "champion_since": now if changes_release else state.champion_since,
-            "former": state.champion if changes_release else state.former,
+            "previous_champion": state.champion if changes_release else state.previous_champion,
         }
     )
     event: DeploymentEvent
@@ -215,17 +215,17 @@ def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -
         event = _event(
             RolledBack,
             live,
-            from_release=live.leaves,
+            from_release=live.rolled_back_from,
             automatic=live.automatic,
             reason=live.reason,
             latency_ms=latency_ms,
         )
     else:
-        event = _event(DeploymentSucceeded, live, previous=live.previous, latency_ms=latency_ms)
+        event = _event(DeploymentSucceeded, live, previous=live.live_before, latency_ms=latency_ms)
     return _free_slot(_announce(state, event, now), live, now)
 
 
-def unfit(state: SiteState, now: datetime, number: int, reason: str) -> Change:
+def verification_failed(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     """The endpoint serves the release, and it does not answer as it should.
 
     It keeps the slot, so that nothing but the way back can come next.
@@ -233,7 +233,7 @@ def unfit(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     deployment = _in_state(state, number, DeploymentState.ROLLING)
     if deployment is None:
         return Change(state)
-    marked = _moved(deployment, DeploymentState.UNFIT, now, reason=reason)
+    marked = _moved(deployment, DeploymentState.VERIFICATION_FAILED, now, reason=reason)
     event = _event(SmokeTestFailed, marked, reason=reason)
     return _change(_announce(_in_slot(state, marked), event, now), marked)
 
@@ -268,9 +268,9 @@ def published(state: SiteState, _now: datetime, announcements: tuple[Announcemen
     return Change(state.model_copy(update={"outbox": left}) if left != state.outbox else state)
 
 
-def way_back(state: SiteState, number: int) -> Candidate | None:
-    """Where to return from an unfit deployment: the champion, unless that is the unfit one."""
-    deployment = _in_state(state, number, DeploymentState.UNFIT)
+def automatic_rollback_target(state: SiteState, number: int) -> Candidate | None:
+    """Where to return from a failing deployment: the champion, unless that is the failing one."""
+    deployment = _in_state(state, number, DeploymentState.VERIFICATION_FAILED)
     if deployment is None or state.champion is None:
         return None
     is_itself = state.champion.release == deployment.candidate.release
@@ -278,7 +278,7 @@ def way_back(state: SiteState, number: int) -> Candidate | None:
 
 
 def _opened(
-    state: SiteState, request: ModelCreated, leaves: Deployment | None, now: datetime
+    state: SiteState, request: ModelCreated, rolled_back_from: Deployment | None, now: datetime
 ) -> Deployment:
     live = state.champion.release if state.champion else None
     rolls_back = request.cause is Cause.ROLLBACK
@@ -294,15 +294,17 @@ def _opened(
         correlation_id=request.correlation_id,
         opened_at=now,
         changed_at=now,
-        previous=live,
-        leaves=(leaves.candidate.release if leaves else live) if rolls_back else None,
-        automatic=leaves is not None,
+        live_before=live,
+        rolled_back_from=(rolled_back_from.candidate.release if rolled_back_from else live)
+        if rolls_back
+        else None,
+        automatic=rolled_back_from is not None,
         reason=request.reason,
     )
 
 
-def _is_unfit(deployment: Deployment | None) -> bool:
-    return deployment is not None and deployment.state is DeploymentState.UNFIT
+def _failed_verification(deployment: Deployment | None) -> bool:
+    return deployment is not None and deployment.state is DeploymentState.VERIFICATION_FAILED
 
 
 def _in_state(state: SiteState, number: int, expected: DeploymentState) -> Deployment | None:
@@ -334,8 +336,8 @@ def _free_slot(state: SiteState, ended: Deployment, now: datetime) -> Change:
         state.waiting,
         DeploymentState.PENDING,
         now,
-        previous=live,
-        leaves=live if state.waiting.cause is Cause.ROLLBACK else None,
+        live_before=live,
+        rolled_back_from=live if state.waiting.cause is Cause.ROLLBACK else None,
     )
     state = state.model_copy(update={"in_flight": promoted, "waiting": None})
     return _change(state, ended, promoted)

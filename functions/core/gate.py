@@ -20,7 +20,7 @@ class StoredObject:
 
 def check_release(
     release: Release,
-    lies_at: ReleaseKey,
+    stored_at: ReleaseKey,
     stored_model: StoredObject | None,
     known_digest: str | None,
 ) -> list[str]:
@@ -28,14 +28,14 @@ def check_release(
 
     Args:
         release: what the manifest says.
-        lies_at: where the manifest was found.
+        stored_at: where the manifest was found.
         stored_model: what the bucket says of the model artifact; None if it is not there.
         known_digest: the digest that the ledger remembers for this release id, if any.
     """
     return [
         reason
         for reason in (
-            _misplaced(release, lies_at),
+            _misplaced(release, stored_at),
             _altered_model(release, stored_model),
             _rewritten(release, known_digest),
             _meaningless_metrics(release),
@@ -44,11 +44,11 @@ def check_release(
     ]
 
 
-def _misplaced(release: Release, lies_at: ReleaseKey) -> str | None:
-    if (release.site, release.run_id) != (lies_at.site, lies_at.run_id):
+def _misplaced(release: Release, stored_at: ReleaseKey) -> str | None:
+    if (release.site, release.run_id) != (stored_at.site, stored_at.run_id):
         return (
             f"the manifest is that of {release.run_id} of {release.site}, but lies where "
-            f"{lies_at.run_id} of {lies_at.site} belongs"
+            f"{stored_at.run_id} of {stored_at.site} belongs"
         )
     if release.model.key != attempt_key(release.run_id, release.attempt, "model.tar.gz"):
         return f"the model artifact {release.model.key} is not one of this release's own attempt"

@@ -1,15 +1,16 @@
 """What the ledger remembers of a release."""
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from events.base import Contract
 from events.manifests import Metrics, Text
 from events.names import Digest, RunId, Site
 
 
-class Standing(StrEnum):
+class GateVerdict(StrEnum):
     """What the gate said of a release."""
 
     REGISTERED = "registered"
@@ -21,7 +22,7 @@ class ReleaseRecord(Contract):
 
     site: Site
     run_id: RunId
-    standing: Standing
+    verdict: Annotated[GateVerdict, Field(alias="standing")]
     arrived_at: AwareDatetime
     digest: Digest | None = None
     created_at: AwareDatetime | None = None

@@ -35,7 +35,7 @@ class StoredVersion:
         written_at: UTC.
         size: bytes; 0 of a mark.
         is_current: whether this is what the key stands for now.
-        is_mark: whether the key counts as deleted while this is current.
+        is_delete_marker: whether the key counts as deleted while this is current.
     """
 
     key: str
@@ -43,11 +43,11 @@ class StoredVersion:
     written_at: datetime
     size: int
     is_current: bool
-    is_mark: bool
+    is_delete_marker: bool
 
 
 @dataclass(frozen=True)
-class Waste:
+class ExpiredFiles:
     """What may go of one run.
 
     Attributes:
@@ -65,12 +65,12 @@ class Waste:
         return bool(self.to_delete or self.to_purge)
 
 
-def waste_of(
+def expired_files(
     stored: Sequence[StoredVersion],
     claimed: Collection[str],
     retention: Retention,
     now: datetime,
-) -> Waste:
+) -> ExpiredFiles:
     """What may go of one run's files.
 
     Args:
@@ -94,12 +94,14 @@ def waste_of(
         file.key
         for files in dead.values()
         for file in files
-        if file.is_current and file.is_mark and now - file.written_at >= retention.dead
+        if file.is_current and file.is_delete_marker and now - file.written_at >= retention.dead
     }
     found = [(name, file) for name, files in sorted(dead.items()) for file in files]
-    to_delete = [(name, file) for name, file in found if file.is_current and not file.is_mark]
+    to_delete = [
+        (name, file) for name, file in found if file.is_current and not file.is_delete_marker
+    ]
     to_purge = [(name, file) for name, file in found if file.key in deleted]
-    return Waste(
+    return ExpiredFiles(
         attempts=tuple(sorted({name for name, _ in (*to_delete, *to_purge)})),
         to_delete=tuple(file for _, file in to_delete),
         to_purge=tuple(file for _, file in to_purge),
@@ -133,5 +135,5 @@ def _files(stored: Sequence[StoredVersion]) -> Iterator[tuple[str, StoredVersion
 
 def _end_of(files: Sequence[StoredVersion]) -> datetime:
     """When an attempt last wrote; where only marks are left, when it was last deleted."""
-    written = [file.written_at for file in files if not file.is_mark]
+    written = [file.written_at for file in files if not file.is_delete_marker]
     return max(written or [file.written_at for file in files])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from functions.core.deployments import SiteState
-from functions.core.releases import ReleaseRecord, Standing
+from functions.core.releases import GateVerdict, ReleaseRecord
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Refusal:
     reason: str
 
 
-def rollback_target(
+def requested_rollback_target(
     state: SiteState, wanted: str | None, record: ReleaseRecord | None
 ) -> str | Refusal:
     """The release to put back.
@@ -24,8 +24,8 @@ def rollback_target(
         record: what the ledger knows of the wanted release.
     """
     if wanted is None:
-        if state.former is not None:
-            return state.former.release
+        if state.previous_champion is not None:
+            return state.previous_champion.release
         return Refusal(
             f"no other release was live at {state.site} before, so there is nothing to go back to"
         )
@@ -34,7 +34,7 @@ def rollback_target(
             f"no release {wanted} ever arrived at {state.site}; `rssi releases --site {state.site}`"
             " lists those that did"
         )
-    if record.standing is Standing.REJECTED:
+    if record.verdict is GateVerdict.REJECTED:
         return Refusal(f"release {wanted} was rejected when it arrived: {record.reason}")
     is_settled = state.in_flight is None and state.waiting is None and state.frozen is None
     if is_settled and state.champion is not None and state.champion.release == wanted:

@@ -19,7 +19,7 @@ IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack"
 
 
 @dataclass(frozen=True)
-class EndpointView:
+class EndpointDescription:
     """The endpoint as SageMaker describes it."""
 
     status: str
@@ -28,7 +28,7 @@ class EndpointView:
     failure_reason: str | None = None
 
 
-class Outcome(Enum):
+class RolloutStatus(Enum):
     """What became of a rollout."""
 
     IN_PROGRESS = auto()
@@ -46,24 +46,24 @@ class Outcome(Enum):
 
 
 def judge(
-    endpoint: EndpointView | None, config_name: str, asked_at: datetime, now: datetime
-) -> Outcome:
+    endpoint: EndpointDescription | None, config_name: str, asked_at: datetime, now: datetime
+) -> RolloutStatus:
     """Judge the rollout that asked for ``config_name`` at ``asked_at``."""
     if endpoint is None:
-        return Outcome.DEAD
+        return RolloutStatus.DEAD
     if endpoint.status in IN_PROGRESS:
-        return Outcome.IN_PROGRESS
+        return RolloutStatus.IN_PROGRESS
     if endpoint.status == "UpdateRollbackFailed":
-        return Outcome.MIXED
+        return RolloutStatus.MIXED
     if endpoint.status != "InService":
-        return Outcome.DEAD
+        return RolloutStatus.DEAD
     if endpoint.config_name == config_name:
-        return Outcome.ARRIVED
+        return RolloutStatus.ARRIVED
     may_be_a_late_answer = endpoint.failure_reason is None and now - asked_at < SETTLING
-    return Outcome.UNSETTLED if may_be_a_late_answer else Outcome.FELL_BACK
+    return RolloutStatus.UNSETTLED if may_be_a_late_answer else RolloutStatus.FELL_BACK
 
 
-class Move(Enum):
+class EndpointAction(Enum):
     """What to ask SageMaker for, to get the endpoint onto a configuration."""
 
     CREATE = auto()
@@ -78,17 +78,17 @@ class Move(Enum):
     """Its last way back failed: a person must look."""
 
 
-def next_move(endpoint: EndpointView | None, config_name: str) -> Move:
+def next_action(endpoint: EndpointDescription | None, config_name: str) -> EndpointAction:
     """What gets the endpoint onto ``config_name`` from where it is now."""
     if endpoint is None:
-        return Move.CREATE
+        return EndpointAction.CREATE
     if endpoint.status == "UpdateRollbackFailed":
-        return Move.FREEZE
+        return EndpointAction.FREEZE
     if endpoint.status == "Failed":
-        return Move.REPLACE
+        return EndpointAction.REPLACE
     if endpoint.status in IN_PROGRESS:
         heading_for = endpoint.pending_config_name or (
             endpoint.config_name if endpoint.status == "Creating" else None
         )
-        return Move.NOTHING if heading_for == config_name else Move.WAIT
-    return Move.NOTHING if endpoint.config_name == config_name else Move.UPDATE
+        return EndpointAction.NOTHING if heading_for == config_name else EndpointAction.WAIT
+    return EndpointAction.NOTHING if endpoint.config_name == config_name else EndpointAction.UPDATE

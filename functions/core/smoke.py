@@ -16,7 +16,7 @@ The same weights in numpy differ by about 1e-6 between processors; a wrong model
 QUOTED = 3
 
 
-class Answer(Contract):
+class EndpointResponse(Contract):
     """What the endpoint answers: which release speaks, and a prediction per row."""
 
     release: str
@@ -44,8 +44,8 @@ class SmokeReport:
 
 def judge_answers(
     release: Release,
-    batch: Answer,
-    single: Sequence[Answer],
+    batch: EndpointResponse,
+    single: Sequence[EndpointResponse],
     latencies_ms: Sequence[float],
     latency_bound_ms: float,
 ) -> SmokeReport:
@@ -68,7 +68,7 @@ def judge_answers(
     return SmokeReport(tuple(problems), latency)
 
 
-def _impostors(release: Release, answers: Sequence[Answer]) -> list[str]:
+def _impostors(release: Release, answers: Sequence[EndpointResponse]) -> list[str]:
     expected = (release.run_id, release.digest)
     seen = {(answer.release, answer.digest) for answer in answers} - {expected}
     return [
@@ -78,7 +78,7 @@ def _impostors(release: Release, answers: Sequence[Answer]) -> list[str]:
     ]
 
 
-def _wrong_answers(release: Release, batch: Answer) -> list[str]:
+def _wrong_answers(release: Release, batch: EndpointResponse) -> list[str]:
     asked = len(release.smoke)
     if len(batch.predictions) != asked:
         return [f"{asked} rows were asked for and {len(batch.predictions)} answered"]
@@ -94,7 +94,7 @@ def _wrong_answers(release: Release, batch: Answer) -> list[str]:
     return [f"{len(wrong)} of {asked} answers differ from those recorded at packaging ({quoted})"]
 
 
-def _unlike_alone(batch: Answer, single: Sequence[Answer]) -> list[str]:
+def _unlike_alone(batch: EndpointResponse, single: Sequence[EndpointResponse]) -> list[str]:
     alike = all(
         len(alone.predictions) == 1 and _same(together, alone.predictions[0])
         for together, alone in zip(batch.predictions, single, strict=False)

@@ -30,7 +30,7 @@ class ModelSpecification(Contract):
         return model_name(self.release, canonical_digest(self))
 
 
-class Fleet(Contract):
+class FleetSpecification(Contract):
     """The instances that serve a site."""
 
     instance_type: Text
@@ -42,7 +42,7 @@ class EndpointSpecification(Contract):
 
     release: RunId
     model_name: Text
-    fleet: Fleet
+    fleet: FleetSpecification
 
     @property
     def name(self) -> str:

@@ -20,7 +20,7 @@ from rich.console import Console
 from aws.clients import Clients
 from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from events.names import snapshot_key
-from events.outbound import Source
+from events.outbound import EventSource
 from events.stack import Stack
 from ops.cli.agent import agent_environment
 from ops.errors import OpsError
@@ -52,7 +52,7 @@ class Health(StrEnum):
     MISSING = "missing"
 
 
-class Finding(BaseModel):
+class CheckResult(BaseModel):
     """One thing that was looked at."""
 
     model_config = ConfigDict(frozen=True)
@@ -70,16 +70,20 @@ class _Check:
     look: Callable[[], str]
     """Tells what it saw; raises what is wrong."""
 
-    def finding(self) -> Finding:
+    def finding(self) -> CheckResult:
         try:
-            return Finding(what=self.what, health=Health.GOOD, seen=self.look())
-        except _Doubt as doubt:
-            return Finding(what=self.what, health=Health.DOUBTFUL, seen=str(doubt), mend=self.mend)
+            return CheckResult(what=self.what, health=Health.GOOD, seen=self.look())
+        except _DoubtfulError as doubt:
+            return CheckResult(
+                what=self.what, health=Health.DOUBTFUL, seen=str(doubt), mend=self.mend
+            )
         except _TROUBLES as error:
-            return Finding(what=self.what, health=Health.MISSING, seen=str(error), mend=self.mend)
+            return CheckResult(
+                what=self.what, health=Health.MISSING, seen=str(error), mend=self.mend
+            )
 
 
-class _Doubt(Exception):  # noqa: N818 - it works, and yet
+class _DoubtfulError(Exception):
     """Something works and should be otherwise."""
 
 
@@ -99,7 +103,7 @@ class Doctor:
         self._environment = environment
         self._clients = clients
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[CheckResult]:
         """Look at one thing after the other; what rests on something that is missing is left."""
         yield self._identity().finding()
         places: list[AgentResources] = []
@@ -127,7 +131,7 @@ class Doctor:
             known = self._clients.credentials()
             who = str(self._clients.client("sts").get_caller_identity()["Arn"])
             if known.static and "AWS_ENDPOINT_URL" not in self._environment:
-                raise _Doubt(f"{who}, with keys that never expire")
+                raise _DoubtfulError(f"{who}, with keys that never expire")
             until = f", until {known.expires_at:%Y-%m-%d %H:%M} UTC" if known.expires_at else ""
             return f"{who}{until}"
 
@@ -172,7 +176,7 @@ class Doctor:
         )
         yield _Check(
             "bus",
-            f"{policy}: events:PutEvents for the source {Source.AGENT.value}",
+            f"{policy}: events:PutEvents for the source {EventSource.AGENT.value}",
             lambda: _put_unacceptable(self._clients.client("events"), places.bus),
         )
         yield _Check(
@@ -204,7 +208,7 @@ class Doctor:
             )
 
 
-def run_doctor(console: Console) -> list[Finding]:
+def run_doctor(console: Console) -> list[CheckResult]:
     """Look at everything, print it as it comes, and return it.
 
     Raises:
@@ -222,7 +226,7 @@ def run_doctor(console: Console) -> list[Finding]:
     return findings
 
 
-def complain(findings: Sequence[Finding]) -> None:
+def complain(findings: Sequence[CheckResult]) -> None:
     """Fail if the agent can't work with what was found.
 
     Raises:
@@ -233,7 +237,7 @@ def complain(findings: Sequence[Finding]) -> None:
         raise OpsError(f"{missing} of {len(findings)} things that the agent needs are missing.")
 
 
-def _print(console: Console, finding: Finding) -> None:
+def _print(console: Console, finding: CheckResult) -> None:
     mark, style = {
         Health.GOOD: ("ok", "green"),
         Health.DOUBTFUL: ("but", "yellow"),
@@ -265,7 +269,7 @@ def _begin_upload(client: "BaseClient", bucket: str, sites: Collection[str]) -> 
 
 def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
     """Put an event whose detail is no JSON: who may put events hears just that."""
-    publisher = EventPublisher(client, bus, Source.AGENT.value, attempts=1)
+    publisher = EventPublisher(client, bus, EventSource.AGENT.value, attempts=1)
     try:
         publisher.publish([BusEntry("Probe", "{")])
     except PublishingError as error:
@@ -277,11 +281,11 @@ def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
 
 def _look_at_queue(client: "BaseClient", url: str | None) -> str:
     if url is None:
-        raise _Doubt("there is none")
+        raise _DoubtfulError("there is none")
     wanted = ["ApproximateNumberOfMessages", "RedrivePolicy"]
     found = client.get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
     if "RedrivePolicy" not in found:
-        raise _Doubt(f"{url} has no dead-letter queue")
+        raise _DoubtfulError(f"{url} has no dead-letter queue")
     return f"{url}, {found['ApproximateNumberOfMessages']} messages"
 
 

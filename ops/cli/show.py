@@ -11,8 +11,8 @@ from rich.text import Text
 from events.manifests import Metrics, Release, SmokeAnswer
 from functions.core.deployments import Candidate, Deployment
 from ops.account.event_log import LoggedEvent
-from ops.account.operations import ReleaseRow, SiteStatus, Trace
-from ops.account.prediction_client import Located, Prediction
+from ops.account.prediction_client import PredictedLocation, Prediction
+from ops.account.stack_client import ReleaseRow, SiteStatus, Trace
 
 if TYPE_CHECKING:
     from trainer.training.evaluation.evaluate import Evaluation
@@ -117,7 +117,7 @@ def releases_table(rows: Sequence[ReleaseRow]) -> Table:
             ", ".join(map(str, row.deployments)),
             Text("live", style=GOOD)
             if row.is_live
-            else Text(row.record.reason or row.record.standing.value, style=DIM),
+            else Text(row.record.reason or row.record.verdict.value, style=DIM),
         )
     return table
 
@@ -153,7 +153,7 @@ def prediction_table(prediction: Prediction) -> Table:
     return table
 
 
-def where(answer: SmokeAnswer | Located) -> str:
+def where(answer: SmokeAnswer | PredictedLocation) -> str:
     """One prediction in words."""
     at = "" if answer.x is None or answer.y is None else f" ({answer.x:.1f} m, {answer.y:.1f} m)"
     return f"{answer.location}{at}, confidence {answer.confidence:.0%}"

@@ -39,8 +39,8 @@ def first_survey(stage: Stage) -> Showed:
 def second_survey(stage: Stage) -> Showed:
     """A second survey is dropped: retrained on both, rolled without a failed request."""
     before = stage.live_release()
-    desk = stage.new_desk()
-    with Probe(lambda: stage.ask(desk)) as probe:
+    stack_client = stage.new_stack_client()
+    with Probe(lambda: stage.ask(stack_client)) as probe:
         showed = _drop_until_live(stage, "second.csv", stage.survey.second)
         probe.ask_some_more(20)
     expect("failed probe requests", [], list(probe.failures[:3]))
@@ -69,19 +69,19 @@ def broken_csv(stage: Stage) -> Showed:
     new = _release_events(stage, since)
     expect("events about releases after a broken survey", [], list(new))
     reason = event.text("reason")
-    expect("the quarantined survey", survey.key, stage.desk.quarantined(SITE)[0].survey.key)
+    expect("the quarantined survey", survey.key, stage.stack_client.quarantined(SITE)[0].survey.key)
     return {"survey": survey.key, "quarantine_reason": reason, "live": live}
 
 
 def wrong_answers(stage: Stage) -> Showed:
     """A release answers otherwise than it recorded: the endpoint goes back by itself."""
     since, good = now(), stage.releases[-1]
-    s3 = stage.desk.client("s3")
-    spoiled = put_spoiled_release(s3, stage.desk.stack.artifact_bucket, good)
+    s3 = stage.stack_client.client("s3")
+    spoiled = put_spoiled_release(s3, stage.stack_client.stack.artifact_bucket, good)
     stage.releases.append(spoiled)
     back = stage.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)
     expect("how it ended", "RolledBack", back.detail_type)
-    failed, returned = stage.desk.ledger.deployments(SITE)[-2:]
+    failed, returned = stage.stack_client.ledger.deployments(SITE)[-2:]
     expect("the spoiled deployment", "failed", failed.state.value)
     expect("the release that was left", spoiled.run_id, back.text("from_release"))
     expect("the way back was automatic", expected=True, seen=returned.automatic)
@@ -101,7 +101,7 @@ def rollback_by_hand(stage: Stage) -> Showed:
     stage.console.print(f"  $ rssi {' '.join(command)}", highlight=False)
     with stage.console.status("rolling back"):
         run = subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", *command],
+            [sys.executable, "-m", "ops.cli", *command],
             cwd=ROOT,
             env={**os.environ, **stage.stack.environment},
             capture_output=True,
@@ -135,9 +135,9 @@ def _drop_until_live(stage: Stage, name: str, content: bytes) -> Showed:
     expect(f"how it ended ({end.text('reason')})", "DeploymentSucceeded", end.detail_type)
     stage.drop_to_live_s.append(seconds)
     release = stage.remember(str(end.release))
-    deployment = stage.desk.ledger.deployments(SITE)[-1]
+    deployment = stage.stack_client.ledger.deployments(SITE)[-1]
     _expect_live_and_tested(stage, deployment, release.run_id)
-    expect("the endpoint", "InService", stage.desk.status(SITE).endpoint_status)
+    expect("the endpoint", "InService", stage.stack_client.status(SITE).endpoint_status)
     return {
         "run_id": release.run_id,
         "release": release.run_id,
@@ -177,5 +177,5 @@ def _is_about(event: LoggedEvent, detail_type: str, survey_id: str) -> bool:
 
 def _release_events(stage: Stage, since: datetime) -> list[str]:
     kinds = {"TrainingSucceeded", "ModelCreated", "RolloutStarted", "DeploymentSucceeded"}
-    events = stage.desk.event_log.read(since, SITE)
+    events = stage.stack_client.event_log.read(since, SITE)
     return [event.detail_type for event in events if event.detail_type in kinds]

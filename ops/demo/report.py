@@ -81,8 +81,8 @@ def _since(start: datetime, moment: datetime) -> float:
 
 
 def _floor(stage: Stage, release: Release) -> Markup:
-    body = stage.desk.client("s3").get_object(
-        Bucket=stage.desk.stack.artifact_bucket, Key=release.metrics_file.key
+    body = stage.stack_client.client("s3").get_object(
+        Bucket=stage.stack_client.stack.artifact_bucket, Key=release.metrics_file.key
     )["Body"]
     cells: Sequence[CellError] = _CELLS.validate_python(json.loads(body.read())["cells"])
     # The map escapes what it writes; it is made here, not taken from outside.

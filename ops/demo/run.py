@@ -82,7 +82,7 @@ def _summarize(stage: Stage, acts: list[Act]) -> Summary:
                 release=event.release,
                 detail=event.detail,
             )
-            for event in stage.desk.event_log.read(site=SITE)
+            for event in stage.stack_client.event_log.read(site=SITE)
         ),
         drop_to_live_s=tuple(round(seconds, 3) for seconds in stage.drop_to_live_s),
     )

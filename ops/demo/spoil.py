@@ -15,16 +15,16 @@ from typing import Any
 
 from events import names
 from events.manifests import Artifact, Release, RunSpec
-from trainer.localization.bundle import (
+from trainer.localization.bundle.description import (
     PARAMS,
     SYMBOL,
     BundleInfo,
-    LoadedModel,
     MxnetExport,
     SmokeRow,
-    load_bundle,
-    write_bundle,
 )
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
+from trainer.localization.bundle.writing import write_bundle
 
 ATTEMPT = "spoiled"
 

@@ -22,9 +22,9 @@ import polars as pl
 
 from ops.assembly import ROOT
 from ops.demo.survey import generated_survey
-from trainer.localization.features import FeatureParameters, featurize
+from trainer.localization.dense.features import FeatureParameters, featurize
+from trainer.localization.dense.network import Network, probabilities
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Network, probabilities
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import CARD_FILE, METRICS_FILE, train_files

@@ -29,8 +29,8 @@ from rich.table import Table
 from ops.dev.load import (
     START_TIMEOUT_S,
     Load,
-    Measured,
-    Server,
+    LoadResult,
+    ServerProcess,
     cpu_s,
     free_port,
     measure,
@@ -39,13 +39,15 @@ from ops.dev.load import (
     running_echo,
 )
 from ops.errors import OpsError
-from trainer.localization.bundle import LoadedModel, ModelDescription, write_bundle
-from trainer.localization.features import FeatureParameters
-from trainer.localization.network import Dense, Network
-from trainer.localization.network_mxnet import export
+from trainer.localization.bundle.description import ModelDescription
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.writing import write_bundle
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.mxnet_graph import export
+from trainer.localization.dense.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
-from trainer.serving.exchange import Request
-from trainer.serving.models.service import INVOCATIONS, SingleModel, answer
+from trainer.serving.exchange import HttpRequest
+from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.job.smoke import choose_smoke
 
 BEACONS, CELLS, HIDDEN = 13, 105, 128
@@ -121,10 +123,10 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ProfiledLoad:
     """One load on our server: how it went, and the processor time that the server used for it."""
 
-    measured: Measured
+    measured: LoadResult
     server_us: float
     """Microseconds per request, of all its processes."""
 
@@ -135,12 +137,12 @@ def bench_serving(console: Console) -> None:
         subject = make_subject(Path(scratch))
         _print_floor(console, subject)
         loads = loads_of(subject.model)
-        ours: list[list[Turn]] = []
-        theirs: list[list[Measured]] = []
-        echoes: list[list[Measured]] = []
+        ours: list[list[ProfiledLoad]] = []
+        theirs: list[list[LoadResult]] = []
+        echoes: list[list[LoadResult]] = []
         for _ in range(TURNS):
             with running_ours(subject) as server:
-                ours.append([_turn(server, load) for load in loads])
+                ours.append([_profile(server, load) for load in loads])
                 memory = memory_mb(server.pid)
             with running_reference(subject) as server:
                 # Answers of one worker alone would wait for the import of the other.
@@ -155,14 +157,14 @@ def bench_serving(console: Console) -> None:
         _print_shelf(console, subject)
 
 
-def _turn(server: Server, load: Load) -> Turn:
+def _profile(server: ServerProcess, load: Load) -> ProfiledLoad:
     before = cpu_s(server.pid)
     measured = measure(server.port, load, SECONDS)
     used = cpu_s(server.pid) - before
-    return Turn(measured, used * 1e6 / (measured.requests_per_s * SECONDS))
+    return ProfiledLoad(measured, used * 1e6 / (measured.requests_per_s * SECONDS))
 
 
-def _echoed(load: Load, turn: Turn) -> Measured:
+def _echoed(load: Load, turn: ProfiledLoad) -> LoadResult:
     """The same load on servers that answer without a thought, with as many bytes."""
     with running_echo(turn.measured.answer_bytes, WORKERS) as server:
         return measure(server.port, load, SECONDS / 3)
@@ -170,7 +172,7 @@ def _echoed(load: Load, turn: Turn) -> Measured:
 
 def _print_floor(console: Console, subject: Subject) -> None:
     """What one process does without HTTP, and the least that its multiplications take."""
-    service = SingleModel.open(subject.bundle)
+    service = SingleModelService.open(subject.bundle)
     model = subject.model
     one, batch = fingerprints(1), fingerprints(BATCH)
     loads = loads_of(model)
@@ -178,11 +180,11 @@ def _print_floor(console: Console, subject: Subject) -> None:
     rows = [
         ("model, one row", lambda: model.table(one), 1),
         ("reading it from JSON", lambda: service.take(requests[loads[0].name]), 1),
-        ("JSON to JSON, one row", lambda: answer(service, requests[loads[0].name]), 1),
+        ("JSON to JSON, one row", lambda: respond(service, requests[loads[0].name]), 1),
         (f"multiplications alone, {BATCH} rows", _multiplications(model), BATCH),
         (f"model, {BATCH} rows", lambda: model.table(batch), BATCH),
-        (f"JSON to JSON, {BATCH} rows", lambda: answer(service, requests[loads[2].name]), BATCH),
-        (f"npy to npy, {BATCH} rows", lambda: answer(service, requests[loads[3].name]), BATCH),
+        (f"JSON to JSON, {BATCH} rows", lambda: respond(service, requests[loads[2].name]), BATCH),
+        (f"npy to npy, {BATCH} rows", lambda: respond(service, requests[loads[3].name]), BATCH),
     ]
     table = Table("in one process", "µs", "rows/s", title="Floor", box=None)
     for name, work, count in rows:
@@ -191,9 +193,9 @@ def _print_floor(console: Console, subject: Subject) -> None:
     console.print(table)
 
 
-def _in_process(load: Load) -> Request:
+def _in_process(load: Load) -> HttpRequest:
     headers = {"content-type": load.content_type, "accept": load.content_type}
-    return Request("POST", INVOCATIONS, headers, load.body)
+    return HttpRequest("POST", INVOCATIONS, headers, load.body)
 
 
 def _multiplications(model: LoadedModel) -> Callable[[], object]:
@@ -218,9 +220,9 @@ def _best_s(work: Callable[[], object]) -> float:
 def _print_loads(
     console: Console,
     loads: Sequence[Load],
-    ours: Sequence[Sequence[Turn]],
-    theirs: Sequence[Sequence[Measured]],
-    echoes: Sequence[Sequence[Measured]],
+    ours: Sequence[Sequence[ProfiledLoad]],
+    theirs: Sequence[Sequence[LoadResult]],
+    echoes: Sequence[Sequence[LoadResult]],
 ) -> None:
     title = f"{WORKERS} workers, median of {TURNS} turns"
     table = Table("load", "p50 ms", "p99 ms", "requests/s", "rows/s", title=title, box=None)
@@ -255,8 +257,8 @@ def _print_loads(
     console.print(beside)
 
 
-def _median(turns: Sequence[Measured]) -> Measured:
-    return Measured(
+def _median(turns: Sequence[LoadResult]) -> LoadResult:
+    return LoadResult(
         requests_per_s=statistics.median(turn.requests_per_s for turn in turns),
         p50_ms=statistics.median(turn.p50_ms for turn in turns),
         p99_ms=statistics.median(turn.p99_ms for turn in turns),
@@ -281,7 +283,7 @@ def _print_cold(console: Console, subject: Subject) -> None:
 
 def _print_shelf(console: Console, subject: Subject) -> None:
     """One site's latency with many in the server: nothing else going on, and others loading."""
-    turns: list[tuple[Measured, Measured]] = []
+    turns: list[tuple[LoadResult, LoadResult]] = []
     loads = 0
     path = "/models/site-0/invoke"
     others = [_another(subject, CELLS + 1 + n) for n in range(SHELF_TURNS * OTHER_SITES)]
@@ -359,7 +361,7 @@ def _ask(port: int, method: str, path: str, body: bytes) -> None:
 
 
 @contextlib.contextmanager
-def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[Server]:
+def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[ServerProcess]:
     """The container's process."""
     port = free_port()
     environment = {
@@ -375,7 +377,7 @@ def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[Ser
 
 
 @contextlib.contextmanager
-def running_reference(subject: Subject) -> Iterator[Server]:
+def running_reference(subject: Subject) -> Iterator[ServerProcess]:
     """The plain server of the same model."""
     port = free_port()
     module = subject.folder / "reference_server.py"

@@ -183,7 +183,7 @@ def serve_here(model: Path, port: int, workers: int) -> None:
     Raises:
         OpsError: the bundle can't be served, or the port is taken.
     """
-    from trainer.localization.bundle import load_bundle
+    from trainer.localization.bundle.reading import load_bundle
     from trainer.serving.http.server import run
     from trainer.serving.settings import ServingSettings
 

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from ops.errors import UsageError
 from ops.experiments.train import as_sentences, settings_of
-from ops.experiments.tune_processes import measuring
+from ops.experiments.tune_processes import fold_pool
 from ops.experiments.tune_search import Study, open_study
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.reading.site import Site
@@ -101,14 +101,14 @@ def tune_here(
         question = _question(data, site, first, seed)
         with (
             open_study(first, question, seed, options.study_file) as study,
-            measuring(ground, options.workers or os.cpu_count() or 1) as measured,
+            fold_pool(ground, options.workers or os.cpu_count() or 1) as measured,
             Progress(console=Console(stderr=True), transient=True) as progress,
         ):
             shown = progress.add_task("trying settings", total=trials, completed=study.ended)
             for ended in measured.search(study, trials, seed):
                 progress.update(shown, completed=ended)
             progress.update(shown, description="over fresh seeds", total=None)
-            report = rematch(study, first, measured.measure)
+            report = compare_on_fresh_seeds(study, first, measured.measure)
     finish(console, report, output, as_json=options.as_json)
 
 
@@ -118,7 +118,7 @@ def _question(data: Path, site: Site, first: Hyperparameters, seed: int) -> str:
     return digest.hexdigest()
 
 
-def rematch(study: Study, first: Hyperparameters, measure: Measure) -> TuningReport:
+def compare_on_fresh_seeds(study: Study, first: Hyperparameters, measure: Measure) -> TuningReport:
     """Measure the best trial again beside the first settings, with seeds that chose neither."""
     tried = sorted(study.results, key=lambda result: result.loss)
     settings = (first, tried[0].settings)

@@ -138,9 +138,9 @@ def serving_modules() -> list[tuple[str, ...]]:
 import sys
 from pathlib import Path
 import trainer.serving.http.server
-from trainer.localization.engine import keeps_bits
-from trainer.localization.features import FeatureParameters
-keeps_bits((8, 4, 2), FeatureParameters(), placed=True)
+from trainer.localization.runtime.engine import is_batch_invariant
+from trainer.localization.dense.features import FeatureParameters
+is_batch_invariant((8, 4, 2), FeatureParameters(), placed=True)
 mapped = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}
 imported = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
 for path in mapped | imported:

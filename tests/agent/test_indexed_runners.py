@@ -20,7 +20,7 @@ from trainer.agent.runners.kubernetes.template import PodTemplate, Resources
 from trainer.agent.runners.limits import JobLimits
 from trainer.agent.runners.process.indexed import IndexedProcesses
 from trainer.agent.runners.process.runner import ProcessLimits
-from trainer.training.fitting.distributed import Together
+from trainer.training.fitting.distributed import WorkerGroupSettings
 from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
 
 # Waits for a file named after its number, and ends with the exit code that is written in it.
@@ -264,7 +264,7 @@ class TestARunOfSeveralWorkers:
 
         (container,) = pod["containers"]
         told = {each["name"]: each.get("value", "10.0.0.7") for each in container["env"]}
-        settings = Together(
+        settings = WorkerGroupSettings(
             workers=told["RSSI_WORKERS"],
             meeting_host=told["RSSI_MEETING_HOST"],
             own_host=told["RSSI_OWN_HOST"],

@@ -143,7 +143,7 @@ def requests_of(environ: Mapping[str, Any], body: bytes) -> Iterator[Request]:
     """What IAM is asked about one HTTP request."""
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target.startswith(_SQS):
-        # Permission to do a thing is permission to do it in a batch.
+        # IamPermission to do a thing is permission to do it in a batch.
         action = target.removeprefix(_SQS).removesuffix("Batch")
         yield _of_queue(f"sqs:{action}", json.loads(body))
     elif target == "AmazonSSM.GetParameter":

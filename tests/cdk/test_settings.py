@@ -1,4 +1,4 @@
-"""Settings: where they come from, what is refused, and that the refusal names the setting."""
+"""StageSettings: where they come from, what is refused, and that the refusal names the setting."""
 
 import json
 from pathlib import Path

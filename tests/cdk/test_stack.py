@@ -153,7 +153,7 @@ def test_production_keeps_its_data_when_the_stack_goes(prod: Template) -> None:
     assert prod.properties(prod.one_of("AWS::DynamoDB::Table"))["DeletionProtectionEnabled"] is True
 
 
-# The wire.
+# The messaging.
 
 
 def test_an_uploaded_survey_reaches_the_queue_and_nothing_else_does(dev: Template) -> None:

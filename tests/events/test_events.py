@@ -33,7 +33,7 @@ def test_each_of_our_events_has_a_sample_that_parses_and_survives_a_round_trip(m
     )
 
     assert envelope.detail_type == model.__name__
-    assert envelope.source in list(outbound.Source)
+    assert envelope.source in list(outbound.EventSource)
     assert model.model_validate_json(envelope.detail.model_dump_json()) == envelope.detail
 
 

@@ -23,7 +23,7 @@ from events.manifests import (
 from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_test
 from functions.adapters.announcement_publisher import AnnouncementPublisher
 from functions.entry import Handler
-from functions.services import Desk
+from functions.services import Services
 from functions.settings import Settings
 from tests.functions.fakes import (
     FakeBus,
@@ -73,9 +73,9 @@ class World:
         self.now = START
         self.bus = FakeBus()
         self.sagemaker = FakeSageMaker(self.bus)
-        self.desk = Desk(SETTINGS, client=self._client, now=lambda: self.now)
+        self.services = Services(SETTINGS, client=self._client, now=lambda: self.now)
         self.artifacts = MemoryArtifacts()
-        vars(self.desk).update(
+        vars(self.services).update(
             ledger=MemoryLedger(),
             artifacts=self.artifacts,
             champions=MemoryChampions(),
@@ -93,7 +93,7 @@ class World:
         return played[service]
 
     def state(self):
-        return self.desk.ledger.state(SITE)
+        return self.services.ledger.state(SITE)
 
     def put_release(self, number: int) -> Release:
         """Make a release's files, without its manifest."""
@@ -109,7 +109,7 @@ class World:
     def deliver(self, event: dict[str, object]) -> list[str]:
         """Give an event to every function whose rule matches."""
         handlers = RULES.get(str(event["detail-type"]), ())
-        return [handler.run(event, self.desk) for handler in handlers]
+        return [handler.run(event, self.services) for handler in handlers]
 
     def settle(self, *first: dict[str, object]) -> list[str]:
         """Deliver events, and what follows from them, until nothing more happens."""
@@ -148,7 +148,7 @@ class AwsWorld(World):
         self.s3.put_bucket_versioning(
             Bucket="artifacts", VersioningConfiguration={"Status": "Enabled"}
         )
-        self.desk = Desk(SETTINGS, client=self._client, now=lambda: self.now)
+        self.services = Services(SETTINGS, client=self._client, now=lambda: self.now)
         create_ledger_table(self._client("dynamodb"))
 
     def _client(self, service: str) -> object:
@@ -160,7 +160,7 @@ class AwsWorld(World):
 
     def dead_letters(self) -> list[dict[str, object]]:
         answer = boto3.client("sqs").receive_message(
-            QueueUrl=self.desk.settings.dead_letter_queue_url,
+            QueueUrl=self.services.settings.dead_letter_queue_url,
             MessageAttributeNames=["All"],
             MaxNumberOfMessages=10,
         )

@@ -100,7 +100,7 @@ def test_a_state_that_changed_otherwise_leaves_the_pointer_as_it_is():
 
 
 def written(world: AwsWorld) -> Champion:
-    found = world.desk.champions.read(SITE).champion
+    found = world.services.champions.read(SITE).champion
     assert found is not None
     return found
 
@@ -163,7 +163,7 @@ def test_a_pointer_that_changes_under_every_attempt_is_left_to_reconcile(world):
             super().write(pointer(champion.ledger_version - 1, 2), replacing=self.read(SITE))
             return super().write(champion, replacing)
 
-    vars(world.desk)["champions"] = Contended()
+    vars(world.services)["champions"] = Contended()
 
     with pytest.raises(ContentionError, match="reconcile will"):
-        world.desk.show_champion(state(3, 1))
+        world.services.publish_champion(state(3, 1))

@@ -18,8 +18,8 @@ from events.manifests import Release
 from functions import clean_up
 from functions.adapters.attempts import Attempts
 from functions.core.errors import RetryLaterError
-from functions.core.retention import Retention, StoredVersion, is_settled, waste_of
-from functions.services import Desk
+from functions.core.retention import Retention, StoredVersion, expired_files, is_settled
+from functions.services import Services
 from functions.settings import Settings
 from tests.functions.conftest import SETTINGS, SITE, envelope, make_release
 
@@ -43,7 +43,7 @@ def stored(attempt: str, name: str, age: timedelta, version: str = "1") -> Store
         written_at=NOW - age,
         size=10,
         is_current=True,
-        is_mark=False,
+        is_delete_marker=False,
     )
 
 
@@ -59,7 +59,7 @@ class VersionedFolder:
 
     def night(self, claimed: frozenset[str], now: datetime) -> bool:
         """One clean-up; whether it found anything."""
-        waste = waste_of(self.versions, claimed, RETENTION, now)
+        waste = expired_files(self.versions, claimed, RETENTION, now)
         for gone in waste.to_delete:
             self._mark(gone.key, now)
         self.versions = [version for version in self.versions if version not in waste.to_purge]
@@ -70,7 +70,7 @@ class VersionedFolder:
             replace(version, is_current=False) if version.key == key else version
             for version in self.versions
         ]
-        mark = StoredVersion(key, f"mark-{now}", now, 0, is_current=True, is_mark=True)
+        mark = StoredVersion(key, f"mark-{now}", now, 0, is_current=True, is_delete_marker=True)
         self.versions.append(mark)
 
 
@@ -115,7 +115,7 @@ def test_nothing_of_an_attempt_that_wrote_within_its_week_is_deleted(
             file
             for file in folder.versions
             if any(
-                now - other.written_at < RETENTION.dead and not other.is_mark
+                now - other.written_at < RETENTION.dead and not other.is_delete_marker
                 for other in folder.versions
                 if names.parse_attempt_key(other.key)[1] == names.parse_attempt_key(file.key)[1]
             )
@@ -142,8 +142,8 @@ def test_all_that_is_dead_is_gone_for_good_in_the_end_and_then_there_is_nothing_
 
 def test_the_newest_attempt_at_a_run_without_a_release_stays_for_a_month() -> None:
     files = [stored("old", "log", timedelta(days=10)), stored("new", "log", timedelta(days=9))]
-    assert waste_of(files, (), RETENTION, NOW).attempts == ("old",)
-    later = waste_of(files, (), RETENTION, NOW + timedelta(days=21))
+    assert expired_files(files, (), RETENTION, NOW).attempts == ("old",)
+    later = expired_files(files, (), RETENTION, NOW + timedelta(days=21))
     assert later.attempts == ("new", "old")
 
 
@@ -160,8 +160,8 @@ def test_a_deleted_file_is_purged_only_after_as_long_again() -> None:
 
 def test_a_file_that_was_brought_back_is_not_purged_by_its_old_mark() -> None:
     file = stored("dead", "log", timedelta(days=20))
-    mark = replace(file, version_id="mark", is_mark=True, is_current=False)
-    waste = waste_of([file, mark], {"a"}, RETENTION, NOW)
+    mark = replace(file, version_id="mark", is_delete_marker=True, is_current=False)
+    waste = expired_files([file, mark], {"a"}, RETENTION, NOW)
     assert (waste.to_delete, waste.to_purge) == ((file,), ())
 
 
@@ -184,7 +184,7 @@ class Bucket:
         self.name = name
         self.now = NOW
         settings = SETTINGS.model_copy(update={"artifact_bucket": name})
-        self.desk = Desk(settings, client={"s3": client}.__getitem__, now=lambda: self.now)
+        self.services = Services(settings, client={"s3": client}.__getitem__, now=lambda: self.now)
         client.create_bucket(Bucket=name)
         client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
@@ -217,7 +217,7 @@ class Bucket:
     def night(self, *, dry_run: bool = False, days: float = 8) -> str:
         self.now += timedelta(days=days)
         detail = {"dry_run": True} if dry_run else {}
-        return clean_up.handler.run(envelope("Scheduled Event", detail), self.desk)
+        return clean_up.handler.run(envelope("Scheduled Event", detail), self.services)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,19 @@ import pytest
 from events.manifests import SmokeAnswer
 from events.names import ReleaseKey
 from functions.core.gate import StoredObject, check_release
-from functions.core.rollout import EndpointView, Move, Outcome, judge, next_move
-from functions.core.smoke import Answer, judge_answers
-from functions.core.specification import EndpointSpecification, Fleet, ModelSpecification
+from functions.core.rollout import (
+    EndpointAction,
+    EndpointDescription,
+    RolloutStatus,
+    judge,
+    next_action,
+)
+from functions.core.smoke import EndpointResponse, judge_answers
+from functions.core.specification import (
+    EndpointSpecification,
+    FleetSpecification,
+    ModelSpecification,
+)
 from tests.functions.conftest import make_release
 
 ASKED = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -21,61 +31,61 @@ AT_ONCE = timedelta(seconds=1)
 @pytest.mark.parametrize(
     ("status", "config", "failure_reason", "after", "outcome"),
     [
-        ("InService", NEW, None, LONG_AFTER, Outcome.ARRIVED),
-        ("InService", NEW, None, AT_ONCE, Outcome.ARRIVED),
-        ("InService", NEW, "left over from an earlier update", LONG_AFTER, Outcome.ARRIVED),
-        ("InService", OLD, None, LONG_AFTER, Outcome.FELL_BACK),
-        ("InService", OLD, "ping failed", LONG_AFTER, Outcome.FELL_BACK),
-        ("InService", OLD, "ping failed", AT_ONCE, Outcome.FELL_BACK),
-        ("InService", OLD, None, AT_ONCE, Outcome.UNSETTLED),
-        ("Creating", NEW, None, LONG_AFTER, Outcome.IN_PROGRESS),
-        ("Updating", OLD, None, LONG_AFTER, Outcome.IN_PROGRESS),
-        ("SystemUpdating", NEW, None, LONG_AFTER, Outcome.IN_PROGRESS),
-        ("RollingBack", OLD, "alarm", LONG_AFTER, Outcome.IN_PROGRESS),
-        ("Deleting", NEW, None, LONG_AFTER, Outcome.IN_PROGRESS),
-        ("Failed", NEW, "ping failed", LONG_AFTER, Outcome.DEAD),
-        ("OutOfService", NEW, None, LONG_AFTER, Outcome.DEAD),
-        ("UpdateRollbackFailed", OLD, None, LONG_AFTER, Outcome.MIXED),
-        ("UpdateRollbackFailed", NEW, None, LONG_AFTER, Outcome.MIXED),
+        ("InService", NEW, None, LONG_AFTER, RolloutStatus.ARRIVED),
+        ("InService", NEW, None, AT_ONCE, RolloutStatus.ARRIVED),
+        ("InService", NEW, "left over from an earlier update", LONG_AFTER, RolloutStatus.ARRIVED),
+        ("InService", OLD, None, LONG_AFTER, RolloutStatus.FELL_BACK),
+        ("InService", OLD, "ping failed", LONG_AFTER, RolloutStatus.FELL_BACK),
+        ("InService", OLD, "ping failed", AT_ONCE, RolloutStatus.FELL_BACK),
+        ("InService", OLD, None, AT_ONCE, RolloutStatus.UNSETTLED),
+        ("Creating", NEW, None, LONG_AFTER, RolloutStatus.IN_PROGRESS),
+        ("Updating", OLD, None, LONG_AFTER, RolloutStatus.IN_PROGRESS),
+        ("SystemUpdating", NEW, None, LONG_AFTER, RolloutStatus.IN_PROGRESS),
+        ("RollingBack", OLD, "alarm", LONG_AFTER, RolloutStatus.IN_PROGRESS),
+        ("Deleting", NEW, None, LONG_AFTER, RolloutStatus.IN_PROGRESS),
+        ("Failed", NEW, "ping failed", LONG_AFTER, RolloutStatus.DEAD),
+        ("OutOfService", NEW, None, LONG_AFTER, RolloutStatus.DEAD),
+        ("UpdateRollbackFailed", OLD, None, LONG_AFTER, RolloutStatus.MIXED),
+        ("UpdateRollbackFailed", NEW, None, LONG_AFTER, RolloutStatus.MIXED),
     ],
 )
 def test_only_in_service_on_the_configuration_asked_for_counts_as_arrived(
     status, config, failure_reason, after, outcome
 ):
-    view = EndpointView(status, config, failure_reason=failure_reason)
+    view = EndpointDescription(status, config, failure_reason=failure_reason)
 
     assert judge(view, NEW, asked_at=ASKED, now=ASKED + after) is outcome
 
 
 def test_an_endpoint_that_is_not_there_is_dead():
-    assert judge(None, NEW, asked_at=ASKED, now=ASKED) is Outcome.DEAD
+    assert judge(None, NEW, asked_at=ASKED, now=ASKED) is RolloutStatus.DEAD
 
 
 @pytest.mark.parametrize(
     ("view", "move"),
     [
-        (None, Move.CREATE),
-        (EndpointView("InService", OLD), Move.UPDATE),
-        (EndpointView("OutOfService", OLD), Move.UPDATE),
-        (EndpointView("InService", NEW), Move.NOTHING),
-        (EndpointView("Creating", NEW), Move.NOTHING),
-        (EndpointView("Creating", OLD), Move.WAIT),
-        (EndpointView("Updating", OLD, pending_config_name=NEW), Move.NOTHING),
-        (EndpointView("Updating", OLD, pending_config_name="another"), Move.WAIT),
-        (EndpointView("Updating", OLD), Move.WAIT),
-        (EndpointView("Updating", NEW), Move.WAIT),
-        (EndpointView("RollingBack", OLD), Move.WAIT),
-        (EndpointView("Failed", OLD), Move.REPLACE),
-        (EndpointView("UpdateRollbackFailed", OLD), Move.FREEZE),
+        (None, EndpointAction.CREATE),
+        (EndpointDescription("InService", OLD), EndpointAction.UPDATE),
+        (EndpointDescription("OutOfService", OLD), EndpointAction.UPDATE),
+        (EndpointDescription("InService", NEW), EndpointAction.NOTHING),
+        (EndpointDescription("Creating", NEW), EndpointAction.NOTHING),
+        (EndpointDescription("Creating", OLD), EndpointAction.WAIT),
+        (EndpointDescription("Updating", OLD, pending_config_name=NEW), EndpointAction.NOTHING),
+        (EndpointDescription("Updating", OLD, pending_config_name="another"), EndpointAction.WAIT),
+        (EndpointDescription("Updating", OLD), EndpointAction.WAIT),
+        (EndpointDescription("Updating", NEW), EndpointAction.WAIT),
+        (EndpointDescription("RollingBack", OLD), EndpointAction.WAIT),
+        (EndpointDescription("Failed", OLD), EndpointAction.REPLACE),
+        (EndpointDescription("UpdateRollbackFailed", OLD), EndpointAction.FREEZE),
     ],
 )
 def test_the_next_move_follows_from_what_the_endpoint_is(view, move):
-    assert next_move(view, NEW) is move
+    assert next_action(view, NEW) is move
 
 
 def answers(release, *, run=None, digest=None, **changes):
     predictions = tuple(case.answer.model_copy(update=changes) for case in release.smoke)
-    return Answer(
+    return EndpointResponse(
         release=run or release.run_id, digest=digest or release.digest, predictions=predictions
     )
 
@@ -147,7 +157,7 @@ def test_an_endpoint_that_answers_too_late_fails():
 
 
 def checked(release, **changes):
-    key = changes.pop("lies_at", ReleaseKey(release.site, release.run_id))
+    key = changes.pop("stored_at", ReleaseKey(release.site, release.run_id))
     stored = changes.pop("stored", StoredObject(release.model.size, release.model.sha256))
     return check_release(release, key, stored, changes.pop("known_digest", None))
 
@@ -164,7 +174,7 @@ def test_a_release_that_is_what_it_says_passes_the_gate():
     [
         ({"stored": None}, "is not there"),
         ({"stored": StoredObject(1, "0" * 64)}, "is not the file that release.json describes"),
-        ({"lies_at": ReleaseKey("hall", "hall-0123456789ab")}, "lies where"),
+        ({"stored_at": ReleaseKey("hall", "hall-0123456789ab")}, "lies where"),
         ({"known_digest": "0" * 64}, "a release never changes"),
     ],
 )
@@ -197,7 +207,7 @@ def test_names_follow_from_content():
     model = ModelSpecification(
         release="lab-0123456789ab", image="i:1", model_data_url="s3://b/k", execution_role_arn="r"
     )
-    fleet = Fleet(instance_type="ml.t2.medium", instance_count=1)
+    fleet = FleetSpecification(instance_type="ml.t2.medium", instance_count=1)
     config = EndpointSpecification(release=model.release, model_name=model.name, fleet=fleet)
 
     assert model.name == model.model_copy().name

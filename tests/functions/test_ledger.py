@@ -1,5 +1,6 @@
 """One contract for the ledger and its twin in memory; and what only the real one can show."""
 
+import json
 from datetime import UTC, datetime
 from functools import partial
 
@@ -8,9 +9,15 @@ import pytest
 
 from events.outbound import Cause, ModelCreated
 from functions.adapters.ledger import Ledger
-from functions.core.deployments import Change, SiteState, open_deployment
+from functions.core.deployments import (
+    Change,
+    Deployment,
+    DeploymentState,
+    SiteState,
+    open_deployment,
+)
 from functions.core.errors import ContentionError
-from functions.core.releases import ReleaseRecord, Standing
+from functions.core.releases import GateVerdict, ReleaseRecord
 from tests.functions.conftest import create_ledger_table
 from tests.functions.fakes import MemoryLedger
 
@@ -82,7 +89,7 @@ def test_sites_do_not_see_each_other(ledger):
 
 
 def test_a_release_is_remembered(ledger):
-    record = ReleaseRecord(site="lab", run_id=RUN, standing=Standing.REGISTERED, arrived_at=NOW)
+    record = ReleaseRecord(site="lab", run_id=RUN, verdict=GateVerdict.REGISTERED, arrived_at=NOW)
 
     ledger.remember(record)
 
@@ -108,3 +115,20 @@ def test_a_state_that_changes_under_every_attempt_is_given_up_with_an_error(real
     with pytest.raises(ContentionError, match="nothing was written"):
         hasty.change("lab", interrupted, NOW)
     assert real.state("lab").frozen != "mine"
+
+
+def test_a_ledger_keeps_its_keys_so_that_older_and_newer_readers_share_it():
+    candidate = {"release": "lab-0123456789ab", "digest": "0" * 64, "model_name": "m"}
+    written = json.dumps({"site": "lab", "version": 3, "former": candidate})
+
+    state = SiteState.model_validate_json(written)
+
+    assert state.previous_champion.release == candidate["release"]
+    assert json.loads(state.model_dump_json())["former"]["release"] == candidate["release"]
+    assert DeploymentState("unfit") is DeploymentState.VERIFICATION_FAILED
+    record = ReleaseRecord(
+        site="lab", run_id="lab-0123456789ab", verdict=GateVerdict.REJECTED, arrived_at=NOW
+    )
+    assert json.loads(record.model_dump_json())["standing"] == "rejected"
+    assert ReleaseRecord.model_validate_json(record.model_dump_json()) == record
+    assert {"previous", "leaves"} <= set(Deployment.model_json_schema()["properties"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from functions.core.deployments import DeploymentState
 from functions.core.errors import RetryLaterError
-from functions.core.releases import Standing
+from functions.core.releases import GateVerdict
 from tests.functions.conftest import ENDPOINT, SITE, World, envelope, make_release, object_created
 
 
@@ -37,7 +37,7 @@ def test_a_second_release_replaces_the_first_and_remembers_it(world):
     world.settle(world.arrive(second))
 
     assert live(world) == second.run_id
-    assert world.state().former.release == first.run_id
+    assert world.state().previous_champion.release == first.run_id
     assert world.bus.last("DeploymentSucceeded")["previous"] == first.run_id
 
 
@@ -71,7 +71,7 @@ def test_a_release_that_answers_wrongly_goes_back_by_itself_and_that_is_tested_t
     assert back["automatic"]
     assert back["from_release"] == liar.run_id
     assert "answers differ" in back["reason"]
-    assert world.state().former is None
+    assert world.state().previous_champion is None
 
 
 def test_a_container_that_never_comes_up_leaves_the_former_release_live(world):
@@ -136,7 +136,7 @@ def test_any_earlier_release_can_be_put_back(world):
     world.settle(world.ask(to=releases[0].run_id))
 
     assert live(world) == releases[0].run_id
-    assert world.state().former.release == releases[2].run_id
+    assert world.state().previous_champion.release == releases[2].run_id
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_an_altered_model_artifact_is_rejected_and_nothing_else_changes(aws_worl
         "is not the file that release.json describes"
         in aws_world.bus.last("ReleaseRejected")["reason"]
     )
-    assert aws_world.desk.ledger.release(SITE, second.run_id).standing is Standing.REJECTED
+    assert aws_world.services.ledger.release(SITE, second.run_id).verdict is GateVerdict.REJECTED
 
 
 def test_an_unreadable_manifest_is_rejected_with_the_field(aws_world):
@@ -288,7 +288,7 @@ def test_a_rewritten_manifest_is_rejected_and_the_registered_release_stays(aws_w
     aws_world.settle(aws_world.arrive(first.model_copy(update={"digest": "0" * 64})))
 
     assert "a release never changes" in aws_world.bus.last("ReleaseRejected")["reason"]
-    assert aws_world.desk.ledger.release(SITE, first.run_id).standing is Standing.REGISTERED
+    assert aws_world.services.ledger.release(SITE, first.run_id).verdict is GateVerdict.REGISTERED
 
 
 @pytest.mark.parametrize(
@@ -415,7 +415,7 @@ def test_whatever_events_are_lost_reconciling_reaches_the_same_end(data):
 
     check_settled(world, liars)
     assert len(world.bus.said) == spoken, "nothing is left to find"
-    written = world.desk.champions.read(SITE).champion
+    written = world.services.champions.read(SITE).champion
     assert (written and written.release) == (world.state().champion and live(world))
     if not liars:
         assert live(world) == releases[2].run_id

@@ -9,26 +9,30 @@ from typing import Any
 
 import pytest
 
-from functions.adapters.sagemaker import SageMaker
+from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.errors import ConflictError, EndpointBusyError
-from functions.core.specification import EndpointSpecification, Fleet, ModelSpecification
+from functions.core.specification import (
+    EndpointSpecification,
+    FleetSpecification,
+    ModelSpecification,
+)
 from tests.functions.conftest import make_release
 from tests.functions.fakes import FakeBus, FakeSageMaker
 from tests.local.local_helpers import IMAGE, ROLE, eventually
 
-FLEET = Fleet(instance_type="ml.m5.large", instance_count=1)
+FLEET = FleetSpecification(instance_type="ml.m5.large", instance_count=1)
 
 
 @dataclass
 class Border:
-    """The adapter over one SageMaker, and how to wait for it."""
+    """The adapter over one SageMakerControlPlane, and how to wait for it."""
 
     client: Any
     bucket: str
     name: str
 
     def __post_init__(self) -> None:
-        self.adapter = SageMaker(self.client)
+        self.adapter = SageMakerControlPlane(self.client)
 
     def model(self, number: int) -> ModelSpecification:
         return ModelSpecification(

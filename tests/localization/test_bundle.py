@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pytest
 
 from tests.training.made_up_floor import HALL, QUICK
-from trainer.localization.bundle import MANIFEST, PINNED, WEIGHTS, load_bundle
+from trainer.localization.bundle.description import MANIFEST, PINNED, WEIGHTS
+from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.errors import BadBundle
 from trainer.training.job.train import TrainingResult, train_files
 

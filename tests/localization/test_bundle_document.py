@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.localization.bundle import MANIFEST, SMOKE, load_bundle
+from trainer.localization.bundle.description import MANIFEST, SMOKE
+from trainer.localization.bundle.reading import load_bundle
 from trainer.training.job.train import TrainingResult
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()

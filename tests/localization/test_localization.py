@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pytest
 
 from trainer.localization.decoding import decode, geometric_median, least_expected_distance
-from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import Dense, Network, probabilities
+from trainer.localization.dense.features import FeatureParameters, featurize
+from trainer.localization.dense.network import Dense, Network, probabilities
 
 PARAMETERS = FeatureParameters()
 GRID = np.array([(x, y) for x in range(5) for y in range(4)], dtype=np.float64) * 3.0

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainer.localization import engine
-from trainer.localization.bundle import ErrorRadius, LoadedModel, ModelDescription
+from trainer.localization.bundle.description import ErrorRadius, ModelDescription
+from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.decoding import decode, expected_errors
-from trainer.localization.engine import PART_ROWS, keeps_bits
-from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import Dense, Network, probabilities
-from trainer.localization.runtime import Runner
+from trainer.localization.dense.features import FeatureParameters, featurize
+from trainer.localization.dense.network import Dense, Network, probabilities
+from trainer.localization.runtime import engine
+from trainer.localization.runtime.engine import PART_ROWS, is_batch_invariant
+from trainer.localization.runtime.graph_runner import GraphRunner
 
 BEACONS, CELLS = 13, 105
 Matrix = npt.NDArray[np.float32]
@@ -95,7 +96,7 @@ def test_every_batch_size_gives_the_bits_of_each_row_alone(answering: LoadedMode
 def test_models_of_other_shapes_keep_their_bits_too(beacons: int, cells: int) -> None:
     widths = (8 * beacons, 128, 128, cells)
 
-    assert keeps_bits(widths, FeatureParameters(), placed=True, tempered=True)
+    assert is_batch_invariant(widths, FeatureParameters(), placed=True, tempered=True)
 
 
 def test_users_at_one_time_have_a_copy_of_the_runtime_each_and_the_same_bits() -> None:
@@ -119,14 +120,14 @@ def test_users_at_one_time_have_a_copy_of_the_runtime_each_and_the_same_bits() -
 def test_a_user_who_fails_takes_only_the_own_copy_along(monkeypatch: pytest.MonkeyPatch) -> None:
     answering, rssi = model(), fingerprints(3)
     before = said(answering, rssi)
-    run = Runner.run
+    run = GraphRunner.run
 
-    def failing(self: Runner, dbm: Matrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
+    def failing(self: GraphRunner, dbm: Matrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
         run(self, dbm[:1], wanted)
         raise MemoryError
 
     with monkeypatch.context() as broken:
-        broken.setattr(Runner, "run", failing)
+        broken.setattr(GraphRunner, "run", failing)
         with pytest.raises(MemoryError):
             answering.predict(rssi)
 
@@ -136,9 +137,9 @@ def test_a_user_who_fails_takes_only_the_own_copy_along(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("shell", ['exec "$@"', 'exec "$@" 2>&-'], ids=["open", "closed"])
 def test_the_runtime_says_nothing_of_its_own_on_standard_error(shell: str) -> None:
     script = (
-        "from trainer.localization.engine import keeps_bits\n"
-        "from trainer.localization.features import FeatureParameters\n"
-        "print(keeps_bits((8, 4, 2), FeatureParameters(), placed=True))\n"
+        "from trainer.localization.runtime.engine import is_batch_invariant\n"
+        "from trainer.localization.dense.features import FeatureParameters\n"
+        "print(is_batch_invariant((8, 4, 2), FeatureParameters(), placed=True))\n"
     )
     done = subprocess.run(
         ["/bin/sh", "-c", shell, "sh", sys.executable, "-c", script],
@@ -153,17 +154,17 @@ def test_the_runtime_says_nothing_of_its_own_on_standard_error(shell: str) -> No
 def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
     monkeypatch: pytest.MonkeyPatch, answering: LoadedModel
 ) -> None:
-    monkeypatch.setattr(engine, "keeps_bits", lambda *_, **__: False)
+    monkeypatch.setattr(engine, "is_batch_invariant", lambda *_, **__: False)
     careful = model()
     rssi = fingerprints(20)
     sizes = []
-    run = Runner.run
+    run = GraphRunner.run
 
-    def watched(self: Runner, dbm: Matrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
+    def watched(self: GraphRunner, dbm: Matrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
         sizes.append(len(dbm))
         return run(self, dbm, wanted)
 
-    monkeypatch.setattr(Runner, "run", watched)
+    monkeypatch.setattr(GraphRunner, "run", watched)
 
     assert said(careful, rssi).tobytes() == said(answering, rssi).tobytes()
     assert sizes == [1] * 40 + [20] * 2
@@ -180,9 +181,9 @@ def test_the_probe_notices_a_runtime_whose_bits_depend_on_the_batch(
         return found
 
     widths = (8 * BEACONS, 24, CELLS)
-    assert keeps_bits.__wrapped__(widths, FeatureParameters(), placed=True)
+    assert is_batch_invariant.__wrapped__(widths, FeatureParameters(), placed=True)
     monkeypatch.setattr(engine.Engine, "measure", uneven)
-    assert not keeps_bits.__wrapped__(widths, FeatureParameters(), placed=True)
+    assert not is_batch_invariant.__wrapped__(widths, FeatureParameters(), placed=True)
 
 
 @pytest.mark.parametrize("temperature", [None, 0.1, 1.4, 5.0])

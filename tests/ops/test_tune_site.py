@@ -10,7 +10,7 @@ import structlog
 from aws.s3 import Bucket
 from events.manifests import Release, Snapshot, SurveyRef
 from ops.errors import OpsError
-from ops.experiments.tune_site import SearchGround, SiteSearch, _runner, search
+from ops.experiments.tune_site import SiteTuneInputs, SiteTuneOptions, _runner, search
 from tests.agent.agent_world import Clock, MemoryBucket, release_of, survey_ref, training_run
 from tests.agent.aws_world import Aws
 from tests.agent.kubernetes_world import KubernetesWorld, kubeconfig
@@ -124,11 +124,11 @@ class Lab:
         (listed,) = self.data.current("sites/lab/surveys/")
         survey = survey_ref(version=listed.version_id, etag=listed.etag, size=listed.size)
         told = JobTemplate(artifact_bucket="artifacts", image="process")
-        self.ground = SearchGround(release((survey,), **settings), self.artifacts, told)
+        self.ground = SiteTuneInputs(release((survey,), **settings), self.artifacts, told)
         self.runner = (Pretending if pretending else Here)(self.data, self.artifacts)
 
     def search(self, **changes: int):
-        wanted = SiteSearch(**{"trials": 4, "seed": 0, "parallelism": 2, **changes})
+        wanted = SiteTuneOptions(**{"trials": 4, "seed": 0, "parallelism": 2, **changes})
         return search(
             self.ground, QUICK, self.runner, wanted, lambda *_: None, sleep=lambda _: None
         )
@@ -248,7 +248,7 @@ def test_too_few_visits_end_the_search_with_the_reason():
     lab.data.put("sites/lab/surveys/a.csv", rows(15))
     (listed,) = lab.data.current("sites/lab/surveys/")
     survey = survey_ref(version=listed.version_id, etag=listed.etag, size=listed.size)
-    lab.ground = SearchGround(release((survey,)), lab.artifacts, lab.ground.told)
+    lab.ground = SiteTuneInputs(release((survey,)), lab.artifacts, lab.ground.told)
 
     with pytest.raises(OpsError, match="too few visits"):
         lab.search()
@@ -306,7 +306,7 @@ def test_a_process_of_this_machine_works_a_number_off(aws: Aws, tmp_path: Path):
     data.put("sites/lab/surveys/a.csv", rows(), "text/csv")
     surveys = SurveyStore(data, structlog.get_logger()).look("lab").surveys
     told = JobTemplate(artifact_bucket=artifacts.name, image="process")
-    ground = SearchGround(release(surveys), artifacts, told)
+    ground = SiteTuneInputs(release(surveys), artifacts, told)
     plan = ground.plan([TuningTask(settings=QUICK, seeds=(0,))])
     artifacts.put_once(plan.key, plan.model_dump_json().encode())
     runner = IndexedProcesses(tmp_path, {"PATH": os.environ["PATH"], **aws.environment}, _silent())
@@ -339,7 +339,7 @@ def test_a_cluster_works_a_search_off_as_one_indexed_job_a_round(
     settings = AgentSettings(runner="kubernetes", pod_template=template)
 
     with _runner(settings) as runner:
-        wanted = SiteSearch(trials=5, seed=0, parallelism=3)
+        wanted = SiteTuneOptions(trials=5, seed=0, parallelism=3)
         report = search(lab.ground, QUICK, runner, wanted, lambda *_: None, lambda _: None)
 
     assert report == Lab(pretending=True).search(trials=5, parallelism=3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.running_server import RunningServer
-from tests.serving.served import Served, alone, on_a_shelf
+from tests.serving.served import Served, multi_model_service, single_model_service
 from tests.serving.small_model import write_small_bundle
 
 
@@ -16,7 +16,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_small_bundle(tmp_path_factory.mktemp("bundle") / "model.tar.gz")
 
 
-@pytest.fixture(scope="session", params=[alone, on_a_shelf], ids=["single", "multi"])
+@pytest.fixture(
+    scope="session", params=[single_model_service, multi_model_service], ids=["single", "multi"]
+)
 def service(bundle: Path, request: pytest.FixtureRequest) -> Served:
     """The bundle, loaded and checked."""
     made: Served = request.param(bundle)

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from tests.serving.served import Served
 from tests.serving.small_model import BEACONS, RELEASE, fingerprints
-from trainer.serving.exchange import MAX_BODY_BYTES, Reply
+from trainer.serving.exchange import MAX_BODY_BYTES, HttpResponse
 
 JSON, LINES, CSV, NPY = "application/json", "application/jsonlines", "text/csv", "application/x-npy"
 ROWS = [[-70.0, -200.0, -80.5], [-60.0, -75.0, -200.0]]
 
 
-def invoke(service: Served, body: bytes, content_type: str = JSON, **headers: str) -> Reply:
+def invoke(service: Served, body: bytes, content_type: str = JSON, **headers: str) -> HttpResponse:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return service.ask("POST", service.path, body, {"content-type": content_type, **named})
 
@@ -35,7 +35,7 @@ def as_json(rows: object = ROWS) -> bytes:
     return json.dumps({"instances": rows}).encode()
 
 
-def predictions(reply: Reply) -> list[dict[str, object]]:
+def predictions(reply: HttpResponse) -> list[dict[str, object]]:
     assert reply.status == 200, reply.body
     found: list[dict[str, object]] = orjson.loads(reply.body)["predictions"]
     return found

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.serving.served import Served
 from tests.serving.small_model import BEACONS, RELEASE, fingerprints
-from trainer.serving.exchange import Reply
+from trainer.serving.exchange import HttpResponse
 from trainer.serving.formats.parsing import MAX_ROWS
 
 JSON, CSV = "application/json", "text/csv"
@@ -22,14 +22,14 @@ def invoke(
     body: bytes | str | object,
     content_type: str = JSON,
     headers: dict[str, str] | None = None,
-) -> Reply:
+) -> HttpResponse:
     if not isinstance(body, bytes):
         body = (body if isinstance(body, str) else json.dumps(body)).encode()
     asked = {"content-type": content_type, **(headers or {})}
     return service.ask("POST", service.path, body, asked)
 
 
-def predictions(reply: Reply) -> list[dict[str, object]]:
+def predictions(reply: HttpResponse) -> list[dict[str, object]]:
     assert reply.status == 200, reply.body
     found: list[dict[str, object]] = orjson.loads(reply.body)["predictions"]
     return found

@@ -11,16 +11,16 @@ from types import FrameType
 from typing import Any
 
 from tests.serving.running_server import PATIENCE_S
-from trainer.serving.models.model_table import Registry
+from trainer.serving.models.model_table import ModelTable
 
 NAMES = [f"site-{number}" for number in range(4)]
 
 
-def filled() -> Registry:
-    registry = Registry()
+def filled() -> ModelTable:
+    table = ModelTable()
     for name in NAMES:
-        assert registry.add(name, f"/{name}", size=1, limit=100) is not None
-    return registry
+        assert table.add(name, f"/{name}", size=1, limit=100) is not None
+    return table
 
 
 def forked(work: Callable[[], object]) -> int:
@@ -64,39 +64,39 @@ def deaths(work: Callable[[], object]) -> Iterator[None]:
 
 
 def test_models_used_longest_ago_leave_for_another() -> None:
-    registry = Registry()
-    added = registry.add("a", "/a", size=10, limit=100)
+    table = ModelTable()
+    added = table.add("a", "/a", size=10, limit=100)
     assert added is not None
-    assert (added.entry.url, added.left) == ("/a", [])
-    assert registry.add("a", "/b", size=10, limit=100) is None
+    assert (added.entry.url, added.evicted) == ("/a", [])
+    assert table.add("a", "/b", size=10, limit=100) is None
 
-    other = registry.add("b", "/b", size=95, limit=100)
+    other = table.add("b", "/b", size=95, limit=100)
 
     assert other is not None
-    assert other.left == ["a"]
-    assert [*registry.entries()] == ["b"]
-    assert registry.remove("b")
-    assert not registry.remove("b")
+    assert other.evicted == ["a"]
+    assert [*table.entries()] == ["b"]
+    assert table.remove("b")
+    assert not table.remove("b")
 
 
 def test_what_one_process_writes_the_others_read() -> None:
-    registry = filled()
+    table = filled()
 
-    assert in_another_process(lambda: registry.remove(NAMES[0])) == 0
-    assert in_another_process(lambda: registry.add("new", "/new", size=1, limit=100)) == 0
+    assert in_another_process(lambda: table.remove(NAMES[0])) == 0
+    assert in_another_process(lambda: table.add("new", "/new", size=1, limit=100)) == 0
 
-    assert {*registry.entries()} == {*NAMES[1:], "new"}
+    assert {*table.entries()} == {*NAMES[1:], "new"}
 
 
 def test_a_worker_that_dies_while_it_writes_leaves_the_table_as_it_was_or_as_it_should_be() -> None:
-    registry = filled()
+    table = filled()
     before = {*NAMES}
     seen = []
-    for _ in deaths(lambda: registry.add("new", "/new", size=1, limit=100)):
-        seen.append({*registry.entries()})
+    for _ in deaths(lambda: table.add("new", "/new", size=1, limit=100)):
+        seen.append({*table.entries()})
         # The next change goes on from there, and so does who reads it for the first time.
-        registry.remove("new")
-        assert {*registry.entries()} == before
+        table.remove("new")
+        assert {*table.entries()} == before
 
     assert len(seen) > 20
     assert before in seen
@@ -105,18 +105,18 @@ def test_a_worker_that_dies_while_it_writes_leaves_the_table_as_it_was_or_as_it_
 
 
 def test_who_reads_while_others_write_sees_whole_tables() -> None:
-    registry = filled()
+    table = filled()
 
     def come_and_go() -> None:
         for number in count():
-            registry.add(f"new-{number}", "/new", size=1, limit=100)
-            registry.remove(f"new-{number}")
+            table.add(f"new-{number}", "/new", size=1, limit=100)
+            table.remove(f"new-{number}")
 
     pid = forked(come_and_go)
     try:
         reads, others, deadline = 0, set(), time.monotonic() + PATIENCE_S
         while reads < 2000 or len(others) < 10:
-            names = {*registry.entries()}
+            names = {*table.entries()}
             assert names >= {*NAMES}
             assert len(names) <= len(NAMES) + 1
             others |= names.difference(NAMES)

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from tests.serving.running_server import PATIENCE_S, RunningServer
-from tests.serving.served import NAME, Served, on_a_shelf
+from tests.serving.served import NAME, Served, multi_model_service
 from tests.serving.small_model import RELEASE, small_network, write_small_bundle
-from trainer.localization.bundle import load_bundle
-from trainer.localization.engine import PART_ROWS
-from trainer.serving.exchange import Request
-from trainer.serving.models.multi_model import Shelf, size_of
+from trainer.localization.bundle.reading import load_bundle
+from trainer.localization.runtime.engine import PART_ROWS
+from trainer.serving.exchange import HttpRequest
+from trainer.serving.models.multi_model import MultiModelService, size_of
 from trainer.serving.models.served_model import ServedModel
-from trainer.serving.models.service import answer
+from trainer.serving.models.service import respond
 
 ROW = b'{"b3001": -70}'
 JSON = {"content-type": "application/json"}
@@ -28,7 +28,7 @@ JSON = {"content-type": "application/json"}
 @pytest.fixture
 def shelf(bundle: Path) -> Served:
     """A shelf of its own with one model on it."""
-    return on_a_shelf(bundle)
+    return multi_model_service(bundle)
 
 
 def load(shelf: Served, name: object, url: object) -> int:
@@ -118,7 +118,7 @@ def test_other_paths_and_methods(shelf: Served, method: str, path: str, status: 
 
 def test_the_models_used_longest_ago_leave_when_memory_is_short(bundle: Path) -> None:
     size = _size_of_one(bundle)
-    shelf = Served(Shelf.empty(size * 7 // 2, 1), "", on_a_shelf(bundle).model)
+    shelf = Served(MultiModelService.empty(size * 7 // 2, 1), "", multi_model_service(bundle).model)
     for name in "abc":
         assert load(shelf, name, str(bundle)) == 200
     assert invoke(shelf, "a") == 200
@@ -131,14 +131,14 @@ def test_the_models_used_longest_ago_leave_when_memory_is_short(bundle: Path) ->
 
 def test_a_model_that_can_never_fit_is_refused_and_nobody_leaves(bundle: Path) -> None:
     size = _size_of_one(bundle)
-    shelf = Served(Shelf.empty(size // 2, 1), "", on_a_shelf(bundle).model)
+    shelf = Served(MultiModelService.empty(size // 2, 1), "", multi_model_service(bundle).model)
 
     assert load(shelf, "a", str(bundle)) == 507
 
 
 def test_every_worker_s_copy_counts(bundle: Path) -> None:
     size = _size_of_one(bundle)
-    shelf = Served(Shelf.empty(size * 3 // 2, 2), "", on_a_shelf(bundle).model)
+    shelf = Served(MultiModelService.empty(size * 3 // 2, 2), "", multi_model_service(bundle).model)
 
     assert load(shelf, "a", str(bundle)) == 507
 
@@ -184,7 +184,7 @@ def test_what_a_model_is_reckoned_to_take_is_what_it_takes(bundle: Path) -> None
 
 
 def page(shelf: Served, query: str) -> tuple[list[str], str | None]:
-    reply = answer(shelf.service, Request("GET", "/models", {}, b"", query))
+    reply = respond(shelf.service, HttpRequest("GET", "/models", {}, b"", query))
     document = json.loads(reply.body)
     return [model["modelName"] for model in document["models"]], document.get("nextPageToken")
 
@@ -207,9 +207,9 @@ def test_models_are_listed_page_by_page_and_each_once_though_some_come_and_go(
 
 @pytest.mark.parametrize("size", ["0", "101", "-1", "x", "", "9" * 30])
 def test_an_impossible_size_of_page_is_refused(shelf: Served, size: str) -> None:
-    request = Request("GET", "/models", {}, b"", f"page_size={size}")
+    request = HttpRequest("GET", "/models", {}, b"", f"page_size={size}")
 
-    assert answer(shelf.service, request).status == 400
+    assert respond(shelf.service, request).status == 400
 
 
 def test_a_page_is_asked_for_over_http(bundle: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.serving.running_server import PATIENCE_S, RunningServer, until
 from tests.serving.small_model import RELEASE, small_network, write_small_bundle
-from trainer.localization.bundle import load_bundle
+from trainer.localization.bundle.reading import load_bundle
 from trainer.serving.exchange import MAX_BODY_BYTES
 
 

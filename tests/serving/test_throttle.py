@@ -3,7 +3,7 @@
 import os
 from itertools import count
 
-from trainer.serving.models.throttle import Pace
+from trainer.serving.models.throttle import Throttle
 
 
 class Work:
@@ -15,8 +15,8 @@ class Work:
         self._all = 0.0
         self.rests: list[float] = []
 
-    def pace(self) -> Pace:
-        return Pace(lambda: next(self._own), lambda: self._all, self._rest)
+    def pace(self) -> Throttle:
+        return Throttle(lambda: next(self._own), lambda: self._all, self._rest)
 
     def _rest(self, seconds: float) -> None:
         self.rests.append(seconds)
@@ -46,7 +46,7 @@ def test_where_others_work_it_is_longer_but_not_without_end() -> None:
 def test_whoever_keeps_pace_pushes_nobody_off_a_processor_and_is_as_before_afterwards() -> None:
     before = os.sched_getscheduler(0)
 
-    with Pace():
+    with Throttle():
         assert os.sched_getscheduler(0) == os.SCHED_BATCH
 
     assert os.sched_getscheduler(0) == before

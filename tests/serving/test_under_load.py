@@ -22,11 +22,11 @@ from tests.serving.small_model import (
     write_exported_bundle,
 )
 from trainer.localization.decoding import tempered
-from trainer.localization.network_mxnet import exported_probabilities
+from trainer.localization.dense.mxnet_graph import exported_probabilities
 from trainer.serving.formats.parsing import MAX_ROWS
 from trainer.serving.http.connection import Connection, Connections
-from trainer.serving.models.micro_batcher import Desk
-from trainer.serving.models.service import SingleModel
+from trainer.serving.models.micro_batcher import MicroBatcher
+from trainer.serving.models.service import SingleModelService
 
 CONNECTIONS = 16
 GOOD = b'{"instances":[{"b3001":-70},{"b3002":-80}]}'
@@ -274,7 +274,7 @@ def test_a_small_request_behind_a_huge_one_is_answered_before_it(server: Running
 def test_a_closed_connection_leaves_nothing_to_the_garbage_collector(bundle: Path) -> None:
     async def visit() -> list[weakref.ref[Connection]]:
         loop = asyncio.get_running_loop()
-        connections = Connections(Desk(SingleModel.open(bundle), None, loop))
+        connections = Connections(MicroBatcher(SingleModelService.open(bundle), None, loop))
         met = []
 
         def make() -> Connection:

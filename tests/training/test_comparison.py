@@ -18,7 +18,7 @@ from events.manifests import (
     SurveyRef,
 )
 from tests.training.made_up_floor import HALL, survey_lines, survey_text
-from trainer.localization.bundle import load_bundle
+from trainer.localization.bundle.reading import load_bundle
 from trainer.training.evaluation.champion import Champion, HeldOutRows, NoChampion
 from trainer.training.evaluation.comparison import FEWEST_ROWS
 from trainer.training.evaluation.hold_out import hold_out

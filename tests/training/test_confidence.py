@@ -9,13 +9,15 @@ import numpy.typing as npt
 import pytest
 
 from tests.training.made_up_floor import BEACONS, HALL, QUICK, survey_lines, survey_text
-from trainer.localization.bundle import MANIFEST, LoadedModel, load_bundle
+from trainer.localization.bundle.description import MANIFEST
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import decode, tempered
+from trainer.localization.dense.mxnet_graph import export, exported_probabilities
+from trainer.localization.dense.network import Dense, Network
 from trainer.localization.errors import BadBundle
-from trainer.localization.network import Dense, Network
-from trainer.localization.network_mxnet import export, exported_probabilities
-from trainer.serving.exchange import Request
-from trainer.serving.models.service import INVOCATIONS, SingleModel, answer
+from trainer.serving.exchange import HttpRequest
+from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BundleDisagrees
 from trainer.training.evaluation.confidence import (
     FEWEST_FOR_TEMPERATURE,
@@ -158,9 +160,9 @@ def test_the_likeliest_cells_are_told_with_the_same_confidence(
     released: TrainingResult,
 ) -> None:
     body = json.dumps({"instances": ROWS, "parameters": {"top_k": 3}}).encode()
-    request = Request("POST", INVOCATIONS, {"content-type": "application/json"}, body)
+    request = HttpRequest("POST", INVOCATIONS, {"content-type": "application/json"}, body)
 
-    reply = answer(SingleModel.open(released.bundle), request)
+    reply = respond(SingleModelService.open(released.bundle), request)
 
     for prediction in json.loads(reply.body)["predictions"]:
         best, *others = prediction["top"]

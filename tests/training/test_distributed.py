@@ -13,10 +13,10 @@ import pytest
 import structlog
 
 from tests.training.made_up_floor import HALL, QUICK, survey_lines, survey_text
-from trainer.localization.features import FeatureParameters
-from trainer.localization.network import Network
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.network import Network
 from trainer.training.fitting.device import device_name
-from trainer.training.fitting.distributed import Peers, Together, peers
+from trainer.training.fitting.distributed import WorkerGroup, WorkerGroupSettings, worker_group
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import ExitCode
@@ -28,15 +28,17 @@ WORKER = """
 import os, sys
 import numpy as np
 from tests.training.test_distributed import rows, settings
-from trainer.localization.features import FeatureParameters
-from trainer.training.fitting.distributed import Together, joined, peers
+from trainer.localization.dense.features import FeatureParameters
+from trainer.training.fitting.distributed import (
+    WorkerGroupSettings, join_worker_group, worker_group,
+)
 from trainer.training.fitting.fit import fit
 
 asked = settings(int(sys.argv[2]))
-with joined(Together()):
+with join_worker_group(WorkerGroupSettings()):
     fit(rows().only(np.arange(100)), FeatureParameters(), asked)
     network = fit(rows(), FeatureParameters(), asked)
-    fits = peers()._fits
+    fits = worker_group()._fits
 arrays = [array for layer in network.layers for array in (layer.weight, layer.bias)]
 np.savez(sys.argv[1], fits, *arrays)
 sys.stdout.flush()
@@ -111,7 +113,9 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path, batch: int, vecto
 @pytest.mark.parametrize(("batch", "count"), [(128, 2), (128, 3), (5, 5), (7, 4)])
 def test_the_workers_parts_make_the_whole_batch(batch: int, count: int) -> None:
     whole = [
-        row for index in range(count) for row in [*range(batch)][Peers(index, count).part(batch)]
+        row
+        for index in range(count)
+        for row in [*range(batch)][WorkerGroup(index, count).part(batch)]
     ]
 
     assert whole == [*range(batch)]
@@ -119,7 +123,7 @@ def test_the_workers_parts_make_the_whole_batch(batch: int, count: int) -> None:
 
 def test_a_batch_that_leaves_a_worker_without_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="larger batch_size, or fewer workers"):
-        Peers(0, 4).part(3)
+        WorkerGroup(0, 4).part(3)
 
 
 def test_the_first_process_meets_the_others_at_its_own_address(
@@ -130,7 +134,7 @@ def test_the_first_process_meets_the_others_at_its_own_address(
         changes = {"RSSI_MEETING_HOST": "run-0.rssi-workers", "RSSI_OWN_HOST": f"10.0.0.{index}"}
         for name, value in told(index, 9091, **changes).items():
             monkeypatch.setenv(name, value)
-        said.append(Together().variables("worker"))
+        said.append(WorkerGroupSettings().variables("worker"))
 
     assert [variables["DMLC_PS_ROOT_URI"] for variables in said] == [
         "10.0.0.0",
@@ -160,10 +164,10 @@ def test_a_training_process_fits_with_the_peers_that_it_joined(
     for name, value in told(1, 9091).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("os.environ", dict(os.environ))
-    monkeypatch.setattr("trainer.training.__main__.main", lambda: 100 * peers().count)
+    monkeypatch.setattr("trainer.training.__main__.main", lambda: 100 * worker_group().count)
 
     assert ended_with(monkeypatch) == 200
-    assert peers().count == 1
+    assert worker_group().count == 1
 
 
 def test_a_process_that_is_told_nothing_of_others_says_so(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import Network
+from trainer.localization.dense.features import FeatureParameters, featurize
+from trainer.localization.dense.network import Network
 from trainer.training.fitting import fit as fitting
 from trainer.training.fitting.fit import fit, learning_rates
 from trainer.training.fitting.hyperparameters import Hyperparameters

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.training.made_up_floor import HALL, QUICK
-from trainer.localization.bundle import load_bundle
+from trainer.localization.bundle.reading import load_bundle
 from trainer.training.evaluation.baselines import baselines
 from trainer.training.evaluation.cross_validation import fit_and_ask
 from trainer.training.evaluation.evaluate import Judgement, judge_model, together

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tests.training.made_up_floor import BEACONS, HALL, QUICK, survey_lines, survey_text
-from trainer.localization.bundle import LoadedModel, load_bundle
-from trainer.localization.network_mxnet import export, exported_probabilities
-from trainer.serving.exchange import Request
-from trainer.serving.models.service import INVOCATIONS, SingleModel, answer
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
+from trainer.localization.dense.mxnet_graph import export, exported_probabilities
+from trainer.serving.exchange import HttpRequest
+from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BadSurvey
 from trainer.training.job.train import TrainingResult, train_files
 from trainer.training.quality.audit import Weight, audit
@@ -86,9 +87,11 @@ def bodies(row: list[float]) -> dict[str, bytes]:
 def test_the_number_says_not_heard_in_every_form_of_a_request(
     filled: TrainingResult, kind: str
 ) -> None:
-    service = SingleModel.open(filled.bundle)
+    service = SingleModelService.open(filled.bundle)
     replies = [
-        answer(service, Request("POST", INVOCATIONS, {"content-type": kind}, bodies(row)[kind]))
+        respond(
+            service, HttpRequest("POST", INVOCATIONS, {"content-type": kind}, bodies(row)[kind])
+        )
         for row in ([-60, -110, -72.5, -110, -80], [-60, -200, -72.5, -200, -80])
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
-from trainer.localization.bundle import load_bundle
+from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import expected_errors, most_mass_within
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.baselines import baselines

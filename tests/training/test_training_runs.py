@@ -13,10 +13,13 @@ import pytest
 
 from events.manifests import Metrics
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
-from trainer.localization.bundle import LoadedModel, MxnetExport, load_bundle, write_bundle
+from trainer.localization.bundle.description import MxnetExport
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
+from trainer.localization.bundle.writing import write_bundle
+from trainer.localization.dense.mxnet_graph import export, exported_probabilities
+from trainer.localization.dense.network import Dense, Network
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Dense, Network
-from trainer.localization.network_mxnet import export, exported_probabilities
 from trainer.training.errors import BadSurvey, BundleDisagrees, NotEnoughData
 from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.evaluation.evaluate import evaluate_bundle
@@ -291,8 +294,8 @@ def test_the_floor_map_shows_every_location_with_north_up(trained: TrainingResul
 def test_serving_never_imports_mxnet_polars_or_pydantic(trained: TrainingResult) -> None:
     script = (
         "import sys; from pathlib import Path; from trainer.serving.http import server; "
-        "from trainer.serving.models.service import SingleModel; "
-        f"assert SingleModel.open(Path({str(trained.bundle)!r})).model; "
+        "from trainer.serving.models.service import SingleModelService; "
+        f"assert SingleModelService.open(Path({str(trained.bundle)!r})).model; "
         "print(*sorted({'mxnet', 'polars', 'pydantic', 'boto3', 'events'} & set(sys.modules)))"
     )
 

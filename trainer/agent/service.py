@@ -26,7 +26,7 @@ from tenacity import (
 from aws.clients import Clients
 from aws.event_publisher import EventPublisher
 from aws.s3 import Bucket
-from events.outbound import Source
+from events.outbound import EventSource
 from events.stack import Stack
 from trainer.agent.adapters.artifact_store import ArtifactStore
 from trainer.agent.adapters.run_event_publisher import RunEventPublisher
@@ -147,7 +147,9 @@ class AgentService:
             if resources.queue_url
             else None
         )
-        publisher = EventPublisher(self.clients.client("events"), resources.bus, Source.AGENT.value)
+        publisher = EventPublisher(
+            self.clients.client("events"), resources.bus, EventSource.AGENT.value
+        )
         return Controller(
             surveys=SurveyStore(Bucket(data, resources.data_bucket), self.log),
             artifacts=ArtifactStore(Bucket(s3, resources.artifact_bucket)),

@@ -2,7 +2,7 @@
 
 ::
 
-    RefusedError            a request that is not answered: its status, why, and what to do instead
+    RequestRefusedError     a request that is not answered: its status, why, what to do instead
     └── TooLargeError       413: the body, packed or unpacked, is above SageMaker's limit
 
 What may go wrong: header values come from strangers; what is echoed has to be fit for a header.
@@ -32,7 +32,7 @@ Headers = tuple[tuple[str, str], ...]
 _PRINTABLE = re.compile(r"[ -~]*")
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """One HTTP request; header names are in lower case."""
 
     method: str
@@ -43,7 +43,7 @@ class Request(NamedTuple):
     """Of the target, what follows the question mark."""
 
 
-class Reply(NamedTuple):
+class HttpResponse(NamedTuple):
     """One HTTP answer."""
 
     status: int
@@ -54,7 +54,7 @@ class Reply(NamedTuple):
     """How many rows it answers."""
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """A request that is not answered; the client has to change it."""
 
     def __init__(
@@ -70,12 +70,12 @@ class RefusedError(Exception):
         self.problems = tuple(problems)
         self.headers = headers
 
-    def reply(self) -> Reply:
+    def reply(self) -> HttpResponse:
         """What the client gets to read."""
-        return error_reply(self.status, str(self), self.problems, self.headers)
+        return error_response(self.status, str(self), self.problems, self.headers)
 
 
-class TooLargeError(RefusedError):
+class TooLargeError(RequestRefusedError):
     """A body above the limit."""
 
     def __init__(self, what: str = "The body") -> None:
@@ -85,19 +85,19 @@ class TooLargeError(RefusedError):
         )
 
 
-def error_reply(
+def error_response(
     status: int, message: str, problems: Sequence[ReadingProblem] = (), headers: Headers = ()
-) -> Reply:
+) -> HttpResponse:
     """A refusal that a person can act on."""
     body = {"error": {"message": message, "problems": list(problems)}}
-    return Reply(status, orjson.dumps(body), headers=headers)
+    return HttpResponse(status, orjson.dumps(body), headers=headers)
 
 
 def echoed(headers: Mapping[str, str], ours: str) -> Headers:
     """What SageMaker expects back: custom attributes after ``ours``, and the inference id.
 
     Raises:
-        RefusedError: 400, they do not fit into headers.
+        RequestRefusedError: 400, they do not fit into headers.
     """
     theirs = headers.get(CUSTOM_ATTRIBUTES)
     attributes = f"{ours};{theirs}" if theirs else ours
@@ -111,6 +111,6 @@ def echoed(headers: Mapping[str, str], ours: str) -> Headers:
 
 def _check(name: str, value: str, most: int, spent: int = 0) -> None:
     if len(value) > most or not _PRINTABLE.fullmatch(value):
-        raise RefusedError(
+        raise RequestRefusedError(
             400, f"{name} may have {most - spent} printable ASCII characters; shorten or clean it."
         )

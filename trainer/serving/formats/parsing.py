@@ -36,7 +36,7 @@ MAX_ROWS = 50_000
 """So that the answer, some 80 bytes a row, stays within SageMaker's 6 MB as well."""
 MAX_PROBLEMS = 5
 """The first few show the pattern; a whole survey's worth would not be read."""
-READ_OVER = frozenset({"location", "x", "y", "date", "time", "timestamp", "datetime"})
+IGNORED_COLUMNS = frozenset({"location", "x", "y", "date", "time", "timestamp", "datetime"})
 
 _NOT_HEARD = LOWEST_READING
 _FEW = 64
@@ -76,7 +76,7 @@ def parse_json(body: bytes, beacons: Sequence[str]) -> Readings:
     instances = _instances(document)
     if not instances:
         raise BadReadings('There are no rows: send {"instances": [...]} with one at least.')
-    return _readings(instances, beacons, _asked_top_k(document))
+    return _readings(instances, beacons, _requested_top_k(document))
 
 
 def parse_json_lines(body: bytes, beacons: Sequence[str]) -> Readings:
@@ -115,7 +115,7 @@ def _readings(instances: Sequence[Any], beacons: Sequence[str], top_k: int | Non
     return Readings(_rssi([*chain.from_iterable(in_order)], beacons), unknown, top_k)
 
 
-def _asked_top_k(document: object) -> int | None:
+def _requested_top_k(document: object) -> int | None:
     parameters = None
     if isinstance(document, dict) and "instances" in document:
         parameters = document.get("parameters")
@@ -291,7 +291,9 @@ def parse_csv(body: bytes, beacons: Sequence[str]) -> Readings:
         for place, row in enumerate(rows)
         if len(row) != len(columns)
     )
-    unknown = {name for name in set(columns).difference(beacons) if name.lower() not in READ_OVER}
+    unknown = {
+        name for name in set(columns).difference(beacons) if name.lower() not in IGNORED_COLUMNS
+    }
     return Readings(_csv_matrix(rows, columns, beacons), len(unknown))
 
 
@@ -305,7 +307,7 @@ def _csv_rows(body: bytes) -> list[list[str]]:
 
 def _is_header(row: Sequence[str], beacons: Sequence[str]) -> bool:
     names = {field.strip() for field in row}
-    return bool(names & set(beacons)) or any(name.lower() in READ_OVER for name in names)
+    return bool(names & set(beacons)) or any(name.lower() in IGNORED_COLUMNS for name in names)
 
 
 def _width_of(header: Sequence[str] | None) -> str:

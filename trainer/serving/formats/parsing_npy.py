@@ -37,7 +37,7 @@ def parse_npy(body: bytes, width: int) -> Floats:
     """
     head = body[: _head_bytes(body)]
     try:
-        shape, by_columns, dtype = _told_by(head)
+        shape, by_columns, dtype = _parsed_header(head)
     except (ValueError, KeyError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise BadReadings(f"The body is no npy file of version 1 or 2: {error}.") from error
     if dtype.kind not in "fiu" or dtype.itemsize > 8:
@@ -68,7 +68,7 @@ def _head_bytes(body: bytes) -> int:
 # numpy parses a head as Python, which takes longer than reading the rows of most requests; and a
 # client's are mostly the same.
 @lru_cache(maxsize=64)
-def _told_by(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _parsed_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     stream = io.BytesIO(head)
     read_header = {
         (1, 0): _format.read_array_header_1_0,

@@ -22,14 +22,14 @@ _MARKS = b'",[]'
 _ALL_BUT_MARKS = bytes(set(range(256)).difference(_MARKS))
 
 
-class _Parser(threading.local):
+class _ThreadLocalParser(threading.local):
     """One for each thread, as none may begin before the last one's document is gone."""
 
     def __init__(self) -> None:
         self.parser = simdjson.Parser()
 
 
-_own = _Parser()
+_own = _ThreadLocalParser()
 
 
 def parse_plain(body: bytes, beacons: Sequence[str]) -> FloatMatrix | None:

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from trainer.localization.bundle import LoadedModel, Numbers
+from trainer.localization.bundle.loaded_model import LoadedModel, Numbers
 from trainer.localization.decoding import CellIndices
 from trainer.localization.readings import FloatMatrix
-from trainer.serving.exchange import JSON, RefusedError
+from trainer.serving.exchange import JSON, RequestRefusedError
 from trainer.serving.models.served_model import Labels, ServedModel
 
 JSON_LINES = "application/jsonlines"
@@ -37,7 +37,7 @@ _NO_CELLS = np.empty((0, 0), dtype=np.intp)
 _NO_NUMBERS = np.empty((0, 0))
 
 
-class Answers(NamedTuple):
+class PredictionColumns(NamedTuple):
     """All rows' answers, with the top cells beside them if they were asked for."""
 
     cells: CellIndices
@@ -50,25 +50,25 @@ class Answers(NamedTuple):
     """(rows, k)."""
 
 
-def answers_to(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
+def predict_rows(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> PredictionColumns:
     """Let a model answer."""
     if top_k:
         starts = range(0, len(rssi), _PART_ROWS)
         return _joined([_with_top(model, rssi[at : at + _PART_ROWS], top_k) for at in starts])
     table = model.table(rssi)
-    return Answers(table.cells, table.numbers, _NO_CELLS, _NO_NUMBERS)
+    return PredictionColumns(table.cells, table.numbers, _NO_CELLS, _NO_NUMBERS)
 
 
-def _with_top(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Answers:
+def _with_top(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> PredictionColumns:
     table = model.table(rssi, probabilities=True)
     # Stable, so that cells of equal probability come in the model's order on every machine.
     order = np.argsort(-table.probabilities, axis=1, kind="stable")[:, :top_k]
     sure = np.take_along_axis(table.probabilities, order, axis=1)
-    return Answers(table.cells, table.numbers, order, sure.astype(np.float64).round(6))
+    return PredictionColumns(table.cells, table.numbers, order, sure.astype(np.float64).round(6))
 
 
-def _joined(parts: Sequence[Answers]) -> Answers:
-    return Answers(
+def _joined(parts: Sequence[PredictionColumns]) -> PredictionColumns:
+    return PredictionColumns(
         np.concatenate([part.cells for part in parts]),
         np.concatenate([part.numbers for part in parts]),
         np.concatenate([part.top_cells for part in parts]),
@@ -85,7 +85,7 @@ def _texts(numbers: Numbers) -> list[list[str]]:
     return [column.split(",") for column in text[2:-2].split("],[")]
 
 
-def _columns(answers: Answers, labels: Labels) -> list[list[str]]:
+def _columns(answers: PredictionColumns, labels: Labels) -> list[list[str]]:
     """All that is told of the rows, column by column, as text."""
     columns = [labels[answers.cells].tolist(), *_texts(answers.numbers)]
     confidences = _texts(answers.top_confidences)
@@ -105,7 +105,7 @@ def _between(columns: list[list[str]], before: Sequence[str]) -> list[str]:
 
 
 def _json_rows(
-    served: ServedModel, answers: Answers, cuts: Sequence[slice], between: str
+    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice], between: str
 ) -> list[str]:
     """The objects of each cut's rows, with ``between`` after each but the last."""
     top = answers.top_cells.shape[1]
@@ -121,14 +121,18 @@ def _json_rows(
     return ["".join(pieces[cut.start * stride : cut.stop * stride])[skip:] + end for cut in cuts]
 
 
-def _write_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+def _write_json(
+    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
+) -> list[bytes]:
     if len(answers.cells) <= _FEW and not answers.top_cells.size:
         return _few_as_json(served, answers, cuts)
     rows = _json_rows(served, answers, cuts, ",")
     return [served.json_head + text.encode() + b"]}" for text in rows]
 
 
-def _few_as_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+def _few_as_json(
+    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
+) -> list[bytes]:
     cells, names = served.model.cells, ("location", *served.model.number_fields)
     rows = [
         dict(zip(names, (cells[cell], *numbers), strict=True))
@@ -137,11 +141,13 @@ def _few_as_json(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -
     return [served.json_head + orjson.dumps(rows[cut])[1:] + b"}" for cut in cuts]
 
 
-def _write_json_lines(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+def _write_json_lines(
+    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
+) -> list[bytes]:
     return [f"{text}\n".encode() for text in _json_rows(served, answers, cuts, "\n")]
 
 
-def _names(served: ServedModel, answers: Answers) -> list[str]:
+def _names(served: ServedModel, answers: PredictionColumns) -> list[str]:
     """What the columns of a table are called."""
     names = ["location", *served.model.number_fields]
     for place in range(1, answers.top_cells.shape[1] + 1):
@@ -149,7 +155,9 @@ def _names(served: ServedModel, answers: Answers) -> list[str]:
     return names
 
 
-def _write_csv(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+def _write_csv(
+    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
+) -> list[bytes]:
     names = _names(served, answers)
     columns = _columns(answers, served.csv_labels)
     for name, column in zip(names, columns, strict=True):
@@ -159,7 +167,9 @@ def _write_csv(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> 
     return [("\n".join([head, *rows[cut]]) + "\n").encode() for cut in cuts]
 
 
-def _write_npy(served: ServedModel, answers: Answers, cuts: Sequence[slice]) -> list[bytes]:
+def _write_npy(
+    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
+) -> list[bytes]:
     """Structured arrays; ``location`` is text of one width, all else float64."""
     labels = served.npy_labels
     columns = [labels[answers.cells], *answers.numbers.T]
@@ -185,7 +195,7 @@ def _npy_head(dtype: np.dtype[np.void], rows: int) -> bytes:
     return buffer.getvalue()
 
 
-Writer = Callable[[ServedModel, Answers, Sequence[slice]], list[bytes]]
+Writer = Callable[[ServedModel, PredictionColumns, Sequence[slice]], list[bytes]]
 """Writes answers down once, and cuts them into the bodies of the requests that asked."""
 
 WRITERS: Mapping[str, Writer] = {
@@ -197,14 +207,14 @@ WRITERS: Mapping[str, Writer] = {
 _RANGES = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
 
 
-def chosen_form(accept: str) -> str:
+def negotiated_type(accept: str) -> str:
     """The content type that a client likes best; JSON if it has no wish.
 
     Args:
         accept: the header, maybe empty.
 
     Raises:
-        RefusedError: 406, it accepts nothing that there is.
+        RequestRefusedError: 406, it accepts nothing that there is.
     """
     if accept in {"", "*/*", JSON}:
         return JSON
@@ -217,7 +227,9 @@ def chosen_form(accept: str) -> str:
         if form and quality > best_quality:
             best, best_quality = form, quality
     if not best:
-        raise RefusedError(406, f"Accept {accept[:100]!r} can't be met: take {_listed(WRITERS)}.")
+        raise RequestRefusedError(
+            406, f"Accept {accept[:100]!r} can't be met: take {_listed(WRITERS)}."
+        )
     return best
 
 

@@ -20,12 +20,12 @@ import httptools
 from trainer.serving.exchange import (
     MAX_BODY_BYTES,
     Headers,
-    Reply,
-    Request,
+    HttpRequest,
+    HttpResponse,
     TooLargeError,
-    error_reply,
+    error_response,
 )
-from trainer.serving.models.micro_batcher import Desk
+from trainer.serving.models.micro_batcher import MicroBatcher
 
 MAX_HEADER_BYTES = 64 * 1024
 REQUEST_S = 60
@@ -47,7 +47,7 @@ _STATUS_LINES = {
 }
 
 
-class _Head(NamedTuple):
+class _RequestHead(NamedTuple):
     """What the head of a request says; the same bytes always say the same."""
 
     method: str
@@ -58,7 +58,7 @@ class _Head(NamedTuple):
     body_bytes: int
 
 
-class _Turn:
+class _PendingResponse:
     """A request's place in the order of its connection's answers."""
 
     __slots__ = ("keep_alive", "output", "without_body")
@@ -72,12 +72,12 @@ class _Turn:
 class Connections:
     """All connections of a worker, and whether it is about to stop."""
 
-    def __init__(self, desk: Desk) -> None:
-        """Answer what comes in at ``desk``."""
-        self.desk = desk
+    def __init__(self, batcher: MicroBatcher) -> None:
+        """Answer what comes in at ``batcher``."""
+        self.batcher = batcher
         self.stopping = False
         self.open: set[Connection] = set()
-        self.heads: dict[bytes, _Head] = {}
+        self.heads: dict[bytes, _RequestHead] = {}
         self._none_open = asyncio.Event()
 
     def make(self) -> "Connection":
@@ -114,12 +114,12 @@ class Connection(asyncio.Protocol):
         """Belong to a worker's ``connections``."""
         self._all = connections
         self._parser = httptools.HttpRequestParser(self)
-        self._turns = deque[_Turn]()
+        self._pending = deque[_PendingResponse]()
         self._transport: asyncio.Transport
         self._since = time.monotonic()
         self._closing = False
         self._paused = False
-        self._choked = False
+        self._write_paused = False
         self._chunk = b""
         """What came last, if a request may begin with it."""
         self._begin()
@@ -151,13 +151,13 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read: read no more from it."""
-        self._choked = True
-        self._read_or_not()
+        self._write_paused = True
+        self._update_reading()
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self._choked = False
-        self._read_or_not()
+        self._write_paused = False
+        self._update_reading()
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -176,7 +176,7 @@ class Connection(asyncio.Protocol):
             # It was answered as any other request, and its connection ends with that.
             return
         except httptools.HttpParserError as error:
-            self._refuse(error_reply(400, f"This is no HTTP/1.1 request: {error}."))
+            self._refuse(error_response(400, f"This is no HTTP/1.1 request: {error}."))
 
     # The parser's calls.
 
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         body, self._parts = b"".join(self._parts), []
         path, query = _parts_of(self._target)
-        head = _Head(
+        head = _RequestHead(
             method=parser.get_method().decode("latin-1"),
             path=path,
             query=query,
@@ -226,9 +226,9 @@ class Connection(asyncio.Protocol):
             body_bytes=len(body),
         )
         if self._size > MAX_BODY_BYTES:
-            turn = self._turn(head)
+            turn = self._enqueue(head)
             reply = TooLargeError().reply()
-            self._all.desk.note(_request(head, b""), reply)
+            self._all.batcher.note(_request(head, b""), reply)
             self._answer(turn, reply)
         else:
             self._remember(head)
@@ -241,12 +241,12 @@ class Connection(asyncio.Protocol):
         split = data.find(_HEAD_END) + len(_HEAD_END)
         head = self._all.heads.get(data[:split])
         # One at a time: what comes after a request that ends the connection is not heard.
-        if head is None or len(data) != split + head.body_bytes or self._turns:
+        if head is None or len(data) != split + head.body_bytes or self._pending:
             return False
         self._take(head, data[split:])
         return True
 
-    def _remember(self, head: _Head) -> None:
+    def _remember(self, head: _RequestHead) -> None:
         """Know the head when it comes again, if it and its body are all of one chunk."""
         chunk, heads = self._chunk, self._all.heads
         split = len(chunk) - head.body_bytes
@@ -261,28 +261,28 @@ class Connection(asyncio.Protocol):
                 heads.clear()
             heads[chunk[:split]] = head
 
-    def _take(self, head: _Head, body: bytes) -> None:
-        turn = self._turn(head)
-        self._all.desk.take(_request(head, body), lambda reply: self._answer(turn, reply))
+    def _take(self, head: _RequestHead, body: bytes) -> None:
+        turn = self._enqueue(head)
+        self._all.batcher.take(_request(head, body), lambda reply: self._answer(turn, reply))
 
-    def _turn(self, head: _Head) -> _Turn:
-        turn = _Turn(keep_alive=head.keep_alive, without_body=head.method == "HEAD")
-        self._turns.append(turn)
-        self._read_or_not()
+    def _enqueue(self, head: _RequestHead) -> _PendingResponse:
+        turn = _PendingResponse(keep_alive=head.keep_alive, without_body=head.method == "HEAD")
+        self._pending.append(turn)
+        self._update_reading()
         return turn
 
     def close_if_idle(self) -> None:
         """Close it, unless a request is on its way or being answered."""
-        if not self._turns and not self._receiving:
+        if not self._pending and not self._receiving:
             self._close()
 
     def end_if_overdue(self, now: float) -> None:
         """Close it if its client takes too long."""
-        if self._turns:
+        if self._pending:
             return
         if self._receiving and now - self._begun > REQUEST_S:
             self._refuse(
-                error_reply(408, f"It took more than {REQUEST_S} s to arrive: send it again.")
+                error_response(408, f"It took more than {REQUEST_S} s to arrive: send it again.")
             )
         elif now - self._since > IDLE_S:
             self._close()
@@ -290,26 +290,28 @@ class Connection(asyncio.Protocol):
     def _count_header(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
-            self._refuse(error_reply(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes."))
+            self._refuse(
+                error_response(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
+            )
 
-    def _refuse(self, reply: Reply) -> None:
+    def _refuse(self, reply: HttpResponse) -> None:
         """Answer what can't be read on, after all before it, and end the connection."""
-        if self._closing or (self._turns and not self._turns[-1].keep_alive):
+        if self._closing or (self._pending and not self._pending[-1].keep_alive):
             return
         self._receiving = False
         path, _ = _parts_of(self._target)
-        self._all.desk.note(Request("", path, self._headers, b""), reply)
-        turn = _Turn(keep_alive=False, without_body=False)
-        self._turns.append(turn)
+        self._all.batcher.note(HttpRequest("", path, self._headers, b""), reply)
+        turn = _PendingResponse(keep_alive=False, without_body=False)
+        self._pending.append(turn)
         self._answer(turn, reply)
 
-    def _answer(self, turn: _Turn, reply: Reply) -> None:
+    def _answer(self, turn: _PendingResponse, reply: HttpResponse) -> None:
         if self._all.stopping:
             turn.keep_alive = False
         turn.output = _bytes_of(reply, turn)
         output = []
-        while self._turns and self._turns[0].output is not None:
-            turn = self._turns.popleft()
+        while self._pending and self._pending[0].output is not None:
+            turn = self._pending.popleft()
             output.append(turn.output or b"")
             if not turn.keep_alive:
                 break
@@ -318,7 +320,7 @@ class Connection(asyncio.Protocol):
         self._since = time.monotonic()
         self._transport.write(b"".join(output))
         if turn.keep_alive:
-            self._read_or_not()
+            self._update_reading()
         else:
             self._close()
 
@@ -326,8 +328,8 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport.close()
 
-    def _read_or_not(self) -> None:
-        pause = self._choked or len(self._turns) >= _MAX_QUEUED
+    def _update_reading(self) -> None:
+        pause = self._write_paused or len(self._pending) >= _MAX_QUEUED
         if pause == self._paused or self._closing:
             return
         self._paused = pause
@@ -349,11 +351,11 @@ def _parts_of(target: bytes) -> tuple[str, str]:
     return path.decode("latin-1"), query.decode("latin-1")
 
 
-def _request(head: _Head, body: bytes) -> Request:
-    return Request(head.method, head.path, head.headers, body, head.query)
+def _request(head: _RequestHead, body: bytes) -> HttpRequest:
+    return HttpRequest(head.method, head.path, head.headers, body, head.query)
 
 
-def _bytes_of(reply: Reply, turn: _Turn) -> bytes:
+def _bytes_of(reply: HttpResponse, turn: _PendingResponse) -> bytes:
     head = _head(reply.status, reply.content_type, reply.headers, keep_alive=turn.keep_alive)
     length = b"%d\r\n\r\n" % len(reply.body)
     return head + length if turn.without_body else head + length + reply.body

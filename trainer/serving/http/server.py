@@ -24,8 +24,8 @@ import uvloop
 from trainer.serving.http.connection import Connections
 from trainer.serving.logs import JsonLines, log, write_line
 from trainer.serving.metrics import Counters, WorkerCounters
-from trainer.serving.models.micro_batcher import Desk
-from trainer.serving.models.service import Service, SingleModel
+from trainer.serving.models.micro_batcher import MicroBatcher
+from trainer.serving.models.service import PredictionService, SingleModelService
 from trainer.serving.settings import ServingSettings
 
 GRACE_S = 20
@@ -59,7 +59,7 @@ def run(settings: ServingSettings) -> int:
     Raises:
         OSError: the address can't be listened on.
     """
-    _leave_when_told()
+    _exit_on_signals()
     logging.basicConfig(handlers=[JsonLines()], level=logging.WARNING, force=True)
     service = _service(settings)
     counters = Counters(settings.workers) if settings.metrics else None
@@ -72,22 +72,24 @@ def run(settings: ServingSettings) -> int:
 
         def work(worker: int) -> None:
             own = counters.of(worker) if counters else None
-            uvloop.run(_Worker(service, listening[worker], own, settings.emf_period_s).run())
+            uvloop.run(
+                _EventLoopWorker(service, listening[worker], own, settings.emf_period_s).run()
+            )
 
         if settings.workers == 1:
             work(0)
         else:
-            _Workers(work, settings.workers).run()
+            _WorkerPool(work, settings.workers).run()
     log("info", "stopped")
     return 0
 
 
-def _service(settings: ServingSettings) -> Service:
+def _service(settings: ServingSettings) -> PredictionService:
     if not settings.multi_model:
-        return SingleModel.open(settings.model)
-    from trainer.serving.models.multi_model import Shelf  # noqa: PLC0415 - one model's container starts without
+        return SingleModelService.open(settings.model)
+    from trainer.serving.models.multi_model import MultiModelService  # noqa: PLC0415 - one model's container starts without
 
-    return Shelf.empty(settings.models_memory_mb * 2**20, settings.workers)
+    return MultiModelService.empty(settings.models_memory_mb * 2**20, settings.workers)
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -128,19 +130,19 @@ def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
     return one
 
 
-def _announce(service: Service, listening: socket.socket, workers: int) -> None:
+def _announce(service: PredictionService, listening: socket.socket, workers: int) -> None:
     address = listening.getsockname()
     what = service.describe()
     level, event = ("error", "not serving") if "reason" in what else ("info", "serving")
     log(level, event, host=address[0], port=address[1], workers=workers, **what)
 
 
-class _Worker:
+class _EventLoopWorker:
     """One process's event loop, from the first connection to the last."""
 
     def __init__(
         self,
-        service: Service,
+        service: PredictionService,
         listening: socket.socket,
         counters: WorkerCounters | None,
         emf_period_s: int,
@@ -158,13 +160,13 @@ class _Worker:
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._told.set)
-        connections = Connections(Desk(self._service, self._counters, loop))
+        connections = Connections(MicroBatcher(self._service, self._counters, loop))
         server = await loop.create_server(
             connections.make, sock=self._listening.dup(), backlog=BACKLOG
         )
         tasks = [
             asyncio.create_task(_every(_SWEEP_S, connections.end_overdue)),
-            asyncio.create_task(_every(self._emf_period_s, self._tell_cloudwatch)),
+            asyncio.create_task(_every(self._emf_period_s, self._report_to_cloudwatch)),
         ]
         await self._told.wait()
         connections.stopping = True
@@ -172,23 +174,23 @@ class _Worker:
         self._listening.listen(0)
         await asyncio.sleep(_LINGER_S)
         server.close()
-        await self._take_those_at_the_door(connections)
+        await self._accept_waiting(connections)
         await asyncio.sleep(_LAST_CALL_S)
         connections.close_idle()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(connections.all_closed(), GRACE_S)
         for task in tasks:
             task.cancel()
-        self._tell_cloudwatch()
+        self._report_to_cloudwatch()
 
-    async def _take_those_at_the_door(self, connections: Connections) -> None:
+    async def _accept_waiting(self, connections: Connections) -> None:
         """Take who is connected already, and end the listening in all processes at once.
 
         The parent and the other workers hold this socket too, and a socket that is only closed here
         would go on taking connections that nobody answers.
         """
         loop = asyncio.get_running_loop()
-        _knock_in_vain(self._listening)
+        _drop_new_connections(self._listening)
         self._listening.settimeout(0.0)
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -196,13 +198,13 @@ class _Worker:
                 await loop.connect_accepted_socket(connections.make, taken)
         self._listening.shutdown(socket.SHUT_RDWR)
 
-    def _tell_cloudwatch(self) -> None:
+    def _report_to_cloudwatch(self) -> None:
         line = self._counters.emf(self._service.describe()) if self._counters else None
         if line is not None:
             write_line(line)
 
 
-def _knock_in_vain(listening: socket.socket) -> None:
+def _drop_new_connections(listening: socket.socket) -> None:
     """Let nobody connect any more, but without ending the wait of those who are connected.
 
     Who connected between the last look at the door and its closing would be cut off with a request
@@ -221,7 +223,7 @@ async def _every(seconds: float, act: Callable[[], None]) -> None:
         act()
 
 
-class _Workers:
+class _WorkerPool:
     """Forked worker processes; what was imported holds no threads that a fork would lose.
 
     They share the model's memory with their parent: it is read, and never written to.
@@ -272,7 +274,7 @@ def _become_worker(work: Callable[[], None]) -> None:
     """Work and leave, never returning into the parent's code."""
     code = 1
     try:
-        _leave_when_told()
+        _exit_on_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         work()
         code = 0
@@ -283,11 +285,11 @@ def _become_worker(work: Callable[[], None]) -> None:
         os._exit(code)
 
 
-def _leave_when_told() -> None:
+def _exit_on_signals() -> None:
     for number in _SIGNALS:
-        signal.signal(number, _leave)
+        signal.signal(number, _exit_at_once)
 
 
-def _leave(_number: int, _frame: FrameType | None) -> None:
+def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
     """Told to stop before the server was up: there is nothing to finish."""
     os._exit(0)

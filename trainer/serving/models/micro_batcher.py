@@ -12,30 +12,30 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from trainer.serving.exchange import RefusedError, Reply, Request, error_reply
-from trainer.serving.formats.invocation import Invocation, answer_all
+from trainer.serving.exchange import HttpRequest, HttpResponse, RequestRefusedError, error_response
+from trainer.serving.formats.prediction_request import PredictionRequest, answer_batch
 from trainer.serving.logs import log
 from trainer.serving.metrics import WorkerCounters
-from trainer.serving.models.service import Chore, Service, answer
+from trainer.serving.models.service import BlockingCall, PredictionService, respond
 
 METRICS = "/metrics"
 
-_TOGETHER_ROWS = 64
+_BATCHED_ROWS = 64
 """A request of more rows fills its own runs."""
 _LARGE_BODY_BYTES = 128 * 1024
 """Some 2,000 rows: what takes longer than 10 ms waits in a line of its own."""
 _LOGGED_REFUSALS = 20
 """Per second: beyond, who reads the log would be what slows the server."""
 
-Finish = Callable[[Reply], None]
+Finish = Callable[[HttpResponse], None]
 
 
-class Desk:
-    """Answers the requests of one worker's event loop."""
+class MicroBatcher:
+    """PredictionColumns the requests of one worker's event loop."""
 
     def __init__(
         self,
-        service: Service,
+        service: PredictionService,
         counters: WorkerCounters | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -43,75 +43,77 @@ class Desk:
         self.counters = counters
         self.service = service
         self._loop = loop
-        self._waiting: list[tuple[Invocation, Finish]] = []
+        self._waiting: list[tuple[PredictionRequest, Finish]] = []
         # One thread each: two loads at once, or two large requests, would only share the time.
         self._chores = ThreadPoolExecutor(1, thread_name_prefix="chores")
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large")
         self._second, self._refusals = 0, 0
 
-    def take(self, request: Request, done: Finish) -> None:
+    def take(self, request: HttpRequest, done: Finish) -> None:
         """Answer a request, now or later, by one call of ``done``."""
         begun = time.perf_counter()
 
-        def finish(reply: Reply) -> None:
+        def finish(reply: HttpResponse) -> None:
             self.note(request, reply, time.perf_counter() - begun)
             done(reply)
 
         try:
             self._take(request, finish)
-        except RefusedError as refusal:
+        except RequestRefusedError as refusal:
             finish(refusal.reply())
         except Exception as error:  # noqa: BLE001 - the process's edge: one request must not end it
             finish(_failure(error))
 
-    def note(self, request: Request, reply: Reply, seconds: float = 0.0) -> None:
+    def note(self, request: HttpRequest, reply: HttpResponse, seconds: float = 0.0) -> None:
         """Count and, if it is a refusal, log an answer."""
         if reply.status >= 400:
             self._log_refusal(request, reply)
         if self.counters is not None:
             self.counters.count(reply.status, seconds, reply.rows)
 
-    def _take(self, request: Request, finish: Finish) -> None:
+    def _take(self, request: HttpRequest, finish: Finish) -> None:
         if request.path == METRICS and self.counters is not None:
             finish(self._metrics(request))
             return
         # What is packed may be large, and unpacking it takes time too.
         if len(request.body) > _LARGE_BODY_BYTES or "content-encoding" in request.headers:
-            self._do(self._large, lambda: answer(self.service, request), finish)
+            self._do(self._large, lambda: respond(self.service, request), finish)
             return
         taken = self.service.take(request)
-        if isinstance(taken, Invocation):
+        if isinstance(taken, PredictionRequest):
             if not self._waiting:
                 self._loop.call_soon(self._answer_waiting)
             self._waiting.append((taken, finish))
-        elif isinstance(taken, Reply):
+        elif isinstance(taken, HttpResponse):
             finish(taken)
         else:
             self._do(self._chores, taken, finish)
 
-    def _metrics(self, request: Request) -> Reply:
+    def _metrics(self, request: HttpRequest) -> HttpResponse:
         if request.method not in {"GET", "HEAD"} or self.counters is None:
-            raise RefusedError(405, f"{METRICS} takes GET.", headers=(("allow", "GET, HEAD"),))
+            raise RequestRefusedError(
+                405, f"{METRICS} takes GET.", headers=(("allow", "GET, HEAD"),)
+            )
         text = self.counters.all.exposition(self.service.describe())
-        return Reply(200, text, "text/plain; version=0.0.4; charset=utf-8")
+        return HttpResponse(200, text, "text/plain; version=0.0.4; charset=utf-8")
 
-    def _do(self, thread: ThreadPoolExecutor, chore: Chore, finish: Finish) -> None:
-        def over(future: Future[Reply]) -> None:
+    def _do(self, thread: ThreadPoolExecutor, chore: BlockingCall, finish: Finish) -> None:
+        def over(future: Future[HttpResponse]) -> None:
             self._loop.call_soon_threadsafe(finish, future.result())
 
         thread.submit(_guarded, chore).add_done_callback(over)
 
     def _answer_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        together: dict[object, list[tuple[Invocation, Finish]]] = {}
+        together: dict[object, list[tuple[PredictionRequest, Finish]]] = {}
         for invocation, finish in waiting:
-            alone = len(invocation.rssi) > _TOGETHER_ROWS
+            alone = len(invocation.rssi) > _BATCHED_ROWS
             kind = id(invocation) if alone else invocation.kind
             together.setdefault(kind, []).append((invocation, finish))
         for group in together.values():
             _answer(group)
 
-    def _log_refusal(self, request: Request, reply: Reply) -> None:
+    def _log_refusal(self, request: HttpRequest, reply: HttpResponse) -> None:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._refusals = second, 0
@@ -128,25 +130,25 @@ class Desk:
             )
 
 
-def _answer(group: list[tuple[Invocation, Finish]]) -> None:
+def _answer(group: list[tuple[PredictionRequest, Finish]]) -> None:
     """One forward pass for requests of one kind."""
     try:
-        replies = answer_all([invocation for invocation, _ in group])
+        replies = answer_batch([invocation for invocation, _ in group])
     except Exception as error:  # noqa: BLE001 - the process's edge: these requests fail, not all
         replies = [_failure(error)] * len(group)
     for (_, finish), reply in zip(group, replies, strict=True):
         finish(reply)
 
 
-def _guarded(chore: Chore) -> Reply:
+def _guarded(chore: BlockingCall) -> HttpResponse:
     try:
         return chore()
-    except RefusedError as refusal:
+    except RequestRefusedError as refusal:
         return refusal.reply()
     except Exception as error:  # noqa: BLE001 - a thread's edge: the request has to be answered
         return _failure(error)
 
 
-def _failure(error: Exception) -> Reply:
+def _failure(error: Exception) -> HttpResponse:
     log("error", "request failed", error=repr(error))
-    return error_reply(500, "The server failed; its log says how.")
+    return error_response(500, "The server failed; its log says how.")

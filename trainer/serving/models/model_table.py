@@ -30,7 +30,7 @@ _SLOTS_AT = 2 * _HEAD.size
 _TABLES_AT = _SLOTS_AT + MAX_MODELS * _SLOT.size
 
 
-class Entry(NamedTuple):
+class ModelEntry(NamedTuple):
     """One model that is loaded.
 
     ``size`` is in bytes, in all workers; ``token`` tells it from another load of the same name;
@@ -43,23 +43,23 @@ class Entry(NamedTuple):
     slot: int
 
 
-class Added(NamedTuple):
+class AddedModel(NamedTuple):
     """A model that was written down, and the names that had to leave for it."""
 
-    entry: Entry
-    left: list[str]
+    entry: ModelEntry
+    evicted: list[str]
 
 
-class _Table(NamedTuple):
+class _TableVersion(NamedTuple):
     change: int
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, ModelEntry]
 
 
-class TableFullError(Exception):
+class ModelTableFullError(Exception):
     """There is no room for another model's name; unload some."""
 
 
-class Registry:
+class ModelTable:
     """The table; made before the workers are forked."""
 
     def __init__(self) -> None:
@@ -68,18 +68,18 @@ class Registry:
         # The file's lock holds off other processes, the other one this process's own threads.
         self._lock = os.memfd_create("models")
         self._threads = threading.Lock()
-        self._known = _Table(0, {})
+        self._known = _TableVersion(0, {})
         self._write({}, change=1)
 
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, ModelEntry]:
         """All models by name; read anew only after a change, and without waiting for a writer."""
         return self._newest().entries
 
-    def touch(self, entry: Entry) -> None:
+    def touch(self, entry: ModelEntry) -> None:
         """A model was asked just now."""
         _SLOT.pack_into(self._memory, _place(entry), time.monotonic())
 
-    def add(self, name: str, url: str, size: int, limit: int) -> Added | None:
+    def add(self, name: str, url: str, size: int, limit: int) -> AddedModel | None:
         """Write a model down, and strike out those used longest ago until all fit.
 
         Args:
@@ -92,7 +92,7 @@ class Registry:
             What was written; None if the name is taken already.
 
         Raises:
-            TableFullError: there are :data:`MAX_MODELS`, or names longer than the table is.
+            ModelTableFullError: there are :data:`MAX_MODELS`, or names longer than the table is.
         """
         with self._locked():
             change, known = self._newest()
@@ -102,11 +102,11 @@ class Registry:
             left = self._make_room(entries, limit - size)
             free = set(range(MAX_MODELS)).difference(entry.slot for entry in entries.values())
             if not free:
-                raise TableFullError
-            entry = Entry(url, size, token=change + 1, slot=min(free))
+                raise ModelTableFullError
+            entry = ModelEntry(url, size, token=change + 1, slot=min(free))
             self.touch(entry)
             self._write({**entries, name: entry}, change + 1)
-        return Added(entry, left)
+        return AddedModel(entry, left)
 
     def remove(self, name: str) -> bool:
         """Strike a model out; False if it is not there."""
@@ -118,7 +118,7 @@ class Registry:
             self._write(entries, change + 1)
         return True
 
-    def _make_room(self, entries: dict[str, Entry], limit: int) -> list[str]:
+    def _make_room(self, entries: dict[str, ModelEntry], limit: int) -> list[str]:
         left = []
         by_use = sorted(entries, key=lambda name: self._last_use(entries[name]))
         taken = sum(entry.size for entry in entries.values())
@@ -129,11 +129,11 @@ class Registry:
             left.append(name)
         return left
 
-    def _last_use(self, entry: Entry) -> float:
+    def _last_use(self, entry: ModelEntry) -> float:
         moment: float = _SLOT.unpack_from(self._memory, _place(entry))[0]
         return moment
 
-    def _newest(self) -> _Table:
+    def _newest(self) -> _TableVersion:
         while True:
             for change in sorted(_NUMBERS.unpack_from(self._memory), reverse=True):
                 known = self._known
@@ -141,11 +141,11 @@ class Registry:
                     return known
                 entries = self._entries_of(change)
                 if entries is not None:
-                    self._known = _Table(change, entries)
+                    self._known = _TableVersion(change, entries)
                     return self._known
             # Both were written anew while they were looked at: there is a newer one.
 
-    def _entries_of(self, change: int) -> Mapping[str, Entry] | None:
+    def _entries_of(self, change: int) -> Mapping[str, ModelEntry] | None:
         """The table of one change, unless it is cut short or overwritten."""
         half = change % 2
         number, length, check = _HEAD.unpack_from(self._memory, half * _HEAD.size)
@@ -153,13 +153,13 @@ class Registry:
         content = self._memory[start : start + min(length, _TABLE_BYTES)]
         if number != change or hash((change, content)) != check:
             return None
-        return {name: Entry(*entry) for name, entry in orjson.loads(content).items()}
+        return {name: ModelEntry(*entry) for name, entry in orjson.loads(content).items()}
 
-    def _write(self, entries: Mapping[str, Entry], change: int) -> None:
+    def _write(self, entries: Mapping[str, ModelEntry], change: int) -> None:
         # orjson writes no subclass of a tuple.
         content = orjson.dumps({name: tuple(entry) for name, entry in entries.items()})
         if len(content) > _TABLE_BYTES:
-            raise TableFullError
+            raise ModelTableFullError
         half = change % 2
         start = _TABLES_AT + half * _TABLE_BYTES
         self._memory[start : start + len(content)] = content
@@ -179,6 +179,6 @@ class Registry:
                 fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
 
-def _place(entry: Entry) -> int:
+def _place(entry: ModelEntry) -> int:
     """Where the last use of a model is written."""
     return _SLOTS_AT + entry.slot * _SLOT.size

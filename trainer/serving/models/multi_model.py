@@ -20,16 +20,32 @@ from urllib.parse import parse_qs, unquote
 
 import orjson
 
-from trainer.localization.bundle import LoadedModel
+from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.errors import BadBundle
-from trainer.serving.exchange import RefusedError, Reply, Request
-from trainer.serving.formats.invocation import Invocation, answer_all, read_invocation
+from trainer.serving.exchange import HttpRequest, HttpResponse, RequestRefusedError
 from trainer.serving.formats.openapi import openapi_document
+from trainer.serving.formats.prediction_request import (
+    PredictionRequest,
+    answer_batch,
+    read_prediction_request,
+)
 from trainer.serving.logs import log
-from trainer.serving.models.model_table import MAX_MODELS, Entry, Registry, TableFullError
+from trainer.serving.models.model_table import (
+    MAX_MODELS,
+    ModelEntry,
+    ModelTable,
+    ModelTableFullError,
+)
 from trainer.serving.models.served_model import ServedModel
-from trainer.serving.models.service import OPENAPI, PING, Chore, Taken, check_method, open_model
-from trainer.serving.models.throttle import Pace
+from trainer.serving.models.service import (
+    OPENAPI,
+    PING,
+    BlockingCall,
+    Handled,
+    check_method,
+    open_model,
+)
+from trainer.serving.models.throttle import Throttle
 
 MODELS = "/models"
 
@@ -42,12 +58,12 @@ _CELL_BYTES = 256
 """Of labels and positions in all their forms."""
 
 
-class Shelf:
+class MultiModelService:
     """Many models under their names; each worker has its own copies of what the table lists."""
 
-    def __init__(self, registry: Registry, limit: int, workers: int) -> None:
-        """Hold what ``registry`` lists, in ``limit`` bytes for ``workers`` copies of each."""
-        self._registry = registry
+    def __init__(self, table: ModelTable, limit: int, workers: int) -> None:
+        """Hold what ``table`` lists, in ``limit`` bytes for ``workers`` copies of each."""
+        self._table = table
         self._limit = limit
         self._workers = workers
         self._held: dict[str, tuple[int, ServedModel]] = {}
@@ -55,19 +71,19 @@ class Shelf:
         self._openapi = orjson.dumps(openapi_document(multi_model=True))
 
     @classmethod
-    def empty(cls, limit: int, workers: int) -> "Shelf":
+    def empty(cls, limit: int, workers: int) -> "MultiModelService":
         """A shelf to fill by requests."""
-        return cls(Registry(), limit, workers)
+        return cls(ModelTable(), limit, workers)
 
     def describe(self) -> Mapping[str, str | int | None]:
         """How many models there are, for the log."""
-        return {"models": len(self._registry.entries())}
+        return {"models": len(self._table.entries())}
 
-    def take(self, request: Request) -> Taken:
+    def take(self, request: HttpRequest) -> Handled:
         """Answer one request, or say what is left to do.
 
         Raises:
-            RefusedError: it can't be answered.
+            RequestRefusedError: it can't be answered.
         """
         if request.path == MODELS:
             return self._collection(request)
@@ -75,24 +91,24 @@ class Shelf:
             return self._one(request)
         if request.path == PING:
             check_method(request, "GET", "HEAD")
-            return _json({"status": "ok", "models": len(self._registry.entries())})
+            return _json({"status": "ok", "models": len(self._table.entries())})
         if request.path == OPENAPI:
             check_method(request, "GET", "HEAD")
-            return Reply(200, self._openapi)
-        raise RefusedError(
+            return HttpResponse(200, self._openapi)
+        raise RequestRefusedError(
             404, f"There is no {request.path[:100]}: ask {PING}, {MODELS} or {OPENAPI}."
         )
 
-    def _collection(self, request: Request) -> Taken:
+    def _collection(self, request: HttpRequest) -> Handled:
         check_method(request, "GET", "POST")
         if request.method == "GET":
             return self._page(request.query)
         name, url = _load_request(request.body)
-        if name in self._registry.entries():
+        if name in self._table.entries():
             raise _already_loaded(name)
         return lambda: self._load(name, url)
 
-    def _page(self, query: str) -> Reply:
+    def _page(self, query: str) -> HttpResponse:
         """Models by name; as long as there are more, with the token that asks for the next page.
 
         The token is the last name told, so that models that come and go meanwhile make none of the
@@ -101,81 +117,83 @@ class Shelf:
         asked = parse_qs(query, keep_blank_values=True)
         size = _page_size(asked.get("page_size", [str(_PAGE_MODELS)])[-1])
         after = asked.get("next_page_token", [""])[-1]
-        entries = self._registry.entries()
+        entries = self._table.entries()
         names = sorted(name for name in entries if name > after)
         page: dict[str, object] = {"models": [_shown(name, entries[name]) for name in names[:size]]}
         if len(names) > size:
             page["nextPageToken"] = names[size - 1]
         return _json(page)
 
-    def _one(self, request: Request) -> Taken:
+    def _one(self, request: HttpRequest) -> Handled:
         name, _, action = request.path.removeprefix(f"{MODELS}/").partition("/")
         name = unquote(name)
         if action == "invoke":
             check_method(request, "POST")
             return self._invoke(name, request)
         if action:
-            raise RefusedError(404, f"There is no {request.path[:100]}: POST to .../invoke.")
+            raise RequestRefusedError(404, f"There is no {request.path[:100]}: POST to .../invoke.")
         check_method(request, "GET", "DELETE")
         if request.method == "GET":
             return _json(_shown(name, self._entry(name)))
-        if not self._registry.remove(name):
+        if not self._table.remove(name):
             raise _not_loaded(name)
-        self._drop_struck_out()
+        self._drop_removed()
         log("info", "model unloaded", model=name)
         return _json({"modelName": name})
 
-    def _invoke(self, name: str, request: Request) -> Invocation | Chore:
+    def _invoke(self, name: str, request: HttpRequest) -> PredictionRequest | BlockingCall:
         entry = self._entry(name)
-        self._registry.touch(entry)
+        self._table.touch(entry)
         token, served = self._held.get(name, (None, None))
         if served is not None and token == entry.token:
-            return read_invocation(served, request)
+            return read_prediction_request(served, request)
         # Another worker loaded it; from now on this one has it too.
-        return lambda: answer_all([read_invocation(self._fetch(name, entry), request)])[0]
+        return lambda: answer_batch([read_prediction_request(self._fetch(name, entry), request)])[0]
 
-    def _entry(self, name: str) -> Entry:
-        entry = self._registry.entries().get(name)
+    def _entry(self, name: str) -> ModelEntry:
+        entry = self._table.entries().get(name)
         if entry is None:
             raise _not_loaded(name)
         return entry
 
-    def _load(self, name: str, url: str) -> Reply:
+    def _load(self, name: str, url: str) -> HttpResponse:
         model = _opened(url)
         size = size_of(model) * self._workers
         if size > self._limit:
-            raise RefusedError(
+            raise RequestRefusedError(
                 507, f"{name} takes {size} bytes, and all models may take {self._limit} together."
             )
         try:
-            added = self._registry.add(name, url, size, self._limit)
-        except TableFullError as error:
-            raise RefusedError(
+            added = self._table.add(name, url, size, self._limit)
+        except ModelTableFullError as error:
+            raise RequestRefusedError(
                 507, f"There are {MAX_MODELS} models at most: unload some."
             ) from error
         if added is None:
             raise _already_loaded(name)
         self._keep(name, added.entry, model)
-        self._drop_struck_out()
-        log("info", "model loaded", model=name, release=model.release, left=", ".join(added.left))
+        self._drop_removed()
+        log(
+            "info", "model loaded", model=name, release=model.release, left=", ".join(added.evicted)
+        )
         return _json({"modelName": name, "modelUrl": url})
 
-    def _fetch(self, name: str, entry: Entry) -> ServedModel:
-        self._drop_struck_out()
+    def _fetch(self, name: str, entry: ModelEntry) -> ServedModel:
+        self._drop_removed()
         token, served = self._held.get(name, (None, None))
         if served is None or token != entry.token:
             served = self._keep(name, entry, _opened(entry.url))
         return served
 
-    def _keep(self, name: str, entry: Entry, model: LoadedModel) -> ServedModel:
+    def _keep(self, name: str, entry: ModelEntry, model: LoadedModel) -> ServedModel:
         served = ServedModel.of(model)
         with self._lock:
             self._held[name] = (entry.token, served)
         return served
 
-    def _drop_struck_out(self) -> None:
+    def _drop_removed(self) -> None:
         """Let go of what the table lists no more; requests in flight keep theirs until answered."""
-        entries = self._registry.entries()
+        entries = self._table.entries()
         tokens = {entry.token for entry in entries.values()}
         with self._lock:
             self._held = {name: held for name, held in self._held.items() if held[0] in tokens}
@@ -185,25 +203,27 @@ def _load_request(body: bytes) -> tuple[str, str]:
     try:
         asked = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RefusedError(400, f"The body is no JSON: {error}.") from error
+        raise RequestRefusedError(400, f"The body is no JSON: {error}.") from error
     name, url = (
         (asked.get("model_name"), asked.get("url")) if isinstance(asked, dict) else (None, None)
     )
     if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
-        raise RefusedError(400, 'Send {"model_name": NAME, "url": FOLDER}, both text.')
+        raise RequestRefusedError(400, 'Send {"model_name": NAME, "url": FOLDER}, both text.')
     if len(name) > _MAX_NAME or "/" in name or not name.isprintable():
-        raise RefusedError(400, f"A name has {_MAX_NAME} printable characters at most and no /.")
+        raise RequestRefusedError(
+            400, f"A name has {_MAX_NAME} printable characters at most and no /."
+        )
     if "\0" in url:
-        raise RefusedError(400, "The url holds a NUL, so it is no path.")
+        raise RequestRefusedError(400, "The url holds a NUL, so it is no path.")
     return name, url
 
 
 def _opened(url: str) -> LoadedModel:
     try:
-        with Pace() as pace:
+        with Throttle() as pace:
             return open_model(Path(url), pace.rest)
     except BadBundle as error:
-        raise RefusedError(400, str(error)) from error
+        raise RequestRefusedError(400, str(error)) from error
 
 
 def size_of(model: LoadedModel) -> int:
@@ -219,21 +239,25 @@ def size_of(model: LoadedModel) -> int:
 
 def _page_size(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= _PAGE_MODELS:
-        raise RefusedError(400, f"page_size has to be a whole number from 1 to {_PAGE_MODELS}.")
+        raise RequestRefusedError(
+            400, f"page_size has to be a whole number from 1 to {_PAGE_MODELS}."
+        )
     return int(text)
 
 
-def _already_loaded(name: str) -> RefusedError:
-    return RefusedError(409, f"{name} is loaded already: unload it to load another of the name.")
+def _already_loaded(name: str) -> RequestRefusedError:
+    return RequestRefusedError(
+        409, f"{name} is loaded already: unload it to load another of the name."
+    )
 
 
-def _not_loaded(name: str) -> RefusedError:
-    return RefusedError(404, f"{name[:_MAX_NAME]} is not loaded: POST it to {MODELS} first.")
+def _not_loaded(name: str) -> RequestRefusedError:
+    return RequestRefusedError(404, f"{name[:_MAX_NAME]} is not loaded: POST it to {MODELS} first.")
 
 
-def _shown(name: str, entry: Entry) -> dict[str, str]:
+def _shown(name: str, entry: ModelEntry) -> dict[str, str]:
     return {"modelName": name, "modelUrl": entry.url}
 
 
-def _json(document: object) -> Reply:
-    return Reply(200, orjson.dumps(document))
+def _json(document: object) -> HttpResponse:
+    return HttpResponse(200, orjson.dumps(document))

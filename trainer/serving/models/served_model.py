@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from trainer.localization.bundle import LoadedModel
+from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.serving.exchange import CUSTOM_ATTRIBUTES, Headers
 
 SCHEMA_VERSION = 1

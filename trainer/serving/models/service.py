@@ -11,13 +11,19 @@ from typing import Protocol
 
 import orjson
 
-from trainer.localization.bundle import LoadedModel, SmokeRow, load_bundle
+from trainer.localization.bundle.description import SmokeRow
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import Answer
-from trainer.localization.engine import Rest, no_rest
 from trainer.localization.errors import BadBundle
-from trainer.serving.exchange import RefusedError, Reply, Request, echoed
-from trainer.serving.formats.invocation import Invocation, answer_all, read_invocation
+from trainer.localization.runtime.engine import Rest, no_rest
+from trainer.serving.exchange import HttpRequest, HttpResponse, RequestRefusedError, echoed
 from trainer.serving.formats.openapi import openapi_document
+from trainer.serving.formats.prediction_request import (
+    PredictionRequest,
+    answer_batch,
+    read_prediction_request,
+)
 from trainer.serving.models.served_model import ServedModel
 
 POSITION_TOLERANCE_M = 0.01
@@ -26,37 +32,37 @@ CONFIDENCE_TOLERANCE = 1e-3
 
 PING, INVOCATIONS, OPENAPI = "/ping", "/invocations", "/openapi.json"
 
-Chore = Callable[[], Reply]
-"""What takes too long for the event loop; may raise RefusedError."""
-Taken = Reply | Invocation | Chore
+BlockingCall = Callable[[], HttpResponse]
+"""What takes too long for the event loop; may raise RequestRefusedError."""
+Handled = HttpResponse | PredictionRequest | BlockingCall
 
 
-class Service(Protocol):
+class PredictionService(Protocol):
     """What answers requests: one model's service, or the shelf of many."""
 
-    def take(self, request: Request) -> Taken:
+    def take(self, request: HttpRequest) -> Handled:
         """Answer at once, or say what is left to do.
 
         Raises:
-            RefusedError: the request can't be answered.
+            RequestRefusedError: the request can't be answered.
         """
 
     def describe(self) -> Mapping[str, str | int | None]:
         """What is served, for the log."""
 
 
-def answer(service: Service, request: Request) -> Reply:
+def respond(service: PredictionService, request: HttpRequest) -> HttpResponse:
     """Answer one request here and now, whatever it takes."""
     try:
         taken = service.take(request)
-        if isinstance(taken, Reply):
+        if isinstance(taken, HttpResponse):
             return taken
-        return answer_all([taken])[0] if isinstance(taken, Invocation) else taken()
-    except RefusedError as refusal:
+        return answer_batch([taken])[0] if isinstance(taken, PredictionRequest) else taken()
+    except RequestRefusedError as refusal:
         return refusal.reply()
 
 
-class SingleModel:
+class SingleModelService:
     """One model, or the reason why there is none."""
 
     def __init__(self, model: LoadedModel | None, refusal: str | None = None) -> None:
@@ -67,29 +73,29 @@ class SingleModel:
         self._openapi = orjson.dumps(openapi_document())
 
     @classmethod
-    def open(cls, path: Path) -> "SingleModel":
+    def open(cls, path: Path) -> "SingleModelService":
         """Load and check a bundle; what is wrong with it becomes the refusal."""
         try:
             return cls(open_model(path))
         except BadBundle as error:
             return cls(None, str(error))
 
-    def take(self, request: Request) -> Taken:
+    def take(self, request: HttpRequest) -> Handled:
         """Answer one request, or its rows' parsing.
 
         Raises:
-            RefusedError: it can't be answered.
+            RequestRefusedError: it can't be answered.
         """
         if request.path == INVOCATIONS:
             check_method(request, "POST")
-            return read_invocation(self._ready(), request)
+            return read_prediction_request(self._ready(), request)
         if request.path == PING:
             check_method(request, "GET", "HEAD")
             return _healthy(self._ready(), request)
         if request.path == OPENAPI:
             check_method(request, "GET", "HEAD")
-            return Reply(200, self._openapi)
-        raise RefusedError(
+            return HttpResponse(200, self._openapi)
+        raise RequestRefusedError(
             404, f"There is no {request.path[:100]}: ask {PING}, {INVOCATIONS} or {OPENAPI}."
         )
 
@@ -101,24 +107,26 @@ class SingleModel:
 
     def _ready(self) -> ServedModel:
         if self._served is None:
-            raise RefusedError(503, self.refusal or "There is no model.")
+            raise RequestRefusedError(503, self.refusal or "There is no model.")
         return self._served
 
 
-def _healthy(served: ServedModel, request: Request) -> Reply:
+def _healthy(served: ServedModel, request: HttpRequest) -> HttpResponse:
     body = {"status": "ok", "release": served.model.release, "digest": served.model.digest}
-    return Reply(200, orjson.dumps(body), headers=echoed(request.headers, served.identity))
+    return HttpResponse(200, orjson.dumps(body), headers=echoed(request.headers, served.identity))
 
 
-def check_method(request: Request, *allowed: str) -> None:
+def check_method(request: HttpRequest, *allowed: str) -> None:
     """Refuse other methods.
 
     Raises:
-        RefusedError: 405, with the header that says which there are.
+        RequestRefusedError: 405, with the header that says which there are.
     """
     if request.method not in allowed:
         verbs = ", ".join(allowed)
-        raise RefusedError(405, f"{request.path[:100]} takes {verbs}.", headers=(("allow", verbs),))
+        raise RequestRefusedError(
+            405, f"{request.path[:100]} takes {verbs}.", headers=(("allow", verbs),)
+        )
 
 
 def open_model(path: Path, rest: Rest = no_rest) -> LoadedModel:

@@ -18,7 +18,7 @@ _IDLE = 0.1
 """Of that, what others of this process may work without being held to have much to do."""
 
 
-class Pace:
+class Throttle:
     """How one thread works while it is in this block."""
 
     def __init__(

@@ -15,7 +15,8 @@ from aws.s3 import Bucket, ObjectMissingError, StoreError
 from events import names
 from events.manifests import Artifact, Release
 from events.manifests import Champion as Pointer
-from trainer.localization.bundle import LoadedModel, load_bundle
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.errors import BadBundle
 
 Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]

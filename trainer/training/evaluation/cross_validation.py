@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer.localization.decoding import decode, expected_errors
-from trainer.localization.features import FeatureParameters, featurize
-from trainer.localization.network import Network, probabilities
+from trainer.localization.dense.features import FeatureParameters, featurize
+from trainer.localization.dense.network import Network, probabilities
 from trainer.localization.readings import FloatMatrix
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.baselines import Baseline, baselines

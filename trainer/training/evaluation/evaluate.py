@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from events.manifests import Metrics
-from trainer.localization.bundle import LoadedModel, load_bundle
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import (
     CellIndices,
     Positions,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.bundle import ErrorRadius
+from trainer.localization.bundle.description import ErrorRadius
 from trainer.training.evaluation.hold_out import Rows
 
 RADIUS_SHARE = 0.9

@@ -37,7 +37,7 @@ _JOIN = "from trainer.localization.mxnet_loader import load_mxnet; load_mxnet()"
 """With ps-lite's variables set, MXNet's import is the scheduler's or server's whole life."""
 
 
-class Together(BaseSettings):
+class WorkerGroupSettings(BaseSettings):
     """Who a worker is and where all meet, from variables that start with ``RSSI_``."""
 
     model_config = SettingsConfigDict(env_prefix="RSSI_", frozen=True, extra="ignore")
@@ -66,7 +66,7 @@ class Together(BaseSettings):
 
 
 @dataclass(slots=True)
-class Peers:
+class WorkerGroup:
     """The workers of one fit, as one of them sees it."""
 
     index: int
@@ -112,17 +112,17 @@ class Peers:
         store._barrier()  # noqa: SLF001 - MXNet has no other name for it
 
 
-_joined: list[Peers] = []
+_joined: list[WorkerGroup] = []
 """This process's peers: ps-lite keeps one group for each process, and so do we."""
 
 
-def peers() -> Peers:
+def worker_group() -> WorkerGroup:
     """The workers that this process fits with; by default it is alone."""
-    return _joined[0] if _joined else Peers(0, 1)
+    return _joined[0] if _joined else WorkerGroup(0, 1)
 
 
 @contextmanager
-def joined(settings: Together) -> Iterator[None]:
+def join_worker_group(settings: WorkerGroupSettings) -> Iterator[None]:
     """Be one of several workers; the one with the number 0 brings scheduler and server along.
 
     Raises:
@@ -132,7 +132,7 @@ def joined(settings: Together) -> Iterator[None]:
         if settings.index:
             _find(settings.meeting_host)
         os.environ.update(settings.variables("worker"))
-        _joined.append(Peers(settings.index, settings.workers))
+        _joined.append(WorkerGroup(settings.index, settings.workers))
         try:
             yield
         finally:
@@ -140,7 +140,7 @@ def joined(settings: Together) -> Iterator[None]:
 
 
 @contextmanager
-def _served(settings: Together) -> Iterator[None]:
+def _served(settings: WorkerGroupSettings) -> Iterator[None]:
     """Scheduler and server, where they belong to this process."""
     roles = ("scheduler", "server") if settings.index == 0 else ()
     children = [

@@ -19,13 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.decoding import Positions
-from trainer.localization.features import FeatureParameters, featurize
+from trainer.localization.dense.features import FeatureParameters, featurize
+from trainer.localization.dense.mxnet_graph import LayerSymbols, logits
+from trainer.localization.dense.network import Dense, FloatVector, Network, probabilities
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Dense, FloatVector, Network, probabilities
-from trainer.localization.network_mxnet import LayerSymbols, logits
 from trainer.localization.readings import LOWEST_READING, FloatMatrix
 from trainer.training.fitting.device import device
-from trainer.training.fitting.distributed import peers
+from trainer.training.fitting.distributed import worker_group
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.fitting.row_weights import row_weights
 from trainer.training.reading.row_keys import mixed, row_keys
@@ -43,7 +43,7 @@ Codes = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class ParameterLayout:
     """Where each layer lies in the one parameter vector."""
 
     widths: tuple[int, ...]
@@ -68,7 +68,7 @@ class _Shape:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Rows:
+class TrainingRows:
     """What is learnt from, as small as it is; features and targets are looked up by the graph."""
 
     codes: Codes
@@ -106,12 +106,12 @@ def fit(
         The weights, as numpy arrays: one output for each of the data's cells.
     """
     rows = _rows(data, parameters, hyperparameters)
-    shape = _Shape((rows.inputs, *hyperparameters.hidden, len(data.labels)))
+    shape = ParameterLayout((rows.inputs, *hyperparameters.hidden, len(data.labels)))
     random = np.random.default_rng(hyperparameters.seed)
     theta = _initial(shape, _heard(data.rssi), parameters.per_beacon, random)
     by_beacon = _by_beacon(shape, len(data.beacons))
     with device():
-        descent = _Descent(shape, theta[by_beacon], rows, hyperparameters)
+        descent = _Optimizer(shape, theta[by_beacon], rows, hyperparameters)
         for _ in descent.epochs(random):
             if told is not None:
                 told(_loss(_network(shape, descent.parameters()), rows))
@@ -122,7 +122,7 @@ def fit(
 
 def _rows(
     data: TrainingSet, parameters: FeatureParameters, hyperparameters: Hyperparameters
-) -> _Rows:
+) -> TrainingRows:
     """The rows in an order that depends on what they are, not on where they stood."""
     weights = row_weights(data.stays, hyperparameters.visit_damping)
     order = np.argsort(mixed(row_keys(data) + weights.view(np.uint32)), kind="stable")
@@ -133,7 +133,7 @@ def _rows(
         return_index=True,
         return_inverse=True,
     )
-    return _Rows(
+    return TrainingRows(
         codes=codes[order],
         levels=np.ascontiguousarray(featurize(dbm[:, np.newaxis], parameters)),
         kinds=kinds[order].astype(np.int32),
@@ -173,7 +173,7 @@ def _heard(rssi: FloatMatrix) -> npt.NDArray[np.bool_]:
     return np.array([not np.isnan(column).all() for column in rssi.T], dtype=bool)
 
 
-def _by_beacon(shape: _Shape, beacons: int) -> npt.NDArray[np.intp]:
+def _by_beacon(shape: ParameterLayout, beacons: int) -> npt.NDArray[np.intp]:
     """Where each parameter comes from if a row's features stand beacon by beacon.
 
     The graph looks up all features of a beacon at once; the network is served with the features
@@ -197,7 +197,7 @@ def _targets(positions: Positions | None, cell_count: int, sigma_m: float) -> Fl
 
 
 def _initial(
-    shape: _Shape,
+    shape: ParameterLayout,
     heard: npt.NDArray[np.bool_],
     features_per_beacon: int,
     random: np.random.Generator,
@@ -221,10 +221,10 @@ def _initial(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Part:
+class _ParameterBlock:
     """The parameters of some layers as one vector, and what its update needs, as MXNet's arrays."""
 
-    shape: _Shape
+    shape: ParameterLayout
     theta: Any
     mean: Any
     variance: Any
@@ -232,17 +232,21 @@ class _Part:
     """One for each share of the batch; the first becomes their sum."""
 
 
-class _Descent:
+class _Optimizer:
     """The data, one bound graph for each share of a batch, and Adam's state, all inside MXNet."""
 
     def __init__(
-        self, shape: _Shape, theta: FloatVector, rows: _Rows, hyperparameters: Hyperparameters
+        self,
+        shape: ParameterLayout,
+        theta: FloatVector,
+        rows: TrainingRows,
+        hyperparameters: Hyperparameters,
     ) -> None:
         self._mx = load_mxnet()
         self._shape = shape
         self._settings = hyperparameters
         self._count = len(rows)
-        self._ours = peers().part(hyperparameters.batch_size)
+        self._ours = worker_group().part(hyperparameters.batch_size)
         self._taken = self._mx.nd.zeros(_length(self._ours), dtype=np.int32)
         shares = _shares(_length(self._ours))
         self._parts = self._split(theta, len(shares))
@@ -262,13 +266,13 @@ class _Descent:
             for number, share in enumerate(shares)
         ]
 
-    def _split(self, theta: FloatVector, shares: int) -> list[_Part]:
+    def _split(self, theta: FloatVector, shares: int) -> list[_ParameterBlock]:
         """The parameters in their parts; how many follows from the batch, as for all workers."""
         parts = _parts(self._shape, len(_shares(self._settings.batch_size)))
         ends = np.cumsum([part.size for part in parts])[:-1]
         zeros = self._mx.nd.zeros
         return [
-            _Part(
+            _ParameterBlock(
                 shape=part,
                 theta=self._mx.nd.array(values),
                 mean=zeros(part.size),
@@ -301,7 +305,8 @@ class _Descent:
         ]
         with ExitStack() as stack:
             sums = [
-                stack.enter_context(peers().adding_up(part.gradients[0])) for part in self._parts
+                stack.enter_context(worker_group().adding_up(part.gradients[0]))
+                for part in self._parts
             ]
             for epoch in range(self._settings.epochs):
                 # Waits for the steps that read the order before: no more than an epoch is queued.
@@ -347,21 +352,21 @@ def _shares(rows: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(ends)]
 
 
-def _parts(shape: _Shape, count: int) -> list[_Shape]:
+def _parts(shape: ParameterLayout, count: int) -> list[ParameterLayout]:
     """The layers in about so many parts: threads that have shares of a batch update one each.
 
     A small batch has one part, as an update's call takes about as long as the half that it saves.
     """
     layers = len(shape.layers)
     ends = np.linspace(0, layers, min(count, layers) + 1).astype(int).tolist()
-    return [_Shape(shape.widths[start : stop + 1]) for start, stop in pairwise(ends)]
+    return [ParameterLayout(shape.widths[start : stop + 1]) for start, stop in pairwise(ends)]
 
 
 def _length(rows: slice) -> int:
     return int(rows.stop - rows.start)
 
 
-def _graph(mx: Any, shape: _Shape) -> Any:
+def _graph(mx: Any, shape: ParameterLayout) -> Any:
     """What the network says to some rows before its softmax, and what is sent back through it.
 
     The gradient of the weighted cross-entropy is the answers, by the row's weight, less its target.
@@ -376,7 +381,7 @@ def _graph(mx: Any, shape: _Shape) -> Any:
     return mx.sym.Group([said, wrong])
 
 
-def _last_layer(mx: Any, shape: _Shape, rows: Any) -> Any:
+def _last_layer(mx: Any, shape: ParameterLayout, rows: Any) -> Any:
     """What the network says before its softmax; its first product takes (rows, beacons, each)."""
     codes = mx.sym.take(mx.sym.Variable("codes"), rows)
     features = mx.sym.take(mx.sym.Variable("levels"), codes)
@@ -391,7 +396,7 @@ def _last_layer(mx: Any, shape: _Shape, rows: Any) -> Any:
     return logits(features, layers)
 
 
-def _views(parts: list[tuple[_Shape, Any]]) -> dict[str, Any]:
+def _views(parts: list[tuple[ParameterLayout, Any]]) -> dict[str, Any]:
     """Each layer's weights and biases as views of its part's vector, by their names in a graph."""
     found: dict[str, Any] = {}
     for shape, vector in parts:
@@ -402,7 +407,7 @@ def _views(parts: list[tuple[_Shape, Any]]) -> dict[str, Any]:
     return found
 
 
-def _loss(network: Network, rows: _Rows) -> float:
+def _loss(network: Network, rows: TrainingRows) -> float:
     """The mean over the first rows, which are a fair sample: they stand in the order of a hash."""
     asked = slice(_WATCHED_ROWS)
     features = rows.levels[rows.codes[asked]].reshape(-1, rows.inputs)
@@ -423,7 +428,7 @@ def learning_rates(settings: Hyperparameters, steps: int) -> list[float]:
     return rates
 
 
-def _network(shape: _Shape, theta: FloatVector) -> Network:
+def _network(shape: ParameterLayout, theta: FloatVector) -> Network:
     return Network(
         tuple(
             Dense(weight=theta[weights].reshape(outputs, inputs), bias=theta[biases])

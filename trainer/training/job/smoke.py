@@ -9,8 +9,9 @@ are not taken.
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.bundle import LoadedModel, SmokeRow
-from trainer.localization.network import FloatVector
+from trainer.localization.bundle.description import SmokeRow
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.dense.network import FloatVector
 from trainer.localization.readings import FloatMatrix
 from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet

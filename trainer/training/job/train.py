@@ -18,17 +18,13 @@ from typing import Any
 import numpy as np
 
 from events.manifests import Metrics, SmokeAnswer, SmokeCase
-from trainer.localization.bundle import (
-    BundleInfo,
-    LoadedModel,
-    ModelDescription,
-    SmokeRow,
-    write_bundle,
-)
-from trainer.localization.features import FeatureParameters
+from trainer.localization.bundle.description import BundleInfo, ModelDescription, SmokeRow
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.writing import write_bundle
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.mxnet_graph import export
+from trainer.localization.dense.network import Network
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Network
-from trainer.localization.network_mxnet import export
 from trainer.training.evaluation.baselines import baselines
 from trainer.training.evaluation.champion import Champion, HeldOutRows
 from trainer.training.evaluation.comparison import (

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.localization.bundle import LoadedModel, MxnetExport, load_bundle
+from trainer.localization.bundle.description import MxnetExport
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import Answer, decode
-from trainer.localization.network_mxnet import exported_probabilities
-from trainer.serving.exchange import Request
-from trainer.serving.models.service import INVOCATIONS, SingleModel, answer
+from trainer.localization.dense.mxnet_graph import exported_probabilities
+from trainer.serving.exchange import HttpRequest
+from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BundleDisagrees
 
 TOLERANCE = 1e-5
@@ -42,8 +44,8 @@ def check_bundle(path: Path, export: MxnetExport) -> None:
 
 def _served(path: Path, model: LoadedModel) -> list[Answer]:
     body = json.dumps({"instances": [dict(row.rssi) for row in model.smoke]}).encode()
-    request = Request("POST", INVOCATIONS, {"content-type": "application/json"}, body)
-    reply = answer(SingleModel.open(path), request)
+    request = HttpRequest("POST", INVOCATIONS, {"content-type": "application/json"}, body)
+    reply = respond(SingleModelService.open(path), request)
     document = json.loads(reply.body)
     if reply.status != 200 or document["digest"] != model.digest:
         raise BundleDisagrees(

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from trainer import logs
 from trainer.training import __main__ as alone
-from trainer.training.fitting.distributed import Together, joined
+from trainer.training.fitting.distributed import WorkerGroupSettings, join_worker_group
 from trainer.training.job.outcome import ExitCode
 
 
@@ -19,12 +19,12 @@ def main() -> int:
     """Train as one of several workers and return the exit code."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        settings = Together()
+        settings = WorkerGroupSettings()
     except ValidationError as error:
         logs.configure().error("the environment describes no worker", reason=str(error))
         return ExitCode.MISCONFIGURED
     try:
-        with joined(settings):
+        with join_worker_group(settings):
             return alone.main()
     except TimeoutError as error:
         logs.configure().error("the workers did not meet", reason=str(error))

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from trainer.localization.bundle import MxnetExport
-from trainer.localization.features import FeatureParameters
+from trainer.localization.bundle.description import MxnetExport
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.network import Network
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.localization.network import Network
 from trainer.localization.readings import FloatMatrix
 
 NOT_HEARD_DBM = -200.0
@@ -46,7 +46,7 @@ def logits(features: Symbol, layers: Sequence[LayerSymbols]) -> Symbol:
 
 
 def feature_symbol(dbm: Symbol, parameters: FeatureParameters) -> Symbol:
-    """:func:`trainer.localization.features.featurize` as a graph.
+    """:func:`trainer.localization.dense.features.featurize` as a graph.
 
     Args:
         dbm: (rows, beacons), anything below -150 or from 0 up where a beacon was not heard.

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.decoding import CellIndices, Positions
-from trainer.localization.features import FeatureParameters
-from trainer.localization.graph import ModelGraph, model_graph
-from trainer.localization.network import Dense, Network
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.graph import ModelGraph, model_graph
+from trainer.localization.dense.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
-from trainer.localization.runtime import Runner
+from trainer.localization.runtime.graph_runner import GraphRunner
 
 PART_ROWS = 256
 """Of one run: half as many take 2 to 4 % more time, and half the memory to work with."""
@@ -73,7 +73,7 @@ class Engine:
         self._widths = widths
         self._part_rows = part_rows
         # As many as were ever wanted at once; a list gives and takes without a lock.
-        self._idle = [Runner(graph)]
+        self._idle = [GraphRunner(graph)]
         self._heard_from_dbm = np.float32(features.not_heard_below_dbm)
         self._silence_dbm = np.float32(graph.silence_dbm)
         self._digits = np.full(graph.width, PER_METRE)
@@ -99,7 +99,7 @@ class Engine:
             rest: called before what takes longest.
         """
         widths = (network.inputs, *(len(layer.bias) for layer in network.layers))
-        even = keeps_bits(
+        even = is_batch_invariant(
             widths, features, placed=positions is not None, tempered=temperature is not None
         )
         graph = model_graph(network, features, positions, radius_scale, temperature)
@@ -147,7 +147,7 @@ class Engine:
         try:
             runner = self._idle.pop()
         except IndexError:
-            runner = Runner(self._graph)
+            runner = GraphRunner(self._graph)
         if len(dbm) <= self._part_rows:
             arrays = runner.run(dbm, wanted)
         else:
@@ -161,7 +161,7 @@ class Engine:
 
 
 @cache
-def keeps_bits(
+def is_batch_invariant(
     widths: tuple[int, ...], features: FeatureParameters, *, placed: bool, tempered: bool = False
 ) -> bool:
     """Whether a row's bits depend neither on its place in a batch nor on the batch's size.

@@ -14,14 +14,14 @@ from typing import Any
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]  # it has no types
 
-from trainer.localization.graph import ModelGraph
-from trainer.localization.graph_writer import GraphWriter
+from trainer.localization.dense.graph import ModelGraph
 from trainer.localization.readings import FloatMatrix
+from trainer.localization.runtime.graph_writer import GraphWriter
 
 _STANDARD_ERROR = 2
 
 
-class Runner:
+class GraphRunner:
     """One copy of a model in the runtime, for one user at a time."""
 
     def __init__(self, graph: ModelGraph) -> None:

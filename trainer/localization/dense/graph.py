@@ -1,10 +1,8 @@
-"""The whole model as one graph: from dBm to a cell, a point, how sure and how far off.
+"""The whole model as one graph: from dBm to a cell, a point, a confidence and an expected error.
 
-A fingerprint alone costs what starting its operations costs, some 0.1 µs each, so there are as few
-as can be: what is linear is put into the weights, and what a product can do besides is left to it.
-:func:`~trainer.localization.features.featurize`, :mod:`~trainer.localization.network` and
-:func:`~trainer.localization.decoding.decode` say the same in numpy. What may go wrong: that the two
-drift apart; the tests compare them.
+A single fingerprint costs what starting its operations costs, some 0.1 µs each, so there are as few
+as possible: linear steps are folded into the weights. ``featurize``, ``probabilities`` and
+``decode`` compute the same in numpy; tests compare the two.
 """
 
 from collections.abc import Sequence
@@ -19,9 +17,9 @@ from trainer.localization.decoding import (
     SOFTENING_M,
     Positions,
 )
-from trainer.localization.features import FeatureParameters
-from trainer.localization.graph_writer import FROM_MINUS_ONE_TO_ONE, GraphWriter, Value
-from trainer.localization.network import Dense, Network
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.network import Dense, Network
+from trainer.localization.runtime.graph_writer import FROM_MINUS_ONE_TO_ONE, GraphWriter, Value
 
 _OUT_OF_REACH = 15.0
 """So many sigma from its centre a bump is an exact zero in single precision (14.4 would do)."""
@@ -83,7 +81,7 @@ def model_graph(
     told = probabilities if temperature is None else _tempered(writer, logits, temperature)
     parts = [writer.largest(told)]
     if positions is not None:
-        floor = _Floor.of(positions)
+        floor = _CellGeometry.of(positions)
         point = _median(writer, probabilities, floor)
         parts.insert(0, point)
         if radius_scale is not None:
@@ -155,7 +153,7 @@ def _dense(writer: GraphWriter, inputs: Value, layers: Sequence[tuple[Doubles, D
 
 
 @dataclass(frozen=True, slots=True)
-class _Floor:
+class _CellGeometry:
     """What the sums over cells need: (cells, ...) near the middle of them all."""
 
     places: Doubles
@@ -164,7 +162,7 @@ class _Floor:
     """Whether rounding may take more from a square than the softening adds."""
 
     @classmethod
-    def of(cls, positions: Positions) -> "_Floor":
+    def of(cls, positions: Positions) -> "_CellGeometry":
         local = positions - positions.mean(axis=0)
         farthest = np.square(local).sum(axis=1).max(initial=0.0)
         return cls(local, bool(_ROUNDING * farthest > SOFTENING_M**2))
@@ -190,7 +188,7 @@ class _Floor:
         return np.concatenate([factor * self.places, np.ones_like(self.places)], axis=1)
 
 
-def _median(writer: GraphWriter, masses: Value, floor: _Floor) -> Value:
+def _median(writer: GraphWriter, masses: Value, floor: _CellGeometry) -> Value:
     """The point of least expected distance; see ``decoding.geometric_median``."""
     point = writer.dense(masses, floor.places)
     for step in range(MEDIAN_STEPS):
@@ -204,18 +202,18 @@ def _median(writer: GraphWriter, masses: Value, floor: _Floor) -> Value:
     return point
 
 
-def _rough_squares(writer: GraphWriter, point: Value, floor: _Floor) -> Value:
+def _rough_squares(writer: GraphWriter, point: Value, floor: _CellGeometry) -> Value:
     """Squares of distances multiplied out: one product, and on a wide floor centimetres off."""
     terms = writer.concatenate(point, writer.add("MUL", point, point))
     squares = writer.dense(terms, floor.squares, floor.remainders)
     return writer.add("MAXIMUM", squares, [SOFTENING_M**2]) if floor.is_wide else squares
 
 
-def _soft_squares(writer: GraphWriter, point: Value, floor: _Floor) -> Value:
+def _soft_squares(writer: GraphWriter, point: Value, floor: _CellGeometry) -> Value:
     return writer.add("ADD", _squares(writer, point, floor), [SOFTENING_M**2])
 
 
-def _squares(writer: GraphWriter, point: Value, floor: _Floor) -> Value:
+def _squares(writer: GraphWriter, point: Value, floor: _CellGeometry) -> Value:
     across, along = (
         writer.add("SQUARED_DIFFERENCE", half, places)
         for half, places in zip(writer.halves(point), floor.places.T, strict=True)
@@ -223,7 +221,9 @@ def _squares(writer: GraphWriter, point: Value, floor: _Floor) -> Value:
     return writer.add("ADD", across, along)
 
 
-def _radius(writer: GraphWriter, masses: Value, point: Value, floor: _Floor, scale: float) -> Value:
+def _radius(
+    writer: GraphWriter, masses: Value, point: Value, floor: _CellGeometry, scale: float
+) -> Value:
     """How far from its point the model expects the truth to be, times the scale."""
     distances = writer.add("SQRT", _squares(writer, point, floor))
     weights = np.full((len(floor.places), 1), scale)

@@ -2,7 +2,7 @@
 
 What may go wrong: BLAS sums in another order for another number of rows, so a fingerprint alone
 and the same one in a batch differ in the last bits. What serves promises more, see
-:mod:`trainer.localization.engine`.
+:mod:`trainer.localization.runtime.engine`.
 """
 
 from dataclasses import dataclass

@@ -1,68 +1,46 @@
-"""The packaged model: one ``model.tar.gz`` whose digest pins every byte of every file in it.
+"""Opens a bundle that comes from a bucket, so nothing in it is trusted.
 
-=====================  =======================================================================
-``bundle.json``        release, site, beacons in order, features, cells, how confidence and radius
-                       are told, and the SHA-256 of every other file; the SHA-256 of its own bytes
-                       is the bundle's digest
-``weights.npz``        the network's weights, for numpy
-``model-symbol.json``  the same model as an MXNet graph from raw dBm to probabilities,
-``model-0000.params``  with the same weights; plain MXNet opens it
-``smoke.json``         fingerprints with the answers that this model gave when it was packed
-=====================  =======================================================================
-
-The archive is deterministic: sorted names, no times, no owners. What may go wrong: a bundle comes
-from a bucket, so nothing in it is trusted before its hash was checked, nothing is unpacked to
-disk, and sizes are bounded before they are read.
+Every file is checked against its hash before it is used, nothing is unpacked to disk, and sizes are
+bounded before anything is read.
 """
 
-import gzip
 import hashlib
 import io
-import json
-import math
 import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
-from trainer.localization.decoding import (
-    HIGHEST_TEMPERATURE,
-    LOWEST_TEMPERATURE,
-    Answer,
-    CellIndices,
-    Positions,
-    Predictions,
+from trainer.localization.bundle.description import (
+    MANIFEST,
+    MAX_UNPACKED_BYTES,
+    PINNED,
+    SCHEMA_VERSION,
+    SMOKE,
+    WEIGHTS,
+    ErrorRadius,
+    ModelDescription,
+    SmokeRow,
 )
-from trainer.localization.engine import Engine, Rest, no_rest
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.decoding import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Answer
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.network import Dense, Network
 from trainer.localization.errors import BadBundle
-from trainer.localization.features import FeatureParameters
-from trainer.localization.network import Dense, Network
-from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
-
-MANIFEST = "bundle.json"
-WEIGHTS = "weights.npz"
-SYMBOL = "model-symbol.json"
-PARAMS = "model-0000.params"
-SMOKE = "smoke.json"
-PINNED = (PARAMS, SYMBOL, SMOKE, WEIGHTS)
-
-MAX_UNPACKED_BYTES = 64 * 1024 * 1024
-SCHEMA_VERSION = 1
+from trainer.localization.readings import NOT_HEARD_BELOW
+from trainer.localization.runtime.engine import Rest, no_rest
 
 # A release's id goes into an HTTP header.
 _RELEASE = re.compile(r"[!-~]{1,128}")
-
-Numbers = npt.NDArray[np.float64]
 
 # numpy's own module for its format has no types.
 _format: Any = np.lib.format
@@ -71,217 +49,6 @@ _NPY_START = 10
 
 # Parsed JSON that has not been checked; it does not leave this file.
 _Manifest = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorRadius:
-    """A radius is so many times the error that the model expects of an answer.
-
-    ``scale`` was chosen on held-out rows so that ``share`` of the true places lie within it.
-    """
-
-    share: float
-    scale: float
-
-
-@dataclass(frozen=True, slots=True)
-class ModelDescription:
-    """Everything about a model that is not weights."""
-
-    release: str
-    site: str
-    beacons: tuple[str, ...]
-    cells: tuple[str, ...]
-    positions: tuple[tuple[float, float], ...] | None
-    """Metres, one for each cell; None where cells are plain labels."""
-    features: FeatureParameters
-    radius: ErrorRadius | None = None
-    """How expected errors become a radius; None without positions or rows to measure it on."""
-    confidence_temperature: float | None = None
-    """T of the confidence that is told: p^(1/T), normalized over the cells, of the probabilities
-    p that the weights give, be it by numpy or by plain MXNet. None: p as it is."""
-
-    @property
-    def position_array(self) -> Positions | None:
-        """(cells, 2) in metres."""
-        return None if self.positions is None else np.array(self.positions, dtype=np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class SmokeRow:
-    """A fingerprint (dBm of the beacons that were heard) and its recorded answer."""
-
-    rssi: Mapping[str, float]
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class MxnetExport:
-    """The two files that plain MXNet opens."""
-
-    symbol: bytes
-    params: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BundleInfo:
-    """A bundle on disk."""
-
-    path: Path
-    digest: str
-    size: int
-
-
-class AnswerTable(NamedTuple):
-    """Many rows' answers as they leave the container, rounded."""
-
-    cells: CellIndices
-    """(rows,) the likeliest, as places among the model's cells."""
-    numbers: Numbers
-    """(rows, fields): what ``LoadedModel.number_fields`` names, NaN where an Answer has None."""
-    probabilities: FloatMatrix
-    """(rows, cells) as they are told (the confidence is the largest), not rounded, if they were
-    asked for, else empty."""
-
-
-class LoadedModel:
-    """A model that answers; safe to share between threads, as nothing in it changes."""
-
-    def __init__(
-        self,
-        description: ModelDescription,
-        network: Network,
-        smoke: Sequence[SmokeRow],
-        digest: str,
-        rest: Rest = no_rest,
-    ) -> None:
-        """Put the parts of a verified bundle together; ``rest`` as of :func:`load_bundle`."""
-        self.description = description
-        self.network = network
-        self.smoke = tuple(smoke)
-        self.digest = digest
-        self.positions = description.position_array
-        self.number_fields: tuple[str, ...] = ("x", "y", "confidence")
-        radius = description.radius
-        if radius is not None:
-            self.number_fields += ("radius_m",)
-        scale = None if radius is None else radius.scale
-        self._engine = Engine.of(
-            network,
-            description.features,
-            self.positions,
-            scale,
-            description.confidence_temperature,
-            rest,
-        )
-
-    @property
-    def release(self) -> str:
-        """The id of the release that this model is."""
-        return self.description.release
-
-    @property
-    def beacons(self) -> tuple[str, ...]:
-        """The columns of :meth:`predict`, in order."""
-        return self.description.beacons
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        """The labels that the model can answer."""
-        return self.description.cells
-
-    @property
-    def held_bytes(self) -> int:
-        """What the model takes in memory, reckoned, once it has answered a batch."""
-        weights = sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.network.layers)
-        return weights + self._engine.held_bytes
-
-    def predict(self, rssi: FloatMatrix) -> Predictions:
-        """Answer fingerprints.
-
-        Args:
-            rssi: (rows, beacons) in dBm, float32, NaN where a beacon was not heard.
-
-        Returns:
-            One prediction for each row, in order; the same bits whatever rows stand beside it.
-        """
-        found = self._engine.measure(rssi)
-        # The graph computes near the middle of the cells, which may be far from their origin.
-        points = (
-            None
-            if self.positions is None
-            else found.numbers[:, :2].astype(np.float64) + self.positions.mean(axis=0)
-        )
-        confidences = found.numbers[:, 0 if points is None else 2]
-        return Predictions(found.probabilities, found.cells, points, confidences)
-
-    def table(self, rssi: FloatMatrix, *, probabilities: bool = False) -> AnswerTable:
-        """What :meth:`predict` says, to the millimetre and the millionth.
-
-        Rounding hides the last bits, in which one kind of processor differs from another.
-
-        Args:
-            rssi: as of :meth:`predict`.
-            probabilities: whether those of all cells are wanted too.
-        """
-        found = self._engine.answer(rssi, probabilities=probabilities)
-        numbers = found.numbers if self.positions is not None else self._unplaced(found.numbers)
-        return AnswerTable(found.cells, numbers, found.probabilities)
-
-    def _unplaced(self, confidences: Numbers) -> Numbers:
-        numbers = np.full((len(confidences), len(self.number_fields)), np.nan)
-        numbers[:, 2] = confidences[:, 0]
-        return numbers
-
-    def answers(self, rssi: FloatMatrix) -> list[Answer]:
-        """The rows of :meth:`table`, one by one."""
-        table = self.table(rssi)
-        rows = zip(table.cells.tolist(), table.numbers.tolist(), strict=True)
-        return [Answer(self.cells[cell], *map(_known, numbers)) for cell, numbers in rows]
-
-    def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
-        """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are left out.
-
-        Returns:
-            (rows, beacons) float32, NaN where a beacon is not in the fingerprint.
-        """
-        rows = [[row.get(beacon, np.nan) for beacon in self.beacons] for row in fingerprints]
-        return np.array(rows, dtype=np.float32).reshape(-1, len(self.beacons))
-
-
-def _known(number: float) -> Any:
-    return None if math.isnan(number) else number
-
-
-def write_bundle(
-    path: Path,
-    description: ModelDescription,
-    network: Network,
-    export: MxnetExport,
-    smoke: Sequence[SmokeRow],
-) -> BundleInfo:
-    """Pack a model as ``model.tar.gz``; the same model gives the same bytes.
-
-    Args:
-        path: the archive to write; replaced if it exists.
-        description: everything that is not weights.
-        network: the weights.
-        export: the same model for MXNet.
-        smoke: rows with the answers that this very model gives.
-
-    Returns:
-        The archive and the digest that pins it.
-    """
-    files = {
-        PARAMS: export.params,
-        SYMBOL: export.symbol,
-        SMOKE: _json_bytes([asdict(row) for row in smoke]),
-        WEIGHTS: _pack_weights(network),
-    }
-    files[MANIFEST] = _manifest(description, files)
-    archive = _pack(files)
-    path.write_bytes(archive)
-    return BundleInfo(path=path, digest=_sha256(files[MANIFEST]), size=len(archive))
 
 
 def load_bundle(path: Path, rest: Rest = no_rest) -> LoadedModel:
@@ -389,11 +156,6 @@ def _radius(told: _Manifest | None) -> ErrorRadius | None:
     return None if told is None else ErrorRadius(share=told["share"], scale=float(told["scale"]))
 
 
-def _manifest(description: ModelDescription, files: Mapping[str, bytes]) -> bytes:
-    hashes = {name: _sha256(files[name]) for name in PINNED}
-    return _json_bytes({"schema_version": SCHEMA_VERSION, **asdict(description), "sha256": hashes})
-
-
 def _verify_hashes(document: _Manifest, files: Mapping[str, bytes]) -> None:
     hashes = document["sha256"]
     if set(hashes) != set(PINNED):
@@ -420,18 +182,6 @@ def _smoke_rows(content: bytes) -> list[SmokeRow]:
         )
         for row in orjson.loads(content)
     ]
-
-
-def _pack_weights(network: Network) -> bytes:
-    arrays = {
-        f"{part}{place}": np.ascontiguousarray(getattr(layer, part))
-        for place, layer in enumerate(network.layers)
-        for part in ("weight", "bias")
-    }
-    buffer = io.BytesIO()
-    # numpy stamps the entries with 1980-01-01, so equal weights are equal bytes.
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
 
 
 def _unpack_weights(content: bytes) -> Network:
@@ -464,20 +214,6 @@ def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         raise ValueError(f"an array of {WEIGHTS} is no npy file of version 1.0")
     header: tuple[tuple[int, ...], bool, np.dtype[Any]] = _format.read_array_header_1_0(stream)
     return header
-
-
-def _pack(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with (
-        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=buffer, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as archive,
-    ):
-        for name in sorted(files):
-            member = tarfile.TarInfo(name)
-            member.size = len(files[name])
-            member.mode = 0o644
-            archive.addfile(member, io.BytesIO(files[name]))
-    return buffer.getvalue()
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:
@@ -545,11 +281,6 @@ def _check_size(size: int, path: Path | str) -> None:
             f"{path} is larger than {MAX_UNPACKED_BYTES // 2**20} MiB when unpacked; no bundle of "
             "ours is."
         )
-
-
-def _json_bytes(document: object) -> bytes:
-    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    return text.encode() + b"\n"
 
 
 def _sha256(content: bytes) -> str:

@@ -51,7 +51,7 @@ class _Operation(NamedTuple):
     options: tuple[tuple[str, int | float | bool], ...]
 
 
-class _Plan(NamedTuple):
+class _GraphSkeleton(NamedTuple):
     """All of a graph but shapes and constants."""
 
     tensors: tuple[_Tensor, ...]
@@ -160,8 +160,8 @@ class GraphWriter:
 
     def model(self) -> bytes:
         """The whole as the bytes of a file."""
-        layout = _laid_out(
-            _Plan(
+        layout = _layout(
+            _GraphSkeleton(
                 tuple(self._tensors),
                 tuple(self._operations),
                 tuple(self._inputs),
@@ -213,7 +213,7 @@ class GraphWriter:
 
 
 @lru_cache(maxsize=_KNOWN)
-def _laid_out(plan: _Plan) -> _Layout:
+def _layout(plan: _GraphSkeleton) -> _Layout:
     graph = schema.SubGraphT()
     graph.tensors = [_tensor(tensor) for tensor in plan.tensors]
     names = list(dict.fromkeys(operation.name for operation in plan.operations))
@@ -226,7 +226,7 @@ def _laid_out(plan: _Plan) -> _Layout:
     file.subgraphs = [graph]
     file.operatorCodes = [_code(name) for name in names]
     # The first is nobody's: by the format whatever names it has no constant.
-    file.buffers = [schema.BufferT(), *(_room() for _ in range(plan.constants))]
+    file.buffers = [schema.BufferT(), *(_buffer_placeholder() for _ in range(plan.constants))]
     builder = flatbuffers.Builder()
     builder.Finish(file.Pack(builder), _IDENTIFIER)
     content = bytes(builder.Output())
@@ -276,7 +276,7 @@ def _code(name: str) -> Any:
     return told
 
 
-def _room() -> Any:
+def _buffer_placeholder() -> Any:
     told = schema.BufferT()
     # Anything but 0, which would not be written down.
     told.offset = told.size = _ALIGNED_BYTES

@@ -21,9 +21,9 @@ from trainer.serving.exchange import (
     JSON,
     MAX_BODY_BYTES,
     Headers,
-    RefusedError,
-    Reply,
-    Request,
+    HttpRequest,
+    HttpResponse,
+    RequestRefusedError,
     TooLargeError,
     echoed,
 )
@@ -40,8 +40,8 @@ from trainer.serving.formats.responses import (
     MAX_TOP_K,
     NPY,
     WRITERS,
-    answers_to,
-    chosen_form,
+    negotiated_type,
+    predict_rows,
 )
 from trainer.serving.models.served_model import ServedModel, answer_headers
 
@@ -58,7 +58,7 @@ PARSERS: Mapping[str, Parser] = {
 _TOP_K = re.compile(r"(?:^|[;,])\s*top_k\s*=\s*([^;,]*)", re.ASCII)
 
 
-class Invocation(NamedTuple):
+class PredictionRequest(NamedTuple):
     """A request whose rows are understood and not yet answered."""
 
     served: ServedModel
@@ -73,36 +73,38 @@ class Invocation(NamedTuple):
         return id(self.served), self.top_k, self.form
 
 
-def answer_all(invocations: Sequence[Invocation]) -> list[Reply]:
+def answer_batch(invocations: Sequence[PredictionRequest]) -> list[HttpResponse]:
     """Let a model answer requests of one kind at once, each with the answers to its own rows."""
     first = invocations[0]
     rssi = [invocation.rssi for invocation in invocations]
     together = rssi[0] if len(rssi) == 1 else np.concatenate(rssi)
-    answers = answers_to(first.served.model, together, first.top_k)
+    answers = predict_rows(first.served.model, together, first.top_k)
     ends = [*accumulate(map(len, rssi), initial=0)]
     bodies = WRITERS[first.form](first.served, answers, [*map(slice, ends, ends[1:])])
     return [
-        Reply(200, body, one.form, one.headers, len(one.rssi))
+        HttpResponse(200, body, one.form, one.headers, len(one.rssi))
         for one, body in zip(invocations, bodies, strict=True)
     ]
 
 
-def read_invocation(served: ServedModel, request: Request) -> Invocation:
+def read_prediction_request(served: ServedModel, request: HttpRequest) -> PredictionRequest:
     """Understand a request.
 
     Raises:
-        RefusedError: it can't be answered: 400, 406, 413 or 415.
+        RequestRefusedError: it can't be answered: 400, 406, 413 or 415.
     """
     headers = request.headers
     parse = _parser(headers.get("content-type", ""))
-    form = chosen_form(headers.get("accept", ""))
-    body = unpacked(request)
+    form = negotiated_type(headers.get("accept", ""))
+    body = decoded_body(request)
     try:
         readings = parse(body, served.model.beacons)
     except BadReadings as error:
-        raise RefusedError(400, str(error), error.problems) from error
+        raise RequestRefusedError(400, str(error), error.problems) from error
     top_k = _top_k(readings.top_k, headers.get(CUSTOM_ATTRIBUTES, ""))
-    return Invocation(served, readings.rssi, top_k, form, _headers(served, headers, readings))
+    return PredictionRequest(
+        served, readings.rssi, top_k, form, _headers(served, headers, readings)
+    )
 
 
 @lru_cache(maxsize=64)
@@ -111,7 +113,7 @@ def _parser(content_type: str) -> Parser:
     parse = PARSERS.get(kind)
     if parse is None:
         named = f"The content type {kind[:100]!r}" if kind else "The content type is missing"
-        raise RefusedError(415, f"{named}; send {' or '.join(PARSERS)}.")
+        raise RequestRefusedError(415, f"{named}; send {' or '.join(PARSERS)}.")
     return parse
 
 
@@ -132,15 +134,15 @@ def _top_k(in_body: int | None, attributes: str) -> int:
         text = found[1].strip()
         in_body = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
     if not 1 <= in_body <= MAX_TOP_K:
-        raise RefusedError(400, f"top_k has to be a whole number from 1 to {MAX_TOP_K}.")
+        raise RequestRefusedError(400, f"top_k has to be a whole number from 1 to {MAX_TOP_K}.")
     return in_body
 
 
-def unpacked(request: Request) -> bytes:
+def decoded_body(request: HttpRequest) -> bytes:
     """The body without its content encoding.
 
     Raises:
-        RefusedError: 400, 413 or 415: it is damaged, too large or packed in another way.
+        RequestRefusedError: 400, 413 or 415: it is damaged, too large or packed in another way.
     """
     if "content-encoding" not in request.headers:
         return request.body
@@ -149,7 +151,7 @@ def unpacked(request: Request) -> bytes:
         return request.body
     if encoding not in {"gzip", "x-gzip"}:
         accepted = (("accept-encoding", "gzip"),)
-        raise RefusedError(
+        raise RequestRefusedError(
             415, f"The content encoding {encoding[:100]!r}; send gzip or none.", headers=accepted
         )
     unpacking = zlib.decompressobj(wbits=31)
@@ -157,9 +159,9 @@ def unpacked(request: Request) -> bytes:
         # Bounded: a few kilobytes may unpack to gigabytes.
         content = unpacking.decompress(request.body, MAX_BODY_BYTES + 1)
     except zlib.error as error:
-        raise RefusedError(400, f"The body is no gzip: {error}.") from error
+        raise RequestRefusedError(400, f"The body is no gzip: {error}.") from error
     if len(content) > MAX_BODY_BYTES:
         raise TooLargeError("The unpacked body")
     if not unpacking.eof or unpacking.unused_data:
-        raise RefusedError(400, "The gzip body is cut short, or something follows its end.")
+        raise RequestRefusedError(400, "The gzip body is cut short, or something follows its end.")
     return content

@@ -18,24 +18,24 @@ from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from aws.s3 import Bucket
 from events import names
 from events.manifests import Quarantine, Release, SurveyRef
-from events.outbound import RollbackRequested, Source
+from events.outbound import EventSource, RollbackRequested
 from events.stack import Stack
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
-from functions.adapters.sagemaker import SageMaker
+from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.deployments import Candidate, Deployment, DeploymentState
 from functions.core.releases import ReleaseRecord
-from functions.core.rollback import Refusal, rollback_target
+from functions.core.rollback import Refusal, requested_rollback_target
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
     ATTEMPTS,
     Prediction,
     PredictionClient,
     PredictionError,
-    RefusedError,
+    PredictionRefusedError,
     SageMakerTransport,
 )
-from ops.account.session import Aws
+from ops.account.session import AwsSession
 from ops.errors import OpsError, UsageError
 
 ENDED = frozenset({DeploymentState.LIVE, DeploymentState.FAILED, DeploymentState.SUPERSEDED})
@@ -54,13 +54,13 @@ CLOCK_SLACK = timedelta(minutes=1)
 """How far this machine's clock may be from that of the log."""
 
 
-class View(BaseModel):
-    """What the desk shows; frozen, and the same fields as JSON."""
+class ReadModel(BaseModel):
+    """What a stack client returns; frozen, and the same fields as JSON."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class SiteStatus(View):
+class SiteStatus(ReadModel):
     """What is live at a site, and what is going on there."""
 
     site: str
@@ -76,7 +76,7 @@ class SiteStatus(View):
     quarantined: tuple[Quarantine, ...]
 
 
-class ReleaseRow(View):
+class ReleaseRow(ReadModel):
     """A release that arrived, with its deployments."""
 
     record: ReleaseRecord
@@ -84,7 +84,7 @@ class ReleaseRow(View):
     deployments: tuple[int, ...]
 
 
-class Trace(View):
+class Trace(ReadModel):
     """From a survey forward to all that learned from it, or from a release back to its surveys."""
 
     survey: SurveyRef | None
@@ -93,10 +93,10 @@ class Trace(View):
     deployments: tuple[Deployment, ...]
 
 
-class OperatorDesk:
+class StackClient:
     """The stack of one stage, seen by its operators."""
 
-    def __init__(self, aws: Aws, stack: Stack) -> None:
+    def __init__(self, aws: AwsSession, stack: Stack) -> None:
         self._aws = aws
         self.stack = stack
 
@@ -185,7 +185,7 @@ class OperatorDesk:
         """What is live at a site, and what is going on there."""
         state = self.ledger.state(site)
         endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
-        view = SageMaker(self.client("sagemaker")).endpoint(endpoint)
+        view = SageMakerControlPlane(self.client("sagemaker")).endpoint(endpoint)
         went_live = [
             deployment.changed_at
             for deployment in self.ledger.deployments(site)
@@ -197,7 +197,7 @@ class OperatorDesk:
             endpoint_status=view.status if view else "none",
             live=state.champion,
             live_since=went_live[-1] if went_live else None,
-            former=state.former,
+            former=state.previous_champion,
             in_flight=state.in_flight,
             waiting=state.waiting,
             frozen=state.frozen,
@@ -235,13 +235,15 @@ class OperatorDesk:
             OpsError: it can't be done, as far as can be told beforehand.
         """
         record = self.ledger.release(site, to) if to else None
-        target = rollback_target(self.ledger.state(site), to, record)
+        target = requested_rollback_target(self.ledger.state(site), to, record)
         if isinstance(target, Refusal):
             raise OpsError(f"Not rolled back: {target.reason}.")
         request = RollbackRequested(
             site=site, to=target, requested_by=getpass.getuser(), reason=reason
         )
-        publisher = EventPublisher(self.client("events"), self.stack.bus, Source.OPERATOR.value)
+        publisher = EventPublisher(
+            self.client("events"), self.stack.bus, EventSource.OPERATOR.value
+        )
         entry = BusEntry("RollbackRequested", request.model_dump_json())
         try:
             [event_id] = publisher.publish([entry])
@@ -290,7 +292,7 @@ class OperatorDesk:
         transport = SageMakerTransport(self.client("sagemaker-runtime"), endpoint)
         try:
             return PredictionClient(transport, attempts=attempts).send(body, content_type)
-        except RefusedError:
+        except PredictionRefusedError:
             raise
         except PredictionError as error:
             raise OpsError(

@@ -1,0 +1,90 @@
+"""What a bundle holds: the names of its files and everything about a model that is not weights.
+
+=====================  =======================================================================
+``bundle.json``        release, site, beacons in order, features, cells, confidence temperature,
+                       radius, and the SHA-256 of every other file; the SHA-256 of its own bytes is
+                       the bundle's digest
+``weights.npz``        the network's weights, for numpy
+``model-symbol.json``  the same model as an MXNet graph from raw dBm to probabilities,
+``model-0000.params``  with the same weights; plain MXNet opens it
+``smoke.json``         fingerprints with the answers that this model gave when it was packed
+=====================  =======================================================================
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainer.localization.decoding import Answer, Positions
+from trainer.localization.dense.features import FeatureParameters
+
+MANIFEST = "bundle.json"
+WEIGHTS = "weights.npz"
+SYMBOL = "model-symbol.json"
+PARAMS = "model-0000.params"
+SMOKE = "smoke.json"
+PINNED = (PARAMS, SYMBOL, SMOKE, WEIGHTS)
+
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRadius:
+    """A radius is so many times the error that the model expects of an answer.
+
+    ``scale`` was chosen on held-out rows so that ``share`` of the true places lie within it.
+    """
+
+    share: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """Everything about a model that is not weights."""
+
+    release: str
+    site: str
+    beacons: tuple[str, ...]
+    cells: tuple[str, ...]
+    positions: tuple[tuple[float, float], ...] | None
+    """Metres, one for each cell; None where cells are plain labels."""
+    features: FeatureParameters
+    radius: ErrorRadius | None = None
+    """How expected errors become a radius; None without positions or rows to measure it on."""
+    confidence_temperature: float | None = None
+    """T of the confidence that is told: p^(1/T), normalized over the cells, of the probabilities
+    p that the weights give, be it by numpy or by plain MXNet. None: p as it is."""
+
+    @property
+    def position_array(self) -> Positions | None:
+        """(cells, 2) in metres."""
+        return None if self.positions is None else np.array(self.positions, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeRow:
+    """A fingerprint (dBm of the beacons that were heard) and its recorded answer."""
+
+    rssi: Mapping[str, float]
+    answer: Answer
+
+
+@dataclass(frozen=True, slots=True)
+class MxnetExport:
+    """The two files that plain MXNet opens."""
+
+    symbol: bytes
+    params: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BundleInfo:
+    """A bundle on disk."""
+
+    path: Path
+    digest: str
+    size: int

@@ -1,0 +1,137 @@
+"""A model that was unpacked and verified, and its answers to fingerprints."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.bundle.description import ModelDescription, SmokeRow
+from trainer.localization.decoding import Answer, CellIndices, Predictions
+from trainer.localization.dense.network import Network
+from trainer.localization.readings import FloatMatrix
+from trainer.localization.runtime.engine import Engine, Rest, no_rest
+
+Numbers = npt.NDArray[np.float64]
+
+
+class AnswerTable(NamedTuple):
+    """Many rows' answers as they leave the container, rounded."""
+
+    cells: CellIndices
+    """(rows,) the likeliest, as places among the model's cells."""
+    numbers: Numbers
+    """(rows, fields): what ``LoadedModel.number_fields`` names, NaN where an Answer has None."""
+    probabilities: FloatMatrix
+    """(rows, cells) as they are told (the confidence is the largest), not rounded, if they were
+    asked for, else empty."""
+
+
+class LoadedModel:
+    """A model that answers; safe to share between threads, as nothing in it changes."""
+
+    def __init__(
+        self,
+        description: ModelDescription,
+        network: Network,
+        smoke: Sequence[SmokeRow],
+        digest: str,
+        rest: Rest = no_rest,
+    ) -> None:
+        """Put the parts of a verified bundle together; ``rest`` as of :func:`load_bundle`."""
+        self.description = description
+        self.network = network
+        self.smoke = tuple(smoke)
+        self.digest = digest
+        self.positions = description.position_array
+        self.number_fields: tuple[str, ...] = ("x", "y", "confidence")
+        radius = description.radius
+        if radius is not None:
+            self.number_fields += ("radius_m",)
+        scale = None if radius is None else radius.scale
+        self._engine = Engine.of(
+            network,
+            description.features,
+            self.positions,
+            scale,
+            description.confidence_temperature,
+            rest,
+        )
+
+    @property
+    def release(self) -> str:
+        """The id of the release that this model is."""
+        return self.description.release
+
+    @property
+    def beacons(self) -> tuple[str, ...]:
+        """The columns of :meth:`predict`, in order."""
+        return self.description.beacons
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The labels that the model can answer."""
+        return self.description.cells
+
+    @property
+    def held_bytes(self) -> int:
+        """What the model takes in memory, reckoned, once it has answered a batch."""
+        weights = sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.network.layers)
+        return weights + self._engine.held_bytes
+
+    def predict(self, rssi: FloatMatrix) -> Predictions:
+        """Answer fingerprints.
+
+        Args:
+            rssi: (rows, beacons) in dBm, float32, NaN where a beacon was not heard.
+
+        Returns:
+            One prediction for each row, in order; the same bits whatever rows stand beside it.
+        """
+        found = self._engine.measure(rssi)
+        # The graph computes near the middle of the cells, which may be far from their origin.
+        points = (
+            None
+            if self.positions is None
+            else found.numbers[:, :2].astype(np.float64) + self.positions.mean(axis=0)
+        )
+        confidences = found.numbers[:, 0 if points is None else 2]
+        return Predictions(found.probabilities, found.cells, points, confidences)
+
+    def table(self, rssi: FloatMatrix, *, probabilities: bool = False) -> AnswerTable:
+        """What :meth:`predict` says, to the millimetre and the millionth.
+
+        Rounding hides the last bits, in which one kind of processor differs from another.
+
+        Args:
+            rssi: as of :meth:`predict`.
+            probabilities: whether those of all cells are wanted too.
+        """
+        found = self._engine.answer(rssi, probabilities=probabilities)
+        numbers = found.numbers if self.positions is not None else self._unplaced(found.numbers)
+        return AnswerTable(found.cells, numbers, found.probabilities)
+
+    def _unplaced(self, confidences: Numbers) -> Numbers:
+        numbers = np.full((len(confidences), len(self.number_fields)), np.nan)
+        numbers[:, 2] = confidences[:, 0]
+        return numbers
+
+    def answers(self, rssi: FloatMatrix) -> list[Answer]:
+        """The rows of :meth:`table`, one by one."""
+        table = self.table(rssi)
+        rows = zip(table.cells.tolist(), table.numbers.tolist(), strict=True)
+        return [Answer(self.cells[cell], *map(_known, numbers)) for cell, numbers in rows]
+
+    def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
+        """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are left out.
+
+        Returns:
+            (rows, beacons) float32, NaN where a beacon is not in the fingerprint.
+        """
+        rows = [[row.get(beacon, np.nan) for beacon in self.beacons] for row in fingerprints]
+        return np.array(rows, dtype=np.float32).reshape(-1, len(self.beacons))
+
+
+def _known(number: float) -> Any:
+    return None if math.isnan(number) else number

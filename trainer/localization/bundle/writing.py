@@ -1,0 +1,98 @@
+"""Packs a model as a deterministic archive: sorted names, no times, no owners."""
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from trainer.localization.bundle.description import (
+    MANIFEST,
+    PARAMS,
+    PINNED,
+    SCHEMA_VERSION,
+    SMOKE,
+    SYMBOL,
+    WEIGHTS,
+    BundleInfo,
+    ModelDescription,
+    MxnetExport,
+    SmokeRow,
+)
+from trainer.localization.dense.network import Network
+
+
+def write_bundle(
+    path: Path,
+    description: ModelDescription,
+    network: Network,
+    export: MxnetExport,
+    smoke: Sequence[SmokeRow],
+) -> BundleInfo:
+    """Pack a model as ``model.tar.gz``; the same model gives the same bytes.
+
+    Args:
+        path: the archive to write; replaced if it exists.
+        description: everything that is not weights.
+        network: the weights.
+        export: the same model for MXNet.
+        smoke: rows with the answers that this very model gives.
+
+    Returns:
+        The archive and the digest that pins it.
+    """
+    files = {
+        PARAMS: export.params,
+        SYMBOL: export.symbol,
+        SMOKE: _json_bytes([asdict(row) for row in smoke]),
+        WEIGHTS: _pack_weights(network),
+    }
+    files[MANIFEST] = _manifest(description, files)
+    archive = _pack(files)
+    path.write_bytes(archive)
+    return BundleInfo(path=path, digest=_sha256(files[MANIFEST]), size=len(archive))
+
+
+def _manifest(description: ModelDescription, files: Mapping[str, bytes]) -> bytes:
+    hashes = {name: _sha256(files[name]) for name in PINNED}
+    return _json_bytes({"schema_version": SCHEMA_VERSION, **asdict(description), "sha256": hashes})
+
+
+def _pack_weights(network: Network) -> bytes:
+    arrays = {
+        f"{part}{place}": np.ascontiguousarray(getattr(layer, part))
+        for place, layer in enumerate(network.layers)
+        for part in ("weight", "bias")
+    }
+    buffer = io.BytesIO()
+    # numpy stamps the entries with 1980-01-01, so equal weights are equal bytes.
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _pack(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=buffer, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as archive,
+    ):
+        for name in sorted(files):
+            member = tarfile.TarInfo(name)
+            member.size = len(files[name])
+            member.mode = 0o644
+            archive.addfile(member, io.BytesIO(files[name]))
+    return buffer.getvalue()
+
+
+def _json_bytes(document: object) -> bytes:
+    text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    return text.encode() + b"\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
