@@ -223,10 +223,13 @@ class TestTheWatch:
         eventually(lambda: len(changes) > before)
 
     def test_that_stalls_in_silence_is_noticed(self, kubernetes, watching):
-        kubernetes.server.faults.append(Fault("WATCH", status=None, delay_s=2.0))
+        # Far longer than the test waits: only a read timeout can end it in time.
+        kubernetes.server.faults.append(Fault("WATCH", status=None, delay_s=60.0))
         changes = watching()
-        kubernetes.runner().start(RUN)
+        eventually(lambda: statuses(kubernetes, "WATCH") > 1)
         before = len(changes)
+
+        kubernetes.runner().start(RUN)
 
         eventually(lambda: len(changes) > before)
 
