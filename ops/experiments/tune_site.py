@@ -36,8 +36,8 @@ from trainer.agent.runners.process.indexed import IndexedProcesses
 from trainer.agent.runners.runner import JobTemplate
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.settings import SITE_DESCRIPTION
-from trainer.training.tuning.plan import TUNING, TuningPlan, TuningResult, TuningTask
+from trainer.training.settings import SITE_SHA256
+from trainer.training.tuning.plan import TUNING_MODULE, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
 _MOST_LOOKS = 60
@@ -68,7 +68,7 @@ class SiteTuneInputs:
 
     def plan(self, tasks: Sequence[TuningTask]) -> TuningPlan:
         """A plan on the release's surveys."""
-        pinned = self.release.hyperparameters.get(SITE_DESCRIPTION)
+        pinned = self.release.hyperparameters.get(SITE_SHA256)
         return TuningPlan(
             snapshot=self.release.snapshot,
             site_sha256=None if pinned is None else str(pinned),
@@ -87,7 +87,7 @@ class SiteTuneInputs:
         return IndexedWork(
             name=plan.id,
             site=self.release.site,
-            module=TUNING,
+            module=TUNING_MODULE,
             environment={name: value for name, value in told.items() if value is not None},
             completions=len(plan.tasks),
             parallelism=parallelism,
@@ -262,9 +262,7 @@ def _newest_release(stack_client: StackClient, site: str) -> Release:
 
 
 def _settings_of_release(release: Release) -> Hyperparameters:
-    told = {
-        name: value for name, value in release.hyperparameters.items() if name != SITE_DESCRIPTION
-    }
+    told = {name: value for name, value in release.hyperparameters.items() if name != SITE_SHA256}
     try:
         return Hyperparameters.model_validate(told)
     except ValidationError as error:

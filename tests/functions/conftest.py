@@ -10,16 +10,8 @@ from moto import mock_aws
 
 from aws.event_publisher import EventPublisher
 from events import names
-from events.manifests import (
-    Artifact,
-    Metrics,
-    Release,
-    RunSpec,
-    SmokeAnswer,
-    SmokeCase,
-    Snapshot,
-    SurveyRef,
-)
+from events.manifests import Artifact, Release, RunSpec, SmokeAnswer, SmokeCase, Snapshot, SurveyRef
+from events.metrics import Metrics
 from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_test
 from functions.adapters.announcement_publisher import AnnouncementPublisher
 from functions.entry import Handler

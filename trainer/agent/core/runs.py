@@ -5,7 +5,7 @@ from enum import IntEnum, StrEnum
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from events.manifests import RunSpec, Text
-from trainer.training.job.outcome import Outcome
+from trainer.training.job.outcome import RunOutcome
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 """Kubernetes' own word for a Job that was stopped because it took too long."""
@@ -55,7 +55,7 @@ class RunStatus(BaseModel):
     """Of the last attempt; None while it runs, or if a deadline or a signal ended it."""
     reason: str | None = None
     """Why it failed if no exit code says so, in Kubernetes' words, such as DeadlineExceeded."""
-    outcome: Outcome | None = None
+    outcome: RunOutcome | None = None
     """The note that the training process left; None if it could not."""
     log_tail: tuple[str, ...] = ()
     started_at: AwareDatetime | None = None

@@ -31,7 +31,7 @@ from structlog.typing import FilteringBoundLogger
 from trainer.agent.core.runs import DEADLINE_EXCEEDED, Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.errors import RunnerError
 from trainer.agent.runners.runner import JobTemplate
-from trainer.training.job.outcome import ExitCode, Outcome, worth_retrying
+from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 TRAINING = (sys.executable, "-m", "trainer.training")
 _TAIL_LINES = 20
@@ -289,12 +289,12 @@ class ProcessRunner:
             self._records[run_id] = record.model_copy(update={"status": status})
         self.on_change()
 
-    def _outcome(self, record: _Record) -> Outcome | None:
+    def _outcome(self, record: _Record) -> RunOutcome | None:
         if record.attempt is None:
             return None
         try:
             note = self._file(record.status.run.id, record.attempt, "json").read_bytes()
-            return Outcome.model_validate_json(note)
+            return RunOutcome.model_validate_json(note)
         except (OSError, ValidationError):  # none left, or killed while writing it
             return None
 
