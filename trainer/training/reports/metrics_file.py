@@ -64,10 +64,10 @@ def _headline(content: ReportContent) -> Headline:
     """The mean error, or without positions the share of exact answers."""
     evaluation, intervals = content.evaluation, content.evaluation.intervals
     value, unit = evaluation.mean_error_m, FigureUnit.METRES
-    between = intervals and intervals.mean_error_m
+    between = intervals.mean_error_m if intervals else None
     if value is None:
         value, unit = evaluation.exact_accuracy, FigureUnit.SHARE
-        between = intervals and intervals.exact_accuracy
+        between = intervals.exact_accuracy if intervals else None
     return Headline(
         question=_QUESTIONS[content.protocol],
         value=value,
