@@ -15,7 +15,7 @@ from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 
-def with_stand_ins(data: TrainingSet, trained: Rows, held_out: Rows) -> TrainingSet:
+def oversample_locations(data: TrainingSet, trained: Rows, held_out: Rows) -> TrainingSet:
     """The rows to train on, and for each held-out row one of them from the same location.
 
     A stand-in belongs to the stay of the row that it stands for, as weights go by stays. Which one
