@@ -224,8 +224,9 @@ def _on_visits(report: Audit) -> list[Finding]:
 def _on_writing(surveys: Sequence[Survey]) -> list[Finding]:
     formats = [survey.file_format for survey in surveys]
     written = Counter(
-        f"{file.encoding}, columns parted by {_DELIMITER_NAMES[file.delimiter]}, "
-        + (f"times as {file.time_format}" if file.time_format else "no times")
+        file.encoding
+        + (f", columns parted by {_DELIMITER_NAMES[file.delimiter]}" if file.delimiter else "")
+        + (f", times as {file.time_format}" if file.time_format else ", no times")
         for file in formats
     )
     ways = "; ".join(
