@@ -56,7 +56,7 @@ from trainer.training.quality.near_duplicates import NearDuplicates, find_near_d
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
-from trainer.training.reading.training_set import TrainingSet, combine
+from trainer.training.reading.training_set import TrainingSet, check_enough, join_masked
 from trainer.training.reports.card import write_card
 from trainer.training.reports.content import ReportContent
 from trainer.training.reports.floor_plan import read_picture
@@ -130,7 +130,8 @@ def train(
         BundleMismatch: the packaged model does not answer as the trained one.
     """
     surveys = mask_sentinel(surveys, site)
-    data = combine(surveys, site)
+    data = join_masked(surveys, site)
+    check_enough(data)
     progress("auditing the rows")
     copies = find_near_duplicates(data)
     report = audit(data, surveys, site, copies, context.known_to_champion)
