@@ -1,6 +1,9 @@
 """What is read from a survey, and what makes it useless."""
 
+import json
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +13,27 @@ from hypothesis import strategies as st
 
 from tests.training.made_up_floor import survey_lines, survey_text
 from trainer.training.errors import BadSurvey
-from trainer.training.reading.csv_blocks import Block, read_blocks
-from trainer.training.reading.csv_polars import read_plain
-from trainer.training.reading.csv_text import Wanted, read_header
+from trainer.training.quality.audit import audit
+from trainer.training.reading.formats import registry
+from trainer.training.reading.formats.csv_blocks import LineBlock
+from trainer.training.reading.formats.csv_polars import parse_plain
+from trainer.training.reading.formats.csv_reader import CsvReader
+from trainer.training.reading.formats.csv_text import read_header
+from trainer.training.reading.formats.port import (
+    CategoricalColumn,
+    ColumnSelection,
+    FileFormat,
+    RowBatch,
+)
 from trainer.training.reading.row_faults import FaultKind
-from trainer.training.reading.site import Site, Thresholds
-from trainer.training.reading.surveys import Survey, read_from, read_survey
+from trainer.training.reading.site_description import SiteDescription, Thresholds
+from trainer.training.reading.surveys import Survey, read_open_survey, read_survey
+from trainer.training.reading.training_set import combine_any
 
-SITE = Site(name="hall")
+SITE = SiteDescription(name="hall")
 
 
-def read(text: str | bytes, site: Site = SITE) -> Survey:
+def read(text: str | bytes, site: SiteDescription = SITE) -> Survey:
     return read_survey(text.encode() if isinstance(text, str) else text, site)
 
 
@@ -140,7 +153,7 @@ def test_a_bad_survey_is_set_aside_with_a_reason_that_says_where(
 
 
 def test_a_survey_that_contradicts_its_site_is_set_aside() -> None:
-    site = Site(name="hall", positions={"A01": (0.0, 0.0)})
+    site = SiteDescription(name="hall", positions={"A01": (0.0, 0.0)})
 
     with pytest.raises(BadSurvey, match="site's description"):
         read("location,x,y,b1\nA01,9,9,-70\n", site)
@@ -160,7 +173,7 @@ def test_whatever_is_uploaded_is_read_or_set_aside(content: bytes) -> None:
     assert not (survey.rssi >= 0).any()
 
 
-LENIENT = Site(
+LENIENT = SiteDescription(
     name="hall", thresholds=Thresholds(malformed_rows=1, implausible_rows=1, silent_rows=1)
 )
 
@@ -168,13 +181,18 @@ LENIENT = Site(
 def outcome(text: str, *, large: bool, block_bytes: int = 1 << 20) -> tuple[object, ...]:
     """What a survey is read as, or the reason why it is set aside."""
     try:
-        survey = read_from(read_blocks(text.encode(), block_bytes), "walk", LENIENT, large=large)
+        reader = CsvReader(block_bytes, large_bytes=0 if large else sys.maxsize)
+        survey = read_open_survey(reader.open(text.encode()), "walk", LENIENT)
     except BadSurvey as error:
         return (error.reason,)
     readings = np.nan_to_num(survey.rssi, nan=1.0).tolist()
     places = None if survey.positions is None else np.nan_to_num(survey.positions).tolist()
     times = None if survey.times is None else np.nan_to_num(survey.times).tolist()
-    found = (survey.found.delimiter, survey.found.not_heard, survey.found.time_format)
+    found = (
+        survey.file_format.delimiter,
+        survey.file_format.not_heard,
+        survey.file_format.time_format,
+    )
     return (survey.labels, readings, places, survey.lines.tolist(), times, survey.faults, found)
 
 
@@ -231,8 +249,11 @@ def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str)
     header = read_header("location,b1,b2\n")
     plain = "A01,-70,-70\n"
 
-    assert read_plain(Block(2, plain.encode()), header, Wanted(0, (1, 2))) is not None
-    assert read_plain(Block(2, f"{plain}{line}\n".encode()), header, Wanted(0, (1, 2))) is None
+    assert parse_plain(LineBlock(2, plain.encode()), header, ColumnSelection(0, (1, 2))) is not None
+    assert (
+        parse_plain(LineBlock(2, f"{plain}{line}\n".encode()), header, ColumnSelection(0, (1, 2)))
+        is None
+    )
 
 
 def test_a_wide_survey_is_read_fast_too() -> None:
@@ -240,7 +261,9 @@ def test_a_wide_survey_is_read_fast_too() -> None:
     header = read_header(",".join(["location", *names]))
     row = ",".join(["A01", *["100"] * 519, "-70"])
 
-    table = read_plain(Block(2, f"{row}\n{row}".encode()), header, Wanted(0, tuple(range(1, 521))))
+    table = parse_plain(
+        LineBlock(2, f"{row}\n{row}".encode()), header, ColumnSelection(0, tuple(range(1, 521)))
+    )
 
     assert table is not None
     assert table.numbers.shape == (2, 520)
@@ -257,7 +280,7 @@ def test_one_odd_row_costs_a_large_survey_the_fast_reader_for_its_block_only() -
 
 
 def test_a_line_without_an_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.training.reading.csv_blocks.MAX_LINE_BYTES", 10_000)
+    monkeypatch.setattr("trainer.training.reading.formats.csv_blocks.MAX_LINE_BYTES", 10_000)
 
     [reason] = outcome("location,b1\n" + "7" * 20_000, large=True, block_bytes=1_000)
 
@@ -285,7 +308,7 @@ BAD_ROWS = {
     FaultKind.NO_NUMBER: "A01,1,1,-70,loud\n",
     FaultKind.RAGGED: "A01,1,1,-70\n",
 }
-FORGIVING = Site(name="hall", thresholds=Thresholds(malformed_rows=0.02))
+FORGIVING = SiteDescription(name="hall", thresholds=Thresholds(malformed_rows=0.02))
 
 
 @pytest.mark.parametrize(("kind", "row"), BAD_ROWS.items(), ids=[kind.name for kind in BAD_ROWS])
@@ -328,13 +351,13 @@ def test_a_column_without_any_number_is_named_and_may_be_ignored() -> None:
 
     with pytest.raises(BadSurvey, match=r"'comment'.*ignored_columns"):
         read(text)
-    assert read(text, Site(name="hall", ignored_columns=("comment",))).beacons == ("b1",)
+    assert read(text, SiteDescription(name="hall", ignored_columns=("comment",))).beacons == ("b1",)
 
 
 def test_the_report_says_how_a_file_is_written() -> None:
     text = "location;date;b1;b2\nA01;10-18-2016 11:15:21;-200;-70\nA01;10-18-2016 11:15:23;-199;\n"
 
-    found = read("\ufeff" + text.replace("-199", "-71")).found
+    found = read("\ufeff" + text.replace("-199", "-71")).file_format
 
     assert (found.encoding, found.delimiter) == ("utf-8", ";")
     assert found.time_format == "%m-%d-%Y %H:%M:%S"
@@ -364,8 +387,52 @@ def test_every_usual_way_to_write_a_time_is_understood(first: str, second: str) 
 def test_a_time_in_no_known_form_is_read_over() -> None:
     survey = read("location,time,b1\nA01,noon,-70\n")
 
-    assert (survey.times, survey.found.time_format) == (None, None)
+    assert (survey.times, survey.file_format.time_format) == (None, None)
 
 
 def test_a_survey_is_called_by_its_file(survey_file: Path) -> None:
     assert read_survey(survey_file, SITE).name == "walk.csv"
+
+
+class JsonLines:
+    """A reader of one JSON object for each row."""
+
+    column_names = ("location", "b1", "b2")
+    file_format = FileFormat(delimiter="")
+
+    def recognizes(self, name: str, beginning: bytes) -> bool:
+        return name.endswith(".jsonl") and beginning.startswith(b"{")
+
+    def open(self, source: Path | bytes) -> "JsonLines":
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        self.rows = [json.loads(line) for line in content.splitlines()]
+        return self
+
+    def batches(self, selection: ColumnSelection) -> Iterator[RowBatch]:
+        names = [self.column_names[index] for index in selection.numeric]
+        labels = tuple(row["location"] for row in self.rows)
+        yield RowBatch(
+            locations=CategoricalColumn(labels, np.arange(len(labels), dtype=np.int32)),
+            numbers=np.array([[row.get(name, math.nan) for name in names] for row in self.rows]),
+            lines=np.arange(1, len(labels) + 1),
+        )
+
+
+def test_a_new_file_format_takes_one_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "READERS", (JsonLines(), *registry.READERS))
+    (tmp_path / "walk.jsonl").write_text(
+        '{"location": "A01", "b1": -70}\n{"location": "B02", "b1": -200, "b2": -60}\n'
+    )
+    (tmp_path / "walk.csv").write_text("location,b1,b2\nA01,-70,\nB02,-200,-60\n")
+
+    other = read_survey(tmp_path / "walk.jsonl", SITE)
+    usual = read_survey(tmp_path / "walk.csv", SITE)
+
+    assert (other.beacons, other.labels) == (usual.beacons, usual.labels)
+    np.testing.assert_array_equal(other.rssi, usual.rssi)
+    said = {
+        each.topic: each.seen for each in audit(combine_any([other], SITE), [other], SITE).findings
+    }
+    assert said["how it is written"] == "utf-8, no times."
