@@ -5,7 +5,8 @@ from pathlib import Path
 
 from events.metrics import FigureUnit, HeadlineQuestion, MetricsDocument
 from tests.training.made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 
 
 def document_of(result: TrainingResult) -> MetricsDocument:

@@ -23,7 +23,8 @@ from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.errors import BadSurvey, BundleMismatch, NotEnoughData
 from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.evaluation.evaluate import evaluate_bundle
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.job.verification import verify_bundle
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.floor_map import floor_map_svg
@@ -263,7 +264,7 @@ def test_the_card_stands_alone_and_says_what_matters(trained: TrainingResult) ->
     assert links.loads == []
     assert "url(" not in page
     assert "prefers-color-scheme:dark" in page
-    for said in (trained.release_id, trained.digest, "walk.csv", trained.protocol.value):
+    for said in (trained.release_id, trained.digest, "walk.csv", trained.scheme.value):
         assert said in page
     assert f"{trained.metrics.exact_accuracy:.1%}" in page
 

@@ -57,7 +57,7 @@ def against_champion(comparison: Comparison | None, no_champion: str) -> str:
     """The model beside what is live, on the rows that are fair to both; or why that can't be."""
     if comparison is None:
         return f"<p>Not compared. {escape(no_champion)}</p>"
-    told = comparison.told
+    told = comparison.summary
     champion = f"the champion, <code>{escape(told.release)}</code>"
     if comparison.candidate is None or comparison.champion is None:
         return f"<p>Not compared with {champion}. {escape(told.reason)}</p>"
