@@ -16,7 +16,6 @@ from trainer.training.quality.findings import Finding
 from trainer.training.quality.near_duplicates import (
     CopiedBlock,
     NearDuplicates,
-    find_near_duplicates,
 )
 from trainer.training.quality.row_findings import on_duplicates, on_locations, on_visits
 from trainer.training.quality.survey_findings import (
@@ -26,7 +25,6 @@ from trainer.training.quality.survey_findings import (
     on_masked_sentinel,
     on_sentinels,
 )
-from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.row_faults import count_by_kind
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey
@@ -61,22 +59,21 @@ def audit(
     data: TrainingSet,
     surveys: Sequence[Survey],
     site: SiteDescription,
-    copies: NearDuplicates | None = None,
+    copies: NearDuplicates,
     known_to_champion: Sequence[bool] = (),
 ) -> Audit:
     """Audit a training set.
 
     Args:
         data: the surveys combined.
-        surveys: the same, one by one, with what reading them found; the last is the newest.
+        surveys: the same, one by one, as :func:`mask_sentinel` returned them; the last is the
+            newest.
         site: where they were taken.
-        copies: of :func:`find_near_duplicates`, if it was called already.
+        copies: what :func:`find_near_duplicates` found among the rows.
         known_to_champion: for each survey, whether the champion learnt from it. What it did not
             learn from is compared with what it did; without a champion the newest survey with
             the others.
     """
-    surveys = mask_sentinel(surveys, site)
-    found = copies or find_near_duplicates(data)
     windows = choose_windows([len(survey.labels) for survey in surveys], known_to_champion)
     drifts = beacon_drifts(data, windows)
     beacons = tuple(
@@ -97,15 +94,15 @@ def audit(
         dropped=tuple(dropped.items()),
         visits=visits,
         median_visit_rows=median_visit_rows,
-        copied_pairs=len(found.pairs),
-        copied_blocks=found.blocks,
-        exact_copies=found.exact_rows,
+        copied_pairs=len(copies.pairs),
+        copied_blocks=copies.blocks,
+        exact_copies=copies.exact_rows,
         label_shares=(float(sizes.min()), float(np.median(sizes)), float(sizes.max())),
         empty_cells=empty_cells,
         drift_between=windows.description,
         beacons=beacons,
         findings=(
-            *on_duplicates(found),
+            *on_duplicates(copies),
             *on_visits(visits, median_visit_rows),
             *on_file_formats(surveys),
             *on_sentinels(surveys),
