@@ -13,7 +13,8 @@ from trainer.training.evaluation.comparison import Comparison
 from trainer.training.evaluation.confidence import ConfidenceReport
 from trainer.training.evaluation.evaluate import Confusion, Evaluation
 from trainer.training.evaluation.reliability import Calibration, Interval, RadiusReport
-from trainer.training.quality.audit import Audit, Finding, Severity
+from trainer.training.quality.audit import Audit
+from trainer.training.quality.findings import Finding, Severity
 
 _SIDE = 220.0
 _LEFT, _BOTTOM, _PAD = 36.0, 26.0, 10.0
