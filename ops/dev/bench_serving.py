@@ -48,7 +48,7 @@ from trainer.localization.dense.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
-from trainer.training.job.smoke import choose_smoke
+from trainer.training.job.smoke import blended_smoke_rows
 
 BEACONS, CELLS, HIDDEN = 13, 105, 128
 WORKERS = 2
@@ -418,7 +418,7 @@ def make_subject(folder: Path, cells: int = CELLS) -> Subject:
     )
     unsmoked = LoadedModel(description, network, (), "")
     exported = export(network, description.features)
-    smoke = choose_smoke(unsmoked, fingerprints(200))
+    smoke = blended_smoke_rows(unsmoked, fingerprints(200))
     written = write_bundle(folder / "model.tar.gz", description, network, exported, smoke)
     (folder / "mxnet-symbol.json").write_bytes(exported.symbol)
     (folder / "mxnet-0000.params").write_bytes(exported.params)

@@ -24,7 +24,7 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import combine
-from trainer.training.tuning.folds import Ground
+from trainer.training.tuning.folds import CrossValidation
 from trainer.training.tuning.plan import FOLDS, TuningResult, TuningTask
 
 FRESH_SEEDS = (101, 102, 103)
@@ -97,7 +97,9 @@ def tune_here(
     first = settings_of(start) or Hyperparameters()
     check_writable(output)
     with as_sentences():
-        ground = Ground.of(combine([read_survey(data, site)], site), site, FOLDS, first.seed)
+        ground = CrossValidation.of(
+            combine([read_survey(data, site)], site), site, FOLDS, first.seed
+        )
         question = _question(data, site, first, seed)
         with (
             open_study(first, question, seed, options.study_file) as study,

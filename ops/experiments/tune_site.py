@@ -29,14 +29,15 @@ from ops.errors import OpsError, UsageError
 from ops.experiments.train import settings_of
 from ops.experiments.tune import TuningReport, check_writable, compare_on_fresh_seeds, finish
 from ops.experiments.tune_search import open_study
+from trainer.agent.core.runs import RunState
 from trainer.agent.errors import AgentError
-from trainer.agent.runners import JobTemplate, RunState
 from trainer.agent.runners.indexed import IndexedRunner, IndexedWork
-from trainer.agent.runners.process_indexed import IndexedProcesses
+from trainer.agent.runners.process.indexed import IndexedProcesses
+from trainer.agent.runners.runner import JobTemplate
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import SITE_SHA256
-from trainer.training.tuning.plan import TUNING, TuningPlan, TuningResult, TuningTask
+from trainer.training.tuning.plan import TUNING_MODULE, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
 _MOST_LOOKS = 60
@@ -86,7 +87,7 @@ class SiteTuneInputs:
         return IndexedWork(
             name=plan.id,
             site=self.release.site,
-            module=TUNING,
+            module=TUNING_MODULE,
             environment={name: value for name, value in told.items() if value is not None},
             completions=len(plan.tasks),
             parallelism=parallelism,
@@ -227,7 +228,7 @@ def tune_site(
     first = settings_of(start) or _settings_of_release(release)
     settings = _agent_settings(place)
     artifacts = Bucket(stack_client.client("s3"), stack_client.stack.artifact_bucket)
-    told = settings.told(artifacts.name, settings.trainer_image)
+    told = settings.job_template(artifacts.name, settings.trainer_image)
     ground = SiteTuneInputs(release, artifacts, told)
     try:
         with (

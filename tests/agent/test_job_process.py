@@ -19,16 +19,16 @@ import structlog
 
 from aws.s3 import Bucket
 from events import names
-from events.manifests import Champion, ComparisonBasis, Quarantine, Release, SurveyRef
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Surveys
-from trainer.agent.core.reconcile import Recipe, candidate
-from trainer.agent.runners import JobTemplate
-from trainer.training.evaluation.champion import Champion as LiveChampion
-from trainer.training.evaluation.champion import NoChampion, read_champion
+from events.manifests import Champion, Quarantine, Release, SurveyRef
+from events.metrics import ComparisonBasis
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.core.reconcile import Recipe, due_run
+from trainer.agent.runners.runner import JobTemplate
+from trainer.training.evaluation.champion import ChampionModel, NoChampion, read_champion
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.job import LOG_FILE, Job
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
+from trainer.training.job.training_job import LOG_FILE, TrainingJob
 from trainer.training.settings import SITE_SHA256
 
 IMAGE = "registry/trainer@sha256:1"
@@ -37,11 +37,11 @@ QUICK = Recipe("1", Hyperparameters(epochs=2, hidden=(8,)).model_dump())
 
 def rows(seed: int = 0, count: int = 120) -> bytes:
     """A survey of four places, each next to one of four beacons."""
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     lines = ["location,date,b1,b2,b3,b4"]
     for row in range(count):
         place = row // 5 % 4
-        heard = [-60 - 12 * abs(beacon - place) + chance.randint(-3, 3) for beacon in range(4)]
+        heard = [-60 - 12 * abs(beacon - place) + generator.randint(-3, 3) for beacon in range(4)]
         lines.append(
             f"{'ABCD'[place]}01,10-18-2016 11:{row % 60:02}:00,{','.join(map(str, heard))}"
         )
@@ -53,7 +53,7 @@ class Ended:
     """How one process ended."""
 
     exit_code: int
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     log: list[dict[str, object]]
 
 
@@ -70,11 +70,11 @@ class Site:
         self.data.put(f"sites/lab/surveys/{name}", body, "text/csv")
 
     def surveys(self) -> tuple[SurveyRef, ...]:
-        return Surveys(self.data, structlog.get_logger()).look("lab").surveys
+        return SurveyStore(self.data, structlog.get_logger()).look("lab").surveys
 
     def seal(self, recipe: Recipe = QUICK):
-        wanted = candidate("lab", self.surveys(), (), recipe)
-        Artifacts(self.artifacts).seal(wanted.snapshot)
+        wanted = due_run("lab", self.surveys(), (), recipe)
+        ArtifactStore(self.artifacts).seal(wanted.snapshot)
         return wanted.run
 
     def train(self, run, attempt: str = "one", **changed: str) -> Ended:
@@ -92,14 +92,14 @@ class Site:
             timeout=120,
             check=False,
         )
-        outcome = Outcome.model_validate_json(note.read_text()) if note.exists() else None
+        outcome = RunOutcome.model_validate_json(note.read_text()) if note.exists() else None
         assert "Warning" not in ended.stderr, ended.stderr
         return Ended(ended.returncode, outcome, [*map(json.loads, ended.stdout.splitlines())])
 
-    def outcome(self, run, data: Callable[[str], Bucket] | None = None) -> Outcome:
+    def outcome(self, run, data: Callable[[str], Bucket] | None = None) -> RunOutcome:
         """How the run ends, found out without a process of its own."""
         template = JobTemplate(artifact_bucket=self.artifacts.name, image="process")
-        job = Job(
+        job = TrainingJob(
             settings=template.settings(run, "within", None),
             data=data or (lambda _: self.data),
             artifacts=self.artifacts,
@@ -144,7 +144,7 @@ def test_a_snapshot_becomes_a_release_whose_checksums_are_those_of_its_files(sit
     assert release.snapshot.surveys == site.surveys()
     assert release.image == IMAGE
     assert release.metrics.rows == 120
-    assert ended.outcome == Outcome(
+    assert ended.outcome == RunOutcome(
         kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics
     )
     assert {line["run_id"] for line in ended.log} == {run.id}
@@ -245,7 +245,7 @@ def test_too_little_data_is_no_fault_of_any_survey(site):
 
     assert outcome.kind is OutcomeKind.NOT_ENOUGH_DATA
     assert outcome.reason
-    assert Artifacts(site.artifacts).quarantined("lab") == frozenset()
+    assert ArtifactStore(site.artifacts).quarantined("lab") == frozenset()
 
 
 def test_the_very_version_that_was_sealed_is_trained_though_it_was_replaced_since(site):
@@ -379,7 +379,7 @@ def test_whatever_is_wrong_with_the_champion_is_said_and_training_goes_on(site, 
         names.release_key(live.run_id): "The manifest of",
         names.champion_key("lab"): "What is written about what is live",
     }
-    assert isinstance(read_champion(site.artifacts, "lab", tmp_path), LiveChampion)
+    assert isinstance(read_champion(site.artifacts, "lab", tmp_path), ChampionModel)
 
     for key, said in wrong.items():
         right = site.artifacts.get(key).body

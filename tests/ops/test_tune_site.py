@@ -15,14 +15,15 @@ from tests.agent.agent_world import Clock, MemoryBucket, release_of, survey_ref,
 from tests.agent.aws_world import Aws
 from tests.agent.kubernetes_world import KubernetesWorld, kubeconfig
 from tests.agent.runner_contract import eventually
-from trainer.agent.adapters.surveys import Surveys
-from trainer.agent.runners import JobTemplate, RunState
+from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.core.runs import RunState
 from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
 from trainer.agent.runners.kubernetes.indexed import WORK_ANNOTATION
-from trainer.agent.runners.process_indexed import IndexedProcesses
+from trainer.agent.runners.process.indexed import IndexedProcesses
+from trainer.agent.runners.runner import JobTemplate
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.outcome import Outcome, OutcomeKind
+from trainer.training.job.outcome import OutcomeKind, RunOutcome
 from trainer.training.settings import SITE_SHA256
 from trainer.training.tuning.job import TuningJob
 from trainer.training.tuning.plan import TuningPlan, TuningResult, TuningSettings, TuningTask
@@ -58,13 +59,13 @@ class Here:
     def __init__(self, data: Bucket, artifacts: Bucket) -> None:
         self.data, self.artifacts = data, artifacts
         self.started: list[IndexedWork] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[RunOutcome] = []
 
     def start(self, work: IndexedWork) -> None:
         self.started.append(work)
         self.outcomes = [self.work_off(work, index) for index in range(work.completions)]
 
-    def work_off(self, work: IndexedWork, index: int) -> Outcome:
+    def work_off(self, work: IndexedWork, index: int) -> RunOutcome:
         settings = TuningSettings(
             plan=work.environment["RSSI_PLAN"],
             artifact_bucket="artifacts",
@@ -91,7 +92,7 @@ class Here:
 class Pretending(Here):
     """Measures nothing: the more often a stay counts, the worse."""
 
-    def work_off(self, work: IndexedWork, index: int) -> Outcome:
+    def work_off(self, work: IndexedWork, index: int) -> RunOutcome:
         body = self.artifacts.get(work.environment["RSSI_PLAN"]).body
         plan = TuningPlan.model_validate_json(body)
         task = plan.tasks[index]
@@ -103,7 +104,7 @@ class Pretending(Here):
             mean_error_m=2.0 - task.settings.visit_damping,
         )
         self.artifacts.put_once(plan.result_key(index), result.model_dump_json().encode())
-        return Outcome(kind=OutcomeKind.SUCCEEDED)
+        return RunOutcome(kind=OutcomeKind.SUCCEEDED)
 
 
 def _silent():
@@ -285,7 +286,7 @@ def test_a_plan_for_another_version_of_the_trainer_is_refused():
 
 def test_a_search_that_failed_is_started_anew():
     lab = Lab(pretending=True)
-    lab.runner.outcomes = [Outcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
+    lab.runner.outcomes = [RunOutcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
 
     assert len(lab.search(trials=2).tried) == 2
 
@@ -303,7 +304,7 @@ def test_a_number_that_is_started_twice_writes_one_result():
 def test_a_process_of_this_machine_works_a_number_off(aws: Aws, tmp_path: Path):
     data, artifacts = aws.bucket("data"), aws.bucket("artifacts")
     data.put("sites/lab/surveys/a.csv", rows(), "text/csv")
-    surveys = Surveys(data, structlog.get_logger()).look("lab").surveys
+    surveys = SurveyStore(data, structlog.get_logger()).look("lab").surveys
     told = JobTemplate(artifact_bucket=artifacts.name, image="process")
     ground = SiteTuneInputs(release(surveys), artifacts, told)
     plan = ground.plan([TuningTask(settings=QUICK, seeds=(0,))])

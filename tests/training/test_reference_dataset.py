@@ -8,7 +8,7 @@ import pytest
 
 from trainer.training.errors import BadSurvey
 from trainer.training.evaluation.evaluate import Evaluation, evaluate_bundle
-from trainer.training.evaluation.hold_out import Protocol, hold_out
+from trainer.training.evaluation.hold_out import HoldOutScheme, hold_out
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
 from trainer.training.quality.audit import Severity, audit
@@ -82,7 +82,7 @@ def test_what_a_release_says_of_itself_is_measured_on_whole_visits(
 
     result = train_files([labelled], tmp_path, 0, LIBRARY)
 
-    assert result.protocol is Protocol.WHOLE_VISITS
+    assert result.protocol is HoldOutScheme.WHOLE_VISITS
     assert result.metrics.held_out_rows > 0.1 * result.metrics.rows
     assert result.metrics.exact_accuracy < evaluate_bundle(result.bundle, labelled).exact_accuracy
 
@@ -134,7 +134,7 @@ def test_the_audit_says_what_is_wrong_with_the_set(ble_rssi: Path, whole_set: Tr
 
     warnings = {
         finding.topic: finding
-        for finding in audit(whole_set, [survey], LIBRARY).findings
+        for finding in audit(whole_set, [survey], LIBRARY, find_near_duplicates(whole_set)).findings
         if finding.weight is Severity.WARNING
     }
 

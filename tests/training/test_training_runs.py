@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
@@ -23,7 +23,7 @@ from trainer.training.errors import BadSurvey, BundleMismatch, NotEnoughData
 from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.evaluation.evaluate import evaluate_bundle
 from trainer.training.job.train import TrainingResult, train_files
-from trainer.training.job.verification import check_bundle
+from trainer.training.job.verification import verify_bundle
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.floor_map import floor_map_svg
 
@@ -112,7 +112,7 @@ def test_a_bundle_with_other_weights_than_its_export_is_not_released(
     )
 
     with pytest.raises(BundleMismatch, match="not MXNet's"):
-        check_bundle(info.path, foreign)
+        verify_bundle(info.path, foreign)
 
 
 def test_a_bundle_with_smoke_rows_of_another_model_is_not_released(
@@ -132,7 +132,7 @@ def test_a_bundle_with_smoke_rows_of_another_model_is_not_released(
     )
 
     with pytest.raises(BundleMismatch, match="503"):
-        check_bundle(info.path, MxnetExport(b"{}", b""))
+        verify_bundle(info.path, MxnetExport(b"{}", b""))
 
 
 def test_the_order_of_the_columns_is_no_matter(trained: TrainingResult, tmp_path: Path) -> None:

@@ -7,35 +7,17 @@ be read is never a reason not to train: there is then nothing to compare with, a
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from aws.s3 import Bucket, ObjectMissingError, StoreError
 from events import names
 from events.manifests import Artifact, Release
 from events.manifests import Champion as Pointer
+from events.metrics import HeldOutRows
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.errors import BadBundle
-
-Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class HeldOutRows(BaseModel):
-    """How a release answered each row that was held out; part of its ``metrics.json``.
-
-    In the order of the rows' hashes (:mod:`trainer.training.reading.row_keys`), so that two
-    trainings that held out the same rows can be compared row by row.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    digest: names.Digest
-    """SHA-256 of the rows' keys: equal if, and only if, the same rows were held out."""
-    exact: tuple[bool, ...] = Field(min_length=1)
-    errors_m: tuple[Metres | None, ...] | None = None
-    """None without positions, and for each row whose place nobody told."""
 
 
 class _MetricsFile(BaseModel):
@@ -45,7 +27,7 @@ class _MetricsFile(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Champion:
+class ChampionModel:
     """What is live while a candidate is trained."""
 
     release: Release
@@ -62,14 +44,14 @@ class NoChampion:
     """A sentence for the log and the card."""
 
 
-NOTHING_TOLD = NoChampion("Nothing was said of what is live, as is usual away from the cloud.")
+CHAMPION_UNKNOWN = NoChampion("Nothing was said of what is live, as is usual away from the cloud.")
 
 
 class _Unreadable(Exception):  # noqa: N818 - named for what was found; it does not leave this file
     """What was found instead of a champion."""
 
 
-def read_champion(artifacts: Bucket, site: str, folder: Path) -> Champion | NoChampion:
+def read_champion(artifacts: Bucket, site: str, folder: Path) -> ChampionModel | NoChampion:
     """Read what is live at a site, or find out why that can't be.
 
     Args:
@@ -80,7 +62,9 @@ def read_champion(artifacts: Bucket, site: str, folder: Path) -> Champion | NoCh
     try:
         pointer = _pointer(artifacts, site)
         release = _release(artifacts, pointer)
-        return Champion(release, _model(artifacts, release, folder), _held_out(artifacts, release))
+        return ChampionModel(
+            release, _model(artifacts, release, folder), _held_out(artifacts, release)
+        )
     except _Unreadable as error:
         return NoChampion(str(error))
     except (StoreError, OSError) as error:

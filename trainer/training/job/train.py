@@ -8,16 +8,13 @@ has its error, and until the last check passed there is nothing to release.
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from events.manifests import Metrics, SmokeAnswer, SmokeCase
+from events.manifests import SmokeAnswer, SmokeCase
+from events.metrics import HeldOutRows, Metrics
 from trainer.localization.bundle.description import BundleInfo, ModelDescription, SmokeRow
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.writing import write_bundle
@@ -26,44 +23,45 @@ from trainer.localization.dense.mxnet_graph import export
 from trainer.localization.dense.network import Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.evaluation.baselines import baselines
-from trainer.training.evaluation.champion import Champion, HeldOutRows
+from trainer.training.evaluation.champion import ChampionModel
 from trainer.training.evaluation.comparison import (
-    Asked,
+    CandidateHoldOut,
     Comparison,
     compare,
     held_out_rows,
     of_survey,
 )
-from trainer.training.evaluation.confidence import ConfidenceReport, fit_confidence
-from trainer.training.evaluation.cross_validation import rehearse
+from trainer.training.evaluation.confidence import ConfidenceReport, calibrate_confidence
+from trainer.training.evaluation.cross_validation import measure_hold_out
 from trainer.training.evaluation.evaluate import (
     CellError,
     Confusion,
     Evaluation,
-    Intervals,
-    Judgement,
+    RowScores,
     cell_errors,
     confusions,
     metrics,
     summarize,
     with_intervals,
 )
-from trainer.training.evaluation.hold_out import HoldOut, Mask, Protocol, hold_out
-from trainer.training.evaluation.reliability import Calibration, RadiusReport, fit_radius
+from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, Mask, hold_out
+from trainer.training.evaluation.reliability import RadiusReport, fit_radius
 from trainer.training.fitting.device import device_name
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.smoke import choose_smoke_of
-from trainer.training.job.verification import check_bundle
+from trainer.training.job.smoke import choose_smoke_rows
+from trainer.training.job.verification import verify_bundle
 from trainer.training.quality.audit import Audit, audit
 from trainer.training.quality.near_duplicates import NearDuplicates, find_near_duplicates
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
-from trainer.training.reading.training_set import TrainingSet, combine
-from trainer.training.reports.card import CardContent, write_card
-from trainer.training.reports.floor_plan import picture_beside
-from trainer.training.reports.provenance import Background, SurveyOrigin, package_versions
+from trainer.training.reading.training_set import TrainingSet, check_enough, join_masked
+from trainer.training.reports.card import write_card
+from trainer.training.reports.content import ReportContent
+from trainer.training.reports.floor_plan import read_picture
+from trainer.training.reports.metrics_file import metrics_document, write_metrics
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin
 
 MODEL_FILE = "model.tar.gz"
 METRICS_FILE = "metrics.json"
@@ -80,7 +78,7 @@ class TrainingResult:
     digest: str
     release_id: str
     metrics: Metrics
-    protocol: Protocol
+    protocol: HoldOutScheme
     cell_errors: tuple[CellError, ...]
     smoke: tuple[SmokeCase, ...]
     fit_seconds: float
@@ -97,7 +95,7 @@ class _Rehearsal:
     """The honest evaluation: what a fit without the held-out rows came to."""
 
     split: HoldOut
-    judgement: Judgement
+    scores: RowScores
     evaluation: Evaluation
     metrics: Metrics
     cells: tuple[CellError, ...]
@@ -113,7 +111,7 @@ def train(
     release_id: str,
     out_dir: Path,
     progress: Progress = lambda _: None,
-    background: Background = Background(),  # noqa: B008 - frozen
+    context: ReportContext = ReportContext(),  # noqa: B008 - frozen
 ) -> TrainingResult:
     """Train a model and write ``model.tar.gz``, ``metrics.json`` and ``model-card.html``.
 
@@ -124,7 +122,7 @@ def train(
         release_id: what the bundle says that it is; it goes into every answer.
         out_dir: an existing folder; files of these names are replaced.
         progress: told each step in a few words before it begins.
-        background: what the reports tell besides; the model does not depend on it.
+        context: what the reports tell besides; the model does not depend on it.
 
     Raises:
         BadSurvey: surveys contradict each other; ``place`` tells which.
@@ -132,25 +130,26 @@ def train(
         BundleMismatch: the packaged model does not answer as the trained one.
     """
     surveys = mask_sentinel(surveys, site)
-    data = combine(surveys, site)
+    data = join_masked(surveys, site)
+    check_enough(data)
     progress("auditing the rows")
     copies = find_near_duplicates(data)
-    report = audit(data, surveys, site, copies, background.known_to_champion)
+    report = audit(data, surveys, site, copies, context.known_to_champion)
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
     # Its import takes longer than the fits, and is not their time.
     load_mxnet()
     rehearsal = _rehearse(data, copies, site, hyperparameters)
-    asked = Asked(
+    asked = CandidateHoldOut(
         data=data,
         trained=rehearsal.split.trained,
         held_out=rehearsal.split.held_out,
-        judgement=rehearsal.judgement,
-        learnt=_learnt_by_champion(surveys, background),
+        scores=rehearsal.scores,
+        learnt=_learnt_by_champion(surveys, context),
         copies=copies,
     )
-    champion = background.champion
+    champion = context.champion
     comparison = None
-    if isinstance(champion, Champion):
+    if isinstance(champion, ChampionModel):
         progress("comparing with what is live")
         comparison = compare(champion, asked, site, hyperparameters)
     progress(f"fitting on all rows ({device_name()})")
@@ -190,7 +189,7 @@ def train(
             surveys=surveys,
             site=site,
             hyperparameters=hyperparameters,
-            background=background,
+            context=context,
         ),
         out_dir,
     )
@@ -231,12 +230,12 @@ def train_files(
     digests = [_sha256(path) for path in data]
     surveys = [read_survey(path, site) for path in data]
     out.mkdir(parents=True, exist_ok=True)
-    background = Background(
+    context = ReportContext(
         surveys=tuple(SurveyOrigin(digest.hex()) for digest in digests),
-        floor_plan=None if site_folder is None else picture_beside(site, site_folder),
+        floor_plan=None if site_folder is None else read_picture(site, site_folder),
     )
     release_id = _off_cloud_id(digests, site, settings)
-    return train(surveys, site, settings, release_id, out, progress, background)
+    return train(surveys, site, settings, release_id, out, progress, context)
 
 
 def _sha256(path: Path) -> bytes:
@@ -256,8 +255,8 @@ def _off_cloud_id(
     return f"{site.name}-{digest.hexdigest()[:12]}"
 
 
-def _learnt_by_champion(surveys: Sequence[Survey], background: Background) -> Mask:
-    known = background.known_to_champion or [False] * len(surveys)
+def _learnt_by_champion(surveys: Sequence[Survey], context: ReportContext) -> Mask:
+    known = context.known_to_champion or [False] * len(surveys)
     return of_survey([len(survey.labels) for survey in surveys], known)
 
 
@@ -269,11 +268,11 @@ def _rehearse(
 ) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
     split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
-    rehearsed = rehearse(data, split.trained, split.held_out, site, hyperparameters)
-    judgement, expected, sampled = rehearsed.judgement, rehearsed.expected_m, rehearsed.sampled
+    rehearsed = measure_hold_out(data, split.trained, split.held_out, site, hyperparameters)
+    scores, expected, sampled = rehearsed.scores, rehearsed.expected_m, rehearsed.sampled
     truth, visits = data.cells[split.held_out], data.visits[split.held_out]
-    confidence = fit_confidence(rehearsed.posteriors, judgement.exact[sampled], visits[sampled])
-    evaluation = with_intervals(summarize(judgement), judgement, visits)
+    confidence = calibrate_confidence(rehearsed.posteriors, scores.exact[sampled], visits[sampled])
+    evaluation = with_intervals(summarize(scores), scores, visits)
     evaluation = replace(
         evaluation,
         calibration=confidence.told if confidence else evaluation.calibration,
@@ -281,14 +280,14 @@ def _rehearse(
     )
     return _Rehearsal(
         split=split,
-        judgement=judgement,
+        scores=scores,
         evaluation=evaluation,
         metrics=metrics(evaluation, rows=len(data), trained_rows=len(split.trained)),
-        cells=tuple(cell_errors(data, truth, judgement)),
-        confusions=tuple(confusions(data, truth, judgement)),
+        cells=tuple(cell_errors(data, truth, scores)),
+        confusions=tuple(confusions(data, truth, scores)),
         radius=None
-        if expected is None or judgement.errors_m is None
-        else fit_radius(expected, judgement.errors_m, visits),
+        if expected is None or scores.errors_m is None
+        else fit_radius(expected, scores.errors_m, visits),
         confidence=confidence,
     )
 
@@ -317,10 +316,10 @@ def _package(
     data: TrainingSet, description: ModelDescription, network: Network, path: Path
 ) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
     """Write the bundle and let its own server prove it."""
-    smoke = choose_smoke_of(data, LoadedModel(description, network, smoke=(), digest=""))
+    smoke = choose_smoke_rows(data, LoadedModel(description, network, smoke=(), digest=""))
     exported = export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
-    check_bundle(path, exported)
+    verify_bundle(path, exported)
     return info, tuple(_smoke_case(row) for row in smoke)
 
 
@@ -353,86 +352,31 @@ class _Reported:
     surveys: Sequence[Survey]
     site: SiteDescription
     hyperparameters: Hyperparameters
-    background: Background
+    context: ReportContext
 
 
 def _write_reports(told: _Reported, out_dir: Path) -> None:
     """``metrics.json`` and the card, from the same figures."""
     result, rehearsal = told.result, told.rehearsal
-    evaluation, packages = rehearsal.evaluation, package_versions()
-    figures = result.metrics.model_dump(mode="json")
-    figures |= {
-        "protocol": result.protocol.value,
-        "intervals": _plain(evaluation.intervals),
-        "calibration": _plain(evaluation.calibration),
-        "baselines": [asdict(baseline) for baseline in evaluation.baselines],
-        "confidence": _plain(rehearsal.confidence),
-        "radius": _plain(rehearsal.radius),
-        "cells": [asdict(cell) for cell in result.cell_errors],
-        "confusions": [asdict(confusion) for confusion in rehearsal.confusions],
-        "training_curve": told.curve,
-        "audit": asdict(told.audit),
-        "held_out": told.held_out.model_dump(mode="json") if told.held_out else None,
-        "comparison": _intervals_of(told.comparison),
-        "lineage": _lineage(told, packages),
-    }
-    (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    errors = rehearsal.judgement.errors_m
-    content = CardContent(
+    content = ReportContent(
         release_id=result.release_id,
         digest=result.digest,
         site=told.site,
+        surveys=tuple((survey.name, len(survey.labels)) for survey in told.surveys),
+        hyperparameters=told.hyperparameters,
+        context=told.context,
+        audit=told.audit,
+        protocol=result.protocol,
         metrics=result.metrics,
-        evaluation=evaluation,
+        evaluation=rehearsal.evaluation,
+        errors_m=rehearsal.scores.errors_m,
+        cells=result.cell_errors,
+        confusions=rehearsal.confusions,
         radius=rehearsal.radius,
         confidence=rehearsal.confidence,
-        audit=told.audit,
-        confusions=rehearsal.confusions,
-        curve=told.curve,
-        protocol=result.protocol,
-        cells=result.cell_errors,
-        errors_m=() if errors is None else tuple(np.sort(errors).tolist()),
-        surveys=tuple((survey.name, len(survey.labels)) for survey in told.surveys),
-        ignored_rows=result.ignored_rows,
-        beacons=result.beacons,
-        hyperparameters=told.hyperparameters,
+        held_out=told.held_out,
         comparison=told.comparison,
-        background=told.background,
-        packages=packages,
+        curve=told.curve,
     )
+    write_metrics(out_dir / METRICS_FILE, metrics_document(content))
     write_card(out_dir / CARD_FILE, content)
-
-
-def _intervals_of(comparison: Comparison | None) -> dict[str, Any] | None:
-    """Of both sides of a comparison; the figures themselves are in ``against_champion``."""
-    if comparison is None or comparison.candidate is None or comparison.champion is None:
-        return None
-    return {
-        "candidate_intervals": _plain(comparison.candidate.intervals),
-        "champion_intervals": _plain(comparison.champion.intervals),
-    }
-
-
-def _lineage(told: _Reported, packages: dict[str, str]) -> dict[str, Any]:
-    background, champion = told.background, told.background.champion
-    unknown = [None] * len(told.surveys)
-    return {
-        "surveys": [
-            {"name": survey.name, "rows": len(survey.labels)} | (asdict(origin) if origin else {})
-            for survey, origin in zip(told.surveys, background.surveys or unknown, strict=True)
-        ],
-        "snapshot": background.snapshot,
-        "trainer_version": background.trainer_version,
-        "image": background.image,
-        "packages": packages,
-        "hyperparameters": told.hyperparameters.model_dump(mode="json"),
-        "champion": champion.release.run_id if isinstance(champion, Champion) else None,
-        "no_champion": None if isinstance(champion, Champion) else champion.reason,
-    }
-
-
-def _plain(
-    figures: Intervals | Calibration | RadiusReport | ConfidenceReport | None,
-) -> dict[str, Any] | None:
-    """Plain JSON, for the file alone."""
-    return None if figures is None else asdict(figures)

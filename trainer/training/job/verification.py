@@ -22,7 +22,7 @@ TOLERANCE = 1e-5
 """On probabilities, between numpy and MXNet in single precision (measured: below 1e-6)."""
 
 
-def check_bundle(path: Path, export: MxnetExport) -> None:
+def verify_bundle(path: Path, export: MxnetExport) -> None:
     """Ask a bundle its smoke rows over its own server.
 
     Raises:

@@ -7,7 +7,7 @@ baselines on the same rows, or the line that a perfect model would draw.
 from collections.abc import Callable, Sequence
 from html import escape
 
-from events.manifests import AgainstChampion
+from events.metrics import AgainstChampion
 from trainer.training.evaluation.baselines import Baseline
 from trainer.training.evaluation.comparison import Comparison
 from trainer.training.evaluation.confidence import ConfidenceReport

@@ -12,18 +12,18 @@ from typing import Final, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from trainer.agent.core.runs import Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.errors import ForeignJobError
-from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.runners.kubernetes import manifest
 from trainer.agent.runners.kubernetes.shapes import (
     Condition,
-    Event,
     Job,
+    KubernetesEvent,
     Pod,
     Terminated,
     Waiting,
 )
-from trainer.training.job.outcome import Outcome
+from trainer.training.job.outcome import RunOutcome
 
 _CODE_IN_MESSAGE = re.compile(r"failed with exit code (\d+)")
 _MESSAGE_LENGTH = 600
@@ -46,7 +46,7 @@ class Trouble(BaseModel):
         return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
-class Standing(NamedTuple):
+class JobProgress(NamedTuple):
     """Where a Job that has not ended stands, by its pods."""
 
     running: bool
@@ -60,7 +60,7 @@ class Ending(BaseModel):
 
     exit_code: int | None = None
     reason: str | None = None
-    outcome: Outcome | None = None
+    outcome: RunOutcome | None = None
     log_tail: tuple[str, ...] = ()
     ended_at: AwareDatetime | None = None
 
@@ -95,13 +95,13 @@ def end_of(job: Job) -> Condition | None:
     return job.condition("Complete") or job.condition("Failed")
 
 
-def status_of(job: Job, ending: Ending | None, standing: Standing | None) -> RunStatus:
+def status_of(job: Job, ending: Ending | None, progress: JobProgress | None) -> RunStatus:
     """Where a run stands.
 
     Args:
         job: its Job.
         ending: how it ended, if it has.
-        standing: how its pods are, if it has not.
+        progress: how its pods are, if it has not.
     """
     started = job.status.start_time or job.metadata.creation_timestamp
     common = {
@@ -112,8 +112,8 @@ def status_of(job: Job, ending: Ending | None, standing: Standing | None) -> Run
         "start": job.metadata.uid,
     }
     if ending is None:
-        running = standing is not None and standing.running
-        trouble = standing.trouble if standing else None
+        running = progress is not None and progress.running
+        trouble = progress.trouble if progress else None
         return RunStatus(
             **common,
             state=RunState.RUNNING if running else RunState.PENDING,
@@ -150,7 +150,7 @@ def kept_trouble(job: Job) -> Trouble | None:
     return _kept(job, manifest.TROUBLE_ANNOTATION, Trouble)
 
 
-def standing_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Standing:
+def progress_of(job: Job, pods: Sequence[Pod], events: Sequence[KubernetesEvent]) -> JobProgress:
     """How a Job's pods are.
 
     Their phase counts, not the Job's ``ready``, which servers before 1.24 don't know.
@@ -161,10 +161,10 @@ def standing_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Stand
         events: events about it.
     """
     running = any(pod.status.phase == "Running" for pod in pods)
-    return Standing(running, None if running else _trouble_of(job, pods, events))
+    return JobProgress(running, None if running else _trouble_of(job, pods, events))
 
 
-def _trouble_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Trouble | None:
+def _trouble_of(job: Job, pods: Sequence[Pod], events: Sequence[KubernetesEvent]) -> Trouble | None:
     if job.spec.suspend:
         queue = job.metadata.labels.get(manifest.QUEUE_LABEL)
         return Trouble(
@@ -284,11 +284,11 @@ def _code_in(end: Condition) -> int | None:
     return int(found[1]) if found else None
 
 
-def _outcome(terminated: Terminated | None) -> Outcome | None:
+def _outcome(terminated: Terminated | None) -> RunOutcome | None:
     if terminated is None or not terminated.message:
         return None
     try:
-        return Outcome.model_validate_json(terminated.message)
+        return RunOutcome.model_validate_json(terminated.message)
     except ValidationError:  # killed before it could leave a note: the log's end, most likely
         return None
 

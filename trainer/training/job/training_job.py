@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
-from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, Opened, StoreError
+from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, ObjectStream, StoreError
 from events import names
 from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
 from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.outcome import Outcome, OutcomeKind
+from trainer.training.job.outcome import OutcomeKind, RunOutcome
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.settings import SITE_SHA256, JobSettings, site_description_key
 
 if TYPE_CHECKING:
     from trainer.training.job.train import TrainingResult
     from trainer.training.reading.surveys import Survey
-    from trainer.training.reports.provenance import Background
+    from trainer.training.reports.provenance import ReportContext
 
 LOG_FILE = "train.log"
 
@@ -59,12 +59,12 @@ class StaleSnapshot(TrainingError):  # noqa: N818 - named for what was found
     """What the snapshot lists is no longer what lies in the bucket: seal a new one."""
 
 
-class Misdescribed(TrainingError):  # noqa: N818 - named for what was found
+class Misconfigured(TrainingError):  # noqa: N818 - named for what was found
     """The run or its site is described wrongly: a person has to correct the description."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingJob:
     """One attempt at one run."""
 
     settings: JobSettings
@@ -77,7 +77,7 @@ class Job:
     log_so_far: Callable[[], bytes] = bytes
     """What this process logged, to be laid beside the release; nothing, if nobody keeps it."""
 
-    def run(self) -> Outcome:
+    def run(self) -> RunOutcome:
         """Train and claim the release, unless it is there or the data does not allow it.
 
         Raises:
@@ -88,11 +88,11 @@ class Job:
         try:
             return self._train_and_claim(self._snapshot())
         except NotEnoughData as error:
-            return Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
+            return RunOutcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
         except StaleSnapshot as error:
-            return Outcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
-        except Misdescribed as error:
-            return Outcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
+            return RunOutcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
+        except Misconfigured as error:
+            return RunOutcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
 
     def leave_log(self) -> None:
         """Lay the log of an attempt without a release where that of a release would lie.
@@ -105,7 +105,7 @@ class Job:
         except StoreError as error:
             self.log.warning("the log could not be left beside the attempt", reason=str(error))
 
-    def _train_and_claim(self, snapshot: Snapshot) -> Outcome:
+    def _train_and_claim(self, snapshot: Snapshot) -> RunOutcome:
         hyperparameters, site = self._hyperparameters(), self._site(snapshot)
         # Of two surveys that contradict each other, the later one is to be set aside.
         listed = sorted(snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
@@ -116,10 +116,10 @@ class Job:
             return self._set_aside(bad)
         good = [reading for reading in readings if not isinstance(reading, Quarantine)]
         with tempfile.TemporaryDirectory(prefix="rssi-run-") as folder:
-            background = self._background(snapshot, good, site, Path(folder))
+            context = self._report_context(snapshot, good, site, Path(folder))
             surveys = [reading.survey for reading in good]
             try:
-                result = self._train(surveys, site, hyperparameters, Path(folder), background)
+                result = self._train(surveys, site, hyperparameters, Path(folder), context)
             except BadSurvey as error:
                 if error.survey_index is None:
                     raise
@@ -130,11 +130,11 @@ class Job:
         try:
             snapshot = Snapshot.model_validate_json(self.artifacts.get(self.settings.snapshot).body)
         except ObjectMissingError as error:
-            raise Misdescribed(f"there is no snapshot to train: {error}") from error
+            raise Misconfigured(f"there is no snapshot to train: {error}") from error
         except ValidationError as error:
-            raise Misdescribed(f"{self.settings.snapshot} is no snapshot: {error}") from error
+            raise Misconfigured(f"{self.settings.snapshot} is no snapshot: {error}") from error
         if snapshot.digest != self.settings.run_spec.snapshot:
-            raise Misdescribed(
+            raise Misconfigured(
                 f"{self.settings.snapshot} has the digest {snapshot.digest}, and the run asks for "
                 f"{self.settings.run_spec.snapshot}: it was changed after it was sealed"
             )
@@ -147,7 +147,7 @@ class Job:
                 {name: value for name, value in asked.items() if name != SITE_SHA256}
             )
         except ValidationError as error:
-            raise Misdescribed(f"the run's hyperparameters can't be used: {error}") from error
+            raise Misconfigured(f"the run's hyperparameters can't be used: {error}") from error
 
     def _site(self, snapshot: Snapshot) -> SiteDescription:
         """The site as it was described when the run was named; by default a plain one."""
@@ -166,7 +166,7 @@ class Job:
                 update={"name": self.settings.site}
             )
         except ValidationError as error:
-            raise Misdescribed(f"{key} does not describe a site: {error}") from error
+            raise Misconfigured(f"{key} does not describe a site: {error}") from error
 
     def _read(
         self, listed: Sequence[SurveyRef], site: SiteDescription
@@ -216,7 +216,7 @@ class Job:
         """Write the very survey that was sealed to ``path``; its SHA-256 as hex."""
         digest = hashlib.sha256()
         try:
-            with self.data(survey.bucket).opened(survey.key, survey.version_id) as stored:
+            with self.data(survey.bucket).open(survey.key, survey.version_id) as stored:
                 _check_as_sealed(survey, stored)
                 with path.open("wb") as file:
                     for piece in stored.pieces:
@@ -229,7 +229,7 @@ class Job:
             ) from error
         return digest.hexdigest()
 
-    def _set_aside(self, bad: Sequence[Quarantine]) -> Outcome:
+    def _set_aside(self, bad: Sequence[Quarantine]) -> RunOutcome:
         for quarantine in bad:
             key = names.quarantine_key(self.settings.site, quarantine.survey.id)
             # An earlier attempt may have said so already; then its word stands.
@@ -237,26 +237,28 @@ class Job:
             self.log.warning(
                 "survey quarantined", survey=quarantine.survey.key, reason=quarantine.reason
             )
-        return Outcome(
+        return RunOutcome(
             kind=OutcomeKind.BAD_DATA,
             reason="; ".join(f"{found.survey.key}: {found.reason}" for found in bad),
             quarantined=tuple(found.survey.id for found in bad),
         )
 
-    def _background(
+    def _report_context(
         self, snapshot: Snapshot, good: Sequence[_Read], site: SiteDescription, folder: Path
-    ) -> "Background":
+    ) -> "ReportContext":
         """What the reports tell besides the data."""
         from trainer.training.job import report_inputs  # noqa: PLC0415 - its libraries take a while
 
-        champion = report_inputs.champion_of(self.artifacts, self.settings.site, folder, self.log)
+        champion = report_inputs.read_champion_and_log(
+            self.artifacts, self.settings.site, folder, self.log
+        )
         store = self.data(snapshot.surveys[0].bucket)
-        return report_inputs.background_of(
+        return report_inputs.report_context(
             self.settings,
             snapshot,
             [(reading.ref, reading.sha256) for reading in good],
             champion,
-            report_inputs.floor_plan_of(store, self.settings.site, site),
+            report_inputs.read_floor_plan(store, self.settings.site, site),
         )
 
     def _train(
@@ -265,7 +267,7 @@ class Job:
         site: SiteDescription,
         hyperparameters: Hyperparameters,
         folder: Path,
-        background: "Background",
+        context: "ReportContext",
     ) -> "TrainingResult":
         from trainer.training.job.train import train  # noqa: PLC0415 - its libraries take a second
 
@@ -276,7 +278,7 @@ class Job:
             release_id=self.settings.run_id,
             out_dir=folder,
             progress=lambda message: self.log.info("progress", step=message),
-            background=background,
+            context=context,
         )
 
     def _release(self, snapshot: Snapshot, result: "TrainingResult", folder: Path) -> Release:
@@ -321,25 +323,27 @@ class Job:
     def _key_of(self, name: str) -> str:
         return names.attempt_key(self.settings.run_id, self.settings.attempt, name)
 
-    def _claim(self, release: Release) -> Outcome:
+    def _claim(self, release: Release) -> RunOutcome:
         key = names.release_key(release.run_id)
         claimed = self.artifacts.put_once(key, release.model_dump_json(by_alias=True).encode())
         if not claimed and self._claimed_by() != release.attempt:
             return self._someone_else_was_first()
         self.log.info("released", key=key, digest=release.digest)
-        return Outcome(kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics)
+        return RunOutcome(
+            kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics
+        )
 
     def _claimed_by(self) -> str:
         """The attempt that the release is from: ours, if only the answer to our claim was lost."""
         key = names.release_key(self.settings.run_id)
         return Release.model_validate_json(self.artifacts.get(key).body).attempt
 
-    def _someone_else_was_first(self) -> Outcome:
+    def _someone_else_was_first(self) -> RunOutcome:
         self.log.info("the run has a release already", attempt=self.settings.attempt)
-        return Outcome(kind=OutcomeKind.ALREADY_RELEASED)
+        return RunOutcome(kind=OutcomeKind.ALREADY_RELEASED)
 
 
-def _check_as_sealed(survey: SurveyRef, stored: Opened) -> None:
+def _check_as_sealed(survey: SurveyRef, stored: ObjectStream) -> None:
     if (stored.etag, stored.size) != (survey.etag, survey.size):
         versions = " (the bucket keeps no versions)" * (survey.version_id == UNVERSIONED)
         raise StaleSnapshot(
