@@ -11,11 +11,10 @@ import pytest
 
 from events.metrics import Metrics
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
-from trainer.localization.bundle.description import MxnetExport
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.bundle.writing import write_bundle
-from trainer.localization.dense.mxnet_graph import export, exported_probabilities
+from trainer.localization.dense.mxnet_graph import MxnetExport, export, exported_probabilities
 from trainer.localization.dense.network import Dense, Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.errors import BadSurvey, BundleMismatch, NotEnoughData
