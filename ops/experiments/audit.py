@@ -17,7 +17,8 @@ from rich.table import Table
 from ops.errors import OpsError
 from ops.experiments.train import as_sentences, site_of
 from trainer.training.errors import BadSurvey
-from trainer.training.quality.audit import Audit, Severity, audit
+from trainer.training.quality.audit import Audit, audit
+from trainer.training.quality.findings import Severity
 from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription

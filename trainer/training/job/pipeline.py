@@ -274,5 +274,6 @@ def report_content(
 
 def write_reports(content: ReportContent, out_dir: Path) -> None:
     """Write ``metrics.json`` and the model card, from the same figures."""
-    write_metrics(out_dir / METRICS_FILE, metrics_document(content))
-    write_card(out_dir / CARD_FILE, content)
+    document = metrics_document(content)
+    write_metrics(out_dir / METRICS_FILE, document)
+    write_card(out_dir / CARD_FILE, document, content)
