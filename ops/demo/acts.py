@@ -76,7 +76,7 @@ def broken_csv(stage: Stage) -> Showed:
 def wrong_answers(stage: Stage) -> Showed:
     """A release answers otherwise than it recorded: the endpoint goes back by itself."""
     since, good = now(), stage.releases[-1]
-    s3 = stage.stack_client.client("s3")
+    s3 = stage.stack_client.aws.s3
     spoiled = put_spoiled_release(s3, stage.stack_client.stack.artifact_bucket, good)
     stage.releases.append(spoiled)
     back = stage.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)

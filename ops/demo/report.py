@@ -81,7 +81,7 @@ def _since(start: datetime, moment: datetime) -> float:
 
 
 def _floor(stage: Stage, release: Release) -> Markup:
-    body = stage.stack_client.client("s3").get_object(
+    body = stage.stack_client.aws.s3.get_object(
         Bucket=stage.stack_client.stack.artifact_bucket, Key=release.metrics_file.key
     )["Body"]
     cells: Sequence[CellError] = _CELLS.validate_python(json.loads(body.read())["cells"])
