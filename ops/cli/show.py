@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from events.manifests import Metrics, Release, SmokeAnswer
+from events.manifests import Release, SmokeAnswer
 from functions.core.deployments import Candidate, Deployment
 from ops.account.event_log import LoggedEvent
 from ops.account.prediction_client import PredictedLocation, Prediction
 from ops.account.stack_client import ReleaseRow, SiteStatus, Trace
 
 if TYPE_CHECKING:
+    from events.metrics import Metrics
     from trainer.training.evaluation.evaluate import Evaluation
 
 GOOD, BAD, BUSY, DIM = "green", "red", "yellow", "dim"

@@ -23,7 +23,7 @@ from ops.account.event_log import LoggedEvent
 from ops.account.session import AwsSession, find_stack
 from ops.account.stack_client import StackClient
 from ops.assembly import ROOT
-from ops.demo.survey import generated_survey, survey_of_file
+from ops.demo.survey import generated_survey, survey_from_file
 from ops.dev.bench_agent import print_agent
 from ops.dev.bench_model import (
     RECIPE_A_LAYERS,
@@ -123,7 +123,7 @@ def _print_drops(console: Console, data: Path | None) -> None:
 def _measure_drops(stack: LocalStack, data: Path | None) -> list[Drop]:
     aws = AwsSession(stack.environment)
     stack_client = StackClient(aws, find_stack(aws, STAGE))
-    survey = survey_of_file(data) if data else generated_survey()
+    survey = survey_from_file(data) if data else generated_survey()
     contents = (survey.first, survey.second)
     # The same rows under another name are another survey, hence another snapshot and run.
     return [_measure_drop(stack_client, f"{turn}.csv", contents[turn % 2]) for turn in range(DROPS)]

@@ -48,7 +48,7 @@ from trainer.localization.dense.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
-from trainer.training.job.smoke import choose_smoke
+from trainer.training.job.smoke import blended_smoke_rows
 
 BEACONS, CELLS, HIDDEN = 13, 105, 128
 WORKERS = 2
@@ -179,7 +179,7 @@ def _print_floor(console: Console, subject: Subject) -> None:
     requests = {load.name: _in_process(load) for load in loads}
     rows = [
         ("model, one row", lambda: model.table(one), 1),
-        ("reading it from JSON", lambda: service.take(requests[loads[0].name]), 1),
+        ("reading it from JSON", lambda: service.handle(requests[loads[0].name]), 1),
         ("JSON to JSON, one row", lambda: respond(service, requests[loads[0].name]), 1),
         (f"multiplications alone, {BATCH} rows", _multiplications(model), BATCH),
         (f"model, {BATCH} rows", lambda: model.table(batch), BATCH),
@@ -418,7 +418,7 @@ def make_subject(folder: Path, cells: int = CELLS) -> Subject:
     )
     unsmoked = LoadedModel(description, network, (), "")
     exported = export(network, description.features)
-    smoke = choose_smoke(unsmoked, fingerprints(200))
+    smoke = blended_smoke_rows(unsmoked, fingerprints(200))
     written = write_bundle(folder / "model.tar.gz", description, network, exported, smoke)
     (folder / "mxnet-symbol.json").write_bytes(exported.symbol)
     (folder / "mxnet-0000.params").write_bytes(exported.params)

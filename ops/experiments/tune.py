@@ -21,10 +21,10 @@ from ops.experiments.train import as_sentences, settings_of
 from ops.experiments.tune_processes import fold_pool
 from ops.experiments.tune_search import Study, open_study
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import combine
-from trainer.training.tuning.folds import Ground
+from trainer.training.tuning.folds import CrossValidation
 from trainer.training.tuning.plan import FOLDS, TuningResult, TuningTask
 
 FRESH_SEEDS = (101, 102, 103)
@@ -72,7 +72,7 @@ class TuningReport(BaseModel):
 def tune_here(
     console: Console,
     data: Path,
-    site: Site,
+    site: SiteDescription,
     start: Path | None,
     output: Path,
     trials: int,
@@ -97,7 +97,9 @@ def tune_here(
     first = settings_of(start) or Hyperparameters()
     check_writable(output)
     with as_sentences():
-        ground = Ground.of(combine([read_survey(data, site)], site), site, FOLDS, first.seed)
+        ground = CrossValidation.of(
+            combine([read_survey(data, site)], site), site, FOLDS, first.seed
+        )
         question = _question(data, site, first, seed)
         with (
             open_study(first, question, seed, options.study_file) as study,
@@ -112,7 +114,7 @@ def tune_here(
     finish(console, report, output, as_json=options.as_json)
 
 
-def _question(data: Path, site: Site, first: Hyperparameters, seed: int) -> str:
+def _question(data: Path, site: SiteDescription, first: Hyperparameters, seed: int) -> str:
     digest = hashlib.sha256(data.read_bytes())
     digest.update(f"{site.model_dump_json()} {first.model_dump_json()} {seed}".encode())
     return digest.hexdigest()

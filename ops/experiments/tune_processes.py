@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from ops.errors import OpsError
 from ops.experiments.tune_search import PendingTrial, Study
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.tuning.folds import NO_FIGURES, FoldFigures, Ground
+from trainer.training.tuning.folds import NO_FIGURES, CrossValidation, FoldFigures
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
-_ground: list[Ground] = []
+_ground: list[CrossValidation] = []
 """In a measuring process: what it measures on."""
 
 
@@ -103,7 +103,7 @@ class FoldPool:
 
 
 @contextmanager
-def fold_pool(ground: Ground, workers: int) -> Iterator[FoldPool]:
+def fold_pool(ground: CrossValidation, workers: int) -> Iterator[FoldPool]:
     """Start processes, and end them after.
 
     Raises:
@@ -122,7 +122,7 @@ def fold_pool(ground: Ground, workers: int) -> Iterator[FoldPool]:
         ) from error
 
 
-def _begin(ground: Ground) -> None:
+def _begin(ground: CrossValidation) -> None:
     # Ctrl-C is the searching process's business: it lets the fold end that is being measured.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _ground.append(ground)

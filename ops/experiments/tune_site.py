@@ -35,8 +35,8 @@ from trainer.agent.runners.indexed import IndexedRunner, IndexedWork
 from trainer.agent.runners.process_indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.settings import SITE_DESCRIPTION
-from trainer.training.tuning.plan import TUNING, TuningPlan, TuningResult, TuningTask
+from trainer.training.settings import SITE_SHA256
+from trainer.training.tuning.plan import TUNING_MODULE, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
 _MOST_LOOKS = 60
@@ -67,7 +67,7 @@ class SiteTuneInputs:
 
     def plan(self, tasks: Sequence[TuningTask]) -> TuningPlan:
         """A plan on the release's surveys."""
-        pinned = self.release.hyperparameters.get(SITE_DESCRIPTION)
+        pinned = self.release.hyperparameters.get(SITE_SHA256)
         return TuningPlan(
             snapshot=self.release.snapshot,
             site_sha256=None if pinned is None else str(pinned),
@@ -86,7 +86,7 @@ class SiteTuneInputs:
         return IndexedWork(
             name=plan.id,
             site=self.release.site,
-            module=TUNING,
+            module=TUNING_MODULE,
             environment={name: value for name, value in told.items() if value is not None},
             completions=len(plan.tasks),
             parallelism=parallelism,
@@ -261,9 +261,7 @@ def _newest_release(stack_client: StackClient, site: str) -> Release:
 
 
 def _settings_of_release(release: Release) -> Hyperparameters:
-    told = {
-        name: value for name, value in release.hyperparameters.items() if name != SITE_DESCRIPTION
-    }
+    told = {name: value for name, value in release.hyperparameters.items() if name != SITE_SHA256}
     try:
         return Hyperparameters.model_validate(told)
     except ValidationError as error:

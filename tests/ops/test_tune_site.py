@@ -22,8 +22,8 @@ from trainer.agent.runners.kubernetes.indexed import WORK_ANNOTATION
 from trainer.agent.runners.process_indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.outcome import Outcome, OutcomeKind
-from trainer.training.settings import SITE_DESCRIPTION
+from trainer.training.job.outcome import OutcomeKind, RunOutcome
+from trainer.training.settings import SITE_SHA256
 from trainer.training.tuning.job import TuningJob
 from trainer.training.tuning.plan import TuningPlan, TuningResult, TuningSettings, TuningTask
 
@@ -58,13 +58,13 @@ class Here:
     def __init__(self, data: Bucket, artifacts: Bucket) -> None:
         self.data, self.artifacts = data, artifacts
         self.started: list[IndexedWork] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[RunOutcome] = []
 
     def start(self, work: IndexedWork) -> None:
         self.started.append(work)
         self.outcomes = [self.work_off(work, index) for index in range(work.completions)]
 
-    def work_off(self, work: IndexedWork, index: int) -> Outcome:
+    def work_off(self, work: IndexedWork, index: int) -> RunOutcome:
         settings = TuningSettings(
             plan=work.environment["RSSI_PLAN"],
             artifact_bucket="artifacts",
@@ -91,7 +91,7 @@ class Here:
 class Pretending(Here):
     """Measures nothing: the more often a stay counts, the worse."""
 
-    def work_off(self, work: IndexedWork, index: int) -> Outcome:
+    def work_off(self, work: IndexedWork, index: int) -> RunOutcome:
         body = self.artifacts.get(work.environment["RSSI_PLAN"]).body
         plan = TuningPlan.model_validate_json(body)
         task = plan.tasks[index]
@@ -103,7 +103,7 @@ class Pretending(Here):
             mean_error_m=2.0 - task.settings.visit_damping,
         )
         self.artifacts.put_once(plan.result_key(index), result.model_dump_json().encode())
-        return Outcome(kind=OutcomeKind.SUCCEEDED)
+        return RunOutcome(kind=OutcomeKind.SUCCEEDED)
 
 
 def _silent():
@@ -235,7 +235,7 @@ def test_a_survey_that_was_written_over_is_not_taken_for_what_was_planned():
 
 
 def test_a_site_description_that_changed_ends_the_search():
-    lab = Lab(**{SITE_DESCRIPTION: "0" * 64})
+    lab = Lab(**{SITE_SHA256: "0" * 64})
     lab.data.put("sites/lab/site.json", b"{}")
 
     with pytest.raises(OpsError, match=r"site\.json was changed"):
@@ -285,7 +285,7 @@ def test_a_plan_for_another_version_of_the_trainer_is_refused():
 
 def test_a_search_that_failed_is_started_anew():
     lab = Lab(pretending=True)
-    lab.runner.outcomes = [Outcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
+    lab.runner.outcomes = [RunOutcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
 
     assert len(lab.search(trials=2).tried) == 2
 

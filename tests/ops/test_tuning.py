@@ -30,7 +30,7 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
-from trainer.training.tuning.folds import FoldFigures, Ground
+from trainer.training.tuning.folds import CrossValidation, FoldFigures
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
 BRIEF = QUICK.model_copy(update={"epochs": 2, "hidden": (8,)})
@@ -49,7 +49,7 @@ def result(settings: Hyperparameters, loss: float) -> TuningResult:
 
 class TestTheGround:
     def test_measures_what_evaluating_on_folds_measures(self, survey_file: Path) -> None:
-        measured = Ground.of(rows(), HALL, 2, BRIEF.seed).measure(
+        measured = CrossValidation.of(rows(), HALL, 2, BRIEF.seed).measure(
             TuningTask(settings=BRIEF, seeds=(0, 1))
         )
 
@@ -62,7 +62,7 @@ class TestTheGround:
         lines = survey_lines()
         data = rows([*lines, *lines[:30]])
 
-        tests = Ground.of(data, HALL, 3, 0).tests
+        tests = CrossValidation.of(data, HALL, 3, 0).tests
 
         fold = np.empty(len(data), dtype=int)
         for number, test in enumerate(tests):
@@ -74,7 +74,7 @@ class TestTheGround:
 
     def test_says_when_there_are_too_few_visits(self) -> None:
         with pytest.raises(BadSplit, match="ask for fewer"):
-            Ground.of(rows(survey_lines(visits=1)[:24]), HALL, 20, 0)
+            CrossValidation.of(rows(survey_lines(visits=1)[:24]), HALL, 20, 0)
 
     def test_counts_wrong_answers_where_nobody_knows_positions(self) -> None:
         figures = FoldFigures(rows=10, exact=4)
@@ -204,7 +204,7 @@ class TestTheStudy:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[FoldPool]:
     """Measures in a thread what the command measures in processes."""
-    ground = Ground.of(rows(), HALL, 3, 0)
+    ground = CrossValidation.of(rows(), HALL, 3, 0)
     monkeypatch.setattr("ops.experiments.tune_processes._ground", [ground])
     with ThreadPoolExecutor(1) as pool:
         yield FoldPool(pool, workers=2, folds=3)

@@ -16,7 +16,7 @@ from ops.account.prediction_client import Prediction
 from ops.account.session import AwsSession, find_stack
 from ops.account.stack_client import StackClient, instances_body
 from ops.cli.show import event_line
-from ops.demo.survey import Survey, fullest_fingerprint
+from ops.demo.survey import DemoSurvey, fullest_fingerprint
 from ops.errors import ExpectationError
 from ops.local_stack import STAGE, LocalStack
 
@@ -32,11 +32,11 @@ NEXT_STEP = {
 
 
 @dataclass
-class Stage:
+class DemoWorld:
     """One running stack, its data, and what the acts leave for each other."""
 
     stack: LocalStack
-    survey: Survey
+    survey: DemoSurvey
     console: Console
     releases: list[Release] = field(default_factory=list)
     drop_to_live_s: list[float] = field(default_factory=list)
