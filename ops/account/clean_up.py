@@ -45,7 +45,8 @@ def clean_up(aws: AwsSession, stage: str, *, dry_run: bool) -> str:
     body = answer["Payload"].read().decode()
     if "FunctionError" in answer:
         raise OpsError(
-            f"{function} failed: {body}. What it deleted stays deleted; run it again, or read its log."
+            f"{function} failed: {body}. What it deleted stays deleted. Run it again, or read its "
+            "log."
         )
     return str(json.loads(body))
 

@@ -21,6 +21,7 @@ from events.names import snapshot_key
 from events.outbound import EventSource
 from events.stack import Stack
 from ops.account.agent import agent_environment, agent_settings
+from ops.errors import OpsError, UsageError
 from trainer.agent.errors import AgentError
 from trainer.agent.runners.kubernetes.cluster import Cluster, find_cluster
 from trainer.agent.runners.kubernetes.permissions import (
@@ -211,9 +212,12 @@ def check_agent(stage: str) -> Iterator[CheckResult]:
         stage: where to look names up that the environment does not give.
 
     Raises:
-        UsageError: the agent's settings can't be used, so nothing can be checked.
+        OpsError: the agent's settings can't be used, so nothing can be checked.
     """
-    settings = agent_settings(agent_environment(stage))
+    try:
+        settings = agent_settings(agent_environment(stage))
+    except UsageError as error:  # not the words of the command: the environment
+        raise OpsError(str(error)) from error
     yield from Doctor(settings, os.environ, Clients()).check()
 
 

@@ -53,4 +53,5 @@ def _content(stack_client: StackClient, survey: SurveyRef, mended: Path | None) 
     stored = stack_client.aws.s3.get_object(
         Bucket=survey.bucket, Key=survey.key, VersionId=survey.version_id
     )
-    return stored["Body"].read()
+    content: bytes = stored["Body"].read()
+    return content

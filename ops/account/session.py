@@ -56,46 +56,68 @@ class AwsSession:
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """Amazon DynamoDB."""
-        return self._session.client("dynamodb", endpoint_url=self.endpoint_url, config=_CONFIG)
+        client: DynamoDBClient = self._session.client(
+            "dynamodb", endpoint_url=self.endpoint_url, config=_CONFIG
+        )
+        return client
 
     @cached_property
     def events(self) -> "EventBridgeClient":
         """Amazon EventBridge."""
-        return self._session.client("events", endpoint_url=self.endpoint_url, config=_CONFIG)
+        client: EventBridgeClient = self._session.client(
+            "events", endpoint_url=self.endpoint_url, config=_CONFIG
+        )
+        return client
 
     @cached_property
     def logs(self) -> "CloudWatchLogsClient":
         """Amazon CloudWatch Logs."""
-        return self._session.client("logs", endpoint_url=self.endpoint_url, config=_CONFIG)
+        client: CloudWatchLogsClient = self._session.client(
+            "logs", endpoint_url=self.endpoint_url, config=_CONFIG
+        )
+        return client
 
     @cached_property
     def s3(self) -> "S3Client":
         """Amazon S3."""
-        return self._session.client("s3", endpoint_url=self.endpoint_url, config=_CONFIG)
+        client: S3Client = self._session.client(
+            "s3", endpoint_url=self.endpoint_url, config=_CONFIG
+        )
+        return client
 
     @cached_property
     def sagemaker(self) -> "SageMakerClient":
         """Amazon SageMaker's control plane."""
-        return self._session.client("sagemaker", endpoint_url=self.endpoint_url, config=_CONFIG)
+        client: SageMakerClient = self._session.client(
+            "sagemaker", endpoint_url=self.endpoint_url, config=_CONFIG
+        )
+        return client
 
     @cached_property
     def sagemaker_runtime(self) -> "SageMakerRuntimeClient":
         """Amazon SageMaker's endpoints."""
-        return self._session.client(
+        client: SageMakerRuntimeClient = self._session.client(
             "sagemaker-runtime", endpoint_url=self.endpoint_url, config=_CONFIG
         )
+        return client
 
     @cached_property
     def ssm(self) -> "SSMClient":
         """AWS Systems Manager: the parameter store."""
-        return self._session.client("ssm", endpoint_url=self.endpoint_url, config=_CONFIG)
+        client: SSMClient = self._session.client(
+            "ssm", endpoint_url=self.endpoint_url, config=_CONFIG
+        )
+        return client
 
     def lambda_client(self, timeout_s: float) -> "LambdaClient":
         """AWS Lambda, for one long synchronous call: it waits, and does not call again."""
         config = Config(
             connect_timeout=5, read_timeout=timeout_s, retries={"total_max_attempts": 1}
         )
-        return self._session.client("lambda", endpoint_url=self.endpoint_url, config=config)
+        client: LambdaClient = self._session.client(
+            "lambda", endpoint_url=self.endpoint_url, config=config
+        )
+        return client
 
     def _make_session(self) -> boto3.Session:
         if self.endpoint_url is None or not _is_loopback(self.endpoint_url):

@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
-
 from events import names
 from events.manifests import Quarantine, Release, SurveyRef
 from events.outbound import EventSource, RollbackRequested
@@ -20,8 +18,7 @@ from events.stack import Stack
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
-from functions.core.deployments import Candidate, Deployment, DeploymentState
-from functions.core.releases import ReleaseRecord
+from functions.core.deployments import Deployment, DeploymentState
 from functions.core.rollback import Refusal, requested_rollback_target
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
@@ -32,6 +29,7 @@ from ops.account.prediction_client import (
     PredictionRefusedError,
     SageMakerTransport,
 )
+from ops.account.read_models import ReleaseRow, SiteStatus, Trace
 from ops.account.session import AwsSession
 from ops.errors import OpsError, UsageError
 
@@ -49,45 +47,6 @@ DROP_ENDS = frozenset(
 POLL_S = 0.2
 CLOCK_SLACK = timedelta(minutes=1)
 """How far this machine's clock may be from that of the log."""
-
-
-class ReadModel(BaseModel):
-    """Base of what a stack client returns; its fields are also those of the JSON output."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class SiteStatus(ReadModel):
-    """What is live at a site, and what is in progress there."""
-
-    site: str
-    endpoint: str
-    endpoint_status: str
-    live: Candidate | None
-    live_since: AwareDatetime | None
-    former: Candidate | None
-    in_flight: Deployment | None
-    waiting: Deployment | None
-    frozen: str | None
-    surveys: int
-    quarantined: tuple[Quarantine, ...]
-
-
-class ReleaseRow(ReadModel):
-    """A release that arrived, with its deployments."""
-
-    record: ReleaseRecord
-    is_live: bool
-    deployments: tuple[int, ...]
-
-
-class Trace(ReadModel):
-    """A survey with all releases trained on it, or a release with its surveys."""
-
-    survey: SurveyRef | None
-    quarantine: Quarantine | None
-    releases: tuple[Release, ...]
-    deployments: tuple[Deployment, ...]
 
 
 class StackClient:

@@ -1,11 +1,18 @@
 """Commands on the on-prem agent: agent, doctor."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from ops.cli.options import AsJson, Namespace, PodTemplate, RunnerName
 from ops.cli.output import err, out, print_json
 from ops.cli.stack import stage
 from ops.errors import OpsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ops.account.doctor import CheckResult
 
 app = typer.Typer(rich_markup_mode="markdown")
 PANEL = "Agent"
@@ -29,14 +36,28 @@ def agent(
 def doctor(as_json: AsJson = False) -> None:
     """Check whether the on-prem agent has all that it needs, and say how to mend what it lacks."""
     from ops.account.doctor import CheckStatus, check_agent
-    from ops.cli.show import print_check
 
     results = []
     for result in check_agent(stage()):
         results.append(result)
-        print_check(err if as_json else out, result)
+        _print_check(err if as_json else out, result)
     if as_json:
         print_json(results)
     missing = sum(result.health is CheckStatus.MISSING for result in results)
     if missing:
         raise OpsError(f"{missing} of {len(results)} things that the agent needs are missing.")
+
+
+def _print_check(console: "Console", result: "CheckResult") -> None:
+    """Print one check of the agent, and how to mend what is not good."""
+    from ops.account.doctor import CheckStatus
+
+    mark, style = {
+        CheckStatus.GOOD: ("ok", "green"),
+        CheckStatus.DOUBTFUL: ("but", "yellow"),
+        CheckStatus.MISSING: ("no", "red"),
+    }[result.health]
+    console.print(f"[{style}]{mark:>3}[/] [bold]{result.what}[/]", end="  ")
+    console.print(result.seen, markup=False, highlight=False)
+    if result.mend:
+        console.print(f"    to mend it: {result.mend}", markup=False, highlight=False)

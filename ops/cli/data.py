@@ -1,6 +1,5 @@
 """Commands on surveys: drop, audit, replay."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,8 @@ from ops.cli.stack import open_stack
 from ops.errors import OpsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from events.manifests import SurveyRef
     from ops.account.stack_client import StackClient
 

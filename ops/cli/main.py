@@ -1,6 +1,6 @@
 """The command `rssi`: all groups of commands in one application, and the edge where errors end.
 
-An error becomes a sentence on standard error and an exit code (see `ops.errors`), never a traceback.
+An error becomes a sentence on standard error and an exit code (see `ops.errors`), no traceback.
 """
 
 import os
@@ -17,7 +17,7 @@ from ops.errors import OpsError
 class CommandGroup(TyperGroup):
     """Commands of one level; still takes `tune --site`, which has become `tune-site`."""
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]):  # type: ignore[no-untyped-def,override]  # noqa: ANN201 - click's vendored types are private
+    def resolve_command(self, ctx: typer.Context, args: list[str]):  # type: ignore[no-untyped-def,override]
         """Find the command that the arguments name."""
         if args[:1] == ["tune"] and any(word.split("=")[0] == "--site" for word in args):
             err.print("rssi tune --site is now called rssi tune-site.", style="dim")

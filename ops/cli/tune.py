@@ -68,7 +68,9 @@ def tune_site(
     seed: Seed = 0,
     settings: SettingsFile = None,
     workers: Workers = None,
-    rounds: Annotated[int, typer.Option(help="Jobs in turn, each learning from the last.", min=1)] = 1,
+    rounds: Annotated[
+        int, typer.Option(help="Jobs in turn, each learning from the last.", min=1)
+    ] = 1,
     runner: RunnerName = None,
     pod_template: PodTemplate = None,
     namespace: Namespace = None,
