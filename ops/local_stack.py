@@ -6,6 +6,7 @@ this process is killed.
 
 import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -27,6 +28,11 @@ LOG_TAIL_LINES = 20
 READY = '{"address"'
 """Begins the line in which the embedded cloud prints its clients' environment."""
 STAGE = "dev"
+SERVING_COMMAND = (
+    *("env", "RSSI_MODEL_DIR={model}", "RSSI_BIND_HOST=127.0.0.1"),
+    *(sys.executable, "-m", "trainer.serving", "serve"),
+)
+"""Runs in the embedded cloud in place of every model's container image."""
 AGENT_DEFAULTS = {
     # Uploads to this machine take no minutes: a short quiet period, no wait for stragglers.
     "RSSI_QUIET_PERIOD_S": "0.3",
@@ -127,6 +133,7 @@ class LocalStack:
             [
                 *("ops.local", "serve", "--ignore-input", "--assembly", str(assembly)),
                 *("--port", str(self._port), "--logs", str(self.folder / "logs")),
+                *("--serving-command", shlex.join(SERVING_COMMAND)),
             ],
             os.environ,
         )

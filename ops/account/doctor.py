@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aws.clients import Clients
+from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from events.names import snapshot_key
 from events.outbound import EventSource
 from events.stack import Stack
@@ -32,13 +33,14 @@ from trainer.agent.runners.kubernetes.permissions import (
 )
 from trainer.agent.runners.kubernetes.runner import BATCH
 from trainer.agent.runners.kubernetes.shapes import Job
-from trainer.agent.settings import AgentSettings, Places
+from trainer.agent.settings import AgentResources, AgentSettings
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+    from types_boto3_events import EventBridgeClient
 
 _PROBE_SITE = "doctor"
-_CHECK_ERRORS = (ClientError, BotoCoreError, AgentError, ValidationError)
+_CHECK_ERRORS = (ClientError, BotoCoreError, AgentError, PublishingError, ValidationError)
 
 
 class CheckStatus(StrEnum):
@@ -103,7 +105,7 @@ class Doctor:
     def check(self) -> Iterator[CheckResult]:
         """Run all checks; those that depend on something missing are left out."""
         yield self._identity().run()
-        places: list[Places] = []
+        places: list[AgentResources] = []
         yield _Check(
             "settings",
             "set RSSI_STACK_PARAMETER, or RSSI_DATA_BUCKET, RSSI_ARTIFACT_BUCKET and RSSI_BUS; "
@@ -139,17 +141,17 @@ class Doctor:
             look,
         )
 
-    def _look_up_names(self, places: list[Places]) -> str:
+    def _look_up_names(self, places: list[AgentResources]) -> str:
         parameter = self._settings.stack_parameter
         stack = None
         if parameter:
             answer = self._clients.client("ssm").get_parameter(Name=parameter)
             stack = Stack.model_validate_json(answer["Parameter"]["Value"])
         self._settings.recipe()
-        places.append(self._settings.places(stack))
+        places.append(self._settings.resources(stack))
         return f"from {parameter}" if parameter else "from variables"
 
-    def _aws_checks(self, places: Places) -> Iterator[_Check]:
+    def _aws_checks(self, places: AgentResources) -> Iterator[_Check]:
         data = self._clients.data_client(self._settings.data_store)
         artifacts, policy = (
             self._clients.client("s3"),
@@ -239,18 +241,16 @@ def _begin_upload(client: "BaseClient", bucket: str, sites: Collection[str]) -> 
     return bucket
 
 
-def _put_unacceptable(client: "BaseClient", bus: str) -> str:
+def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
     """Put an event whose detail is no JSON: with the permission, that is the only complaint."""
-    entry = {
-        "EventBusName": bus,
-        "Source": EventSource.AGENT.value,
-        "DetailType": "Probe",
-        "Detail": "{",
-    }
-    answer = client.put_events(Entries=[entry])["Entries"][0]
-    if answer.get("ErrorCode") != "MalformedDetail":
-        raise AgentError(f"{bus}: {answer.get('ErrorCode')} {answer.get('ErrorMessage', '')}")
-    return bus
+    publisher = EventPublisher(client, bus, EventSource.AGENT.value, attempts=1)
+    try:
+        publisher.publish([BusEntry("Probe", "{")])
+    except PublishingError as error:
+        if [refused.code for refused in error.refused] == ["MalformedDetail"]:
+            return bus
+        raise
+    raise AgentError(f"{bus} accepted an event that is no JSON")
 
 
 def _look_at_queue(client: "BaseClient", url: str | None) -> str:

@@ -8,7 +8,7 @@ import ipaddress
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -52,61 +52,48 @@ class AwsSession:
         self._environment = dict(os.environ if environment is None else environment)
         self.endpoint_url = self._environment.get("AWS_ENDPOINT_URL")
         self._session = self._make_session()
+        self._options: dict[str, Any] = {"endpoint_url": self.endpoint_url, "config": _CONFIG}
 
     @cached_property
     def dynamodb(self) -> "DynamoDBClient":
         """Amazon DynamoDB."""
-        client: DynamoDBClient = self._session.client(
-            "dynamodb", endpoint_url=self.endpoint_url, config=_CONFIG
-        )
+        client: DynamoDBClient = self._session.client("dynamodb", **self._options)
         return client
 
     @cached_property
     def events(self) -> "EventBridgeClient":
         """Amazon EventBridge."""
-        client: EventBridgeClient = self._session.client(
-            "events", endpoint_url=self.endpoint_url, config=_CONFIG
-        )
+        client: EventBridgeClient = self._session.client("events", **self._options)
         return client
 
     @cached_property
     def logs(self) -> "CloudWatchLogsClient":
         """Amazon CloudWatch Logs."""
-        client: CloudWatchLogsClient = self._session.client(
-            "logs", endpoint_url=self.endpoint_url, config=_CONFIG
-        )
+        client: CloudWatchLogsClient = self._session.client("logs", **self._options)
         return client
 
     @cached_property
     def s3(self) -> "S3Client":
         """Amazon S3."""
-        client: S3Client = self._session.client(
-            "s3", endpoint_url=self.endpoint_url, config=_CONFIG
-        )
+        client: S3Client = self._session.client("s3", **self._options)
         return client
 
     @cached_property
     def sagemaker(self) -> "SageMakerClient":
         """Amazon SageMaker's control plane."""
-        client: SageMakerClient = self._session.client(
-            "sagemaker", endpoint_url=self.endpoint_url, config=_CONFIG
-        )
+        client: SageMakerClient = self._session.client("sagemaker", **self._options)
         return client
 
     @cached_property
     def sagemaker_runtime(self) -> "SageMakerRuntimeClient":
         """Amazon SageMaker's endpoints."""
-        client: SageMakerRuntimeClient = self._session.client(
-            "sagemaker-runtime", endpoint_url=self.endpoint_url, config=_CONFIG
-        )
+        client: SageMakerRuntimeClient = self._session.client("sagemaker-runtime", **self._options)
         return client
 
     @cached_property
     def ssm(self) -> "SSMClient":
         """AWS Systems Manager: the parameter store."""
-        client: SSMClient = self._session.client(
-            "ssm", endpoint_url=self.endpoint_url, config=_CONFIG
-        )
+        client: SSMClient = self._session.client("ssm", **self._options)
         return client
 
     def lambda_client(self, timeout_s: float) -> "LambdaClient":

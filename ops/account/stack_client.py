@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
+from aws.event_publisher import BusEntry, EventPublisher, PublishingError
+from aws.s3 import Bucket
 from events import names
 from events.manifests import Quarantine, Release, SurveyRef
 from events.outbound import EventSource, RollbackRequested
@@ -64,7 +66,7 @@ class StackClient:
     @cached_property
     def artifacts(self) -> Artifacts:
         """The releases in their bucket."""
-        return Artifacts(self.aws.s3, self.stack.artifact_bucket)
+        return Artifacts(Bucket(self.aws.s3, self.stack.artifact_bucket))
 
     @cached_property
     def event_log(self) -> EventLog:
@@ -131,14 +133,7 @@ class StackClient:
         return [folder for folder in self._folders() if not names.is_site(folder)]
 
     def _folders(self) -> list[str]:
-        pages = self.aws.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.stack.data_bucket, Prefix="sites/", Delimiter="/"
-        )
-        return [
-            entry["Prefix"].split("/")[1]
-            for page in pages
-            for entry in page.get("CommonPrefixes", [])
-        ]
+        return [*Bucket(self.aws.s3, self.stack.data_bucket).folders("sites/")]
 
     def status(self, site: str) -> SiteStatus:
         """What is live at a site, and what is in progress there."""
@@ -183,13 +178,9 @@ class StackClient:
 
     def quarantined(self, site: str) -> list[Quarantine]:
         """The quarantine records of a site's surveys."""
-        s3, bucket = self.aws.s3, self.stack.artifact_bucket
-        pages = s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=names.quarantine_prefix(site)
-        )
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
-        return [Quarantine.model_validate_json(body) for body in bodies]
+        bucket = Bucket(self.aws.s3, self.stack.artifact_bucket)
+        found = bucket.objects(names.quarantine_prefix(site))
+        return [Quarantine.model_validate_json(bucket.get(each.key).body) for each in found]
 
     def request_rollback(self, site: str, to: str | None, reason: str) -> str:
         """Request a rollback; returns the request's event id.
@@ -204,20 +195,12 @@ class StackClient:
         request = RollbackRequested(
             site=site, to=target, requested_by=getpass.getuser(), reason=reason
         )
-        answer = self.aws.events.put_events(
-            Entries=[
-                {
-                    "EventBusName": self.stack.bus,
-                    "Source": EventSource.OPERATOR.value,
-                    "DetailType": "RollbackRequested",
-                    "Detail": request.model_dump_json(),
-                }
-            ]
-        )
-        [entry] = answer["Entries"]
-        if "EventId" not in entry:
-            raise OpsError(f"The bus {self.stack.bus} did not take the request: {entry}.")
-        event_id: str = entry["EventId"]
+        publisher = EventPublisher(self.aws.events, self.stack.bus, EventSource.OPERATOR.value)
+        entry = BusEntry("RollbackRequested", request.model_dump_json())
+        try:
+            [event_id] = publisher.publish([entry])
+        except PublishingError as error:
+            raise OpsError(f"The rollback could not be requested: {error}.") from error
         return event_id
 
     def follow_rollback(
@@ -333,21 +316,18 @@ class StackClient:
         )
 
     def _survey_versions(self, site: str) -> list[SurveyRef]:
-        pages = self.aws.s3.get_paginator("list_object_versions").paginate(
-            Bucket=self.stack.data_bucket, Prefix=names.surveys_prefix(site)
-        )
+        bucket = Bucket(self.aws.s3, self.stack.data_bucket)
         return [
             SurveyRef(
-                bucket=self.stack.data_bucket,
-                key=version["Key"],
-                version_id=version["VersionId"],
-                etag=version["ETag"].strip('"'),
-                size=version["Size"],
-                uploaded_at=version["LastModified"],
+                bucket=bucket.name,
+                key=found.key,
+                version_id=found.version_id,
+                etag=found.etag,
+                size=found.size,
+                uploaded_at=found.modified,
             )
-            for page in pages
-            for version in page.get("Versions", [])
-            if version["IsLatest"] and not version["Key"].endswith("/")
+            for found in bucket.current(names.surveys_prefix(site))
+            if not found.key.endswith("/")
         ]
 
     def _deployment_of(self, site: str, trigger: str) -> Deployment | None:

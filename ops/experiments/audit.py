@@ -10,10 +10,11 @@ from pathlib import Path
 from ops.experiments.inputs import read_site, trainer_errors
 from trainer.training.errors import BadSurvey
 from trainer.training.quality.audit import Audit, audit
+from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
-from trainer.training.reading.training_set import combine_any
+from trainer.training.reading.training_set import join_masked
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,9 @@ def audit_files(files: Sequence[Path], site_file: Path | None) -> SurveyAudit:
         return SurveyAudit(surveys, refused, None)
     with trainer_errors():
         masked = mask_sentinel(surveys, site)
-        return SurveyAudit(masked, refused, audit(combine_any(masked, site), masked, site))
+        data = join_masked(masked, site)
+        found = audit(data, masked, site, find_near_duplicates(data))
+    return SurveyAudit(masked, refused, found)
 
 
 def _read(files: Sequence[Path], site: SiteDescription) -> tuple[list[Survey], dict[str, str]]:

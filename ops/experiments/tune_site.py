@@ -35,10 +35,11 @@ from ops.experiments.tune import (
     write_settings,
 )
 from ops.experiments.tune_search import open_study
+from trainer.agent.core.runs import RunState
 from trainer.agent.errors import AgentError
-from trainer.agent.runners import JobTemplate, RunState
 from trainer.agent.runners.indexed import IndexedRunner, IndexedWork
-from trainer.agent.runners.process_indexed import IndexedProcesses
+from trainer.agent.runners.process.indexed import IndexedProcesses
+from trainer.agent.runners.runner import JobTemplate
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import SITE_SHA256
@@ -224,7 +225,7 @@ def tune_on_site(
     first = read_settings(options.settings_file) or _settings_of_release(release)
     settings = agent_settings(place.environment)
     artifacts = Bucket(stack_client.aws.s3, stack_client.stack.artifact_bucket)
-    template = settings.told(artifacts.name, settings.trainer_image)
+    template = settings.job_template(artifacts.name, settings.trainer_image)
     inputs = SiteTuneInputs(release, artifacts, template)
     try:
         with (

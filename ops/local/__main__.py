@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import select
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -25,7 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _options(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
     told_to_end = _told_to_end()
-    settings = CloudSettings(port=options.port, logs_directory=options.logs)
+    settings = CloudSettings(
+        port=options.port,
+        logs_directory=options.logs,
+        default_serving_command=options.serving_command,
+    )
     try:
         with EmbeddedCloud(settings) as cloud:
             outputs = dict(cloud.deploy(options.assembly).outputs) if options.assembly else {}
@@ -50,6 +55,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     serve.add_argument("--assembly", type=Path, help="a cdk.out directory to deploy")
     serve.add_argument("--port", type=int, default=0, help="TCP port on loopback; 0: a free one")
     serve.add_argument("--logs", type=Path, help="directory for the output of functions")
+    serve.add_argument(
+        "--serving-command",
+        type=shlex.split,
+        help="the command that stands for every container image, quoted as for a shell; {model} in "
+        "it is the model's directory",
+    )
     serve.add_argument(
         "--ignore-input",
         dest="until_input_ends",

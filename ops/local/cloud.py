@@ -11,9 +11,10 @@ from typing import Self
 
 from ops.local.deploy.deployer import Deployer, DeploymentResult
 from ops.local.errors import AlreadyRunningError
+from ops.local.events.api import EventTarget
 from ops.local.events.event_delivery import EventDelivery
 from ops.local.events.s3_events import S3Events
-from ops.local.events.service import EventBridgeService, EventTarget
+from ops.local.events.service import EventBridgeService
 from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.front_door import FrontDoor
 from ops.local.gateway.parameter_store import ParameterStore

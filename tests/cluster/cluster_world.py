@@ -9,8 +9,6 @@ import pytest
 import structlog
 
 from tests.agent.runner_contract import eventually
-from trainer.agent.runners import JobTemplate
-from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.indexed import MANAGER as INDEXED_MANAGER
@@ -20,6 +18,8 @@ from trainer.agent.runners.kubernetes.permissions import Needed, is_allowed
 from trainer.agent.runners.kubernetes.runner import BATCH, CORE, KubernetesRunner
 from trainer.agent.runners.kubernetes.shapes import Job, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
+from trainer.agent.runners.limits import JobLimits
+from trainer.agent.runners.runner import JobTemplate
 from trainer.training.job.outcome import ExitCode
 
 IMAGE = "registry.example/rssi-trainer@sha256:" + hashlib.sha256(b"image").hexdigest()
@@ -48,7 +48,7 @@ class Cluster:
             api=self.api,
             pods=TEMPLATE,
             limits=self.limits,
-            told=JobTemplate(artifact_bucket="artifacts", image=IMAGE),
+            job_template=JobTemplate(artifact_bucket="artifacts", image=IMAGE),
             aws={},
             log=structlog.get_logger(),
         )

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.training.audits import audited
 from trainer.training.evaluation.evaluate import evaluate_bundle
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
-from trainer.training.quality.audit import Audit, Severity, audit
+from trainer.training.quality.audit import Audit, Severity
 from trainer.training.quality.drift import FEWEST_READINGS, beacon_drifts, eras_of
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
@@ -75,7 +76,7 @@ def read(text: str, name: str = "walk.csv") -> Survey:
 
 def looked_over(*texts: str, known: tuple[bool, ...] = ()) -> Audit:
     surveys = [read(text, f"{number}.csv") for number, text in enumerate(texts)]
-    return audit(combine(surveys, OFFICE), surveys, OFFICE, known_to_champion=known)
+    return audited(surveys, OFFICE, known)
 
 
 def warned(report: Audit) -> dict[str, str]:
@@ -207,7 +208,7 @@ def test_the_audit_says_how_the_files_are_written() -> None:
         read_survey(text.replace(",", ";").encode(), OFFICE, name="b.csv"),
     ]
 
-    report = audit(combine(surveys, OFFICE), surveys, OFFICE)
+    report = audited(surveys, OFFICE)
 
     [said] = [found.seen for found in report.findings if found.topic == "how it is written"]
     assert (

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from trainer import logs
 from trainer.agent.errors import AgentError, ConfigurationError
-from trainer.agent.service import Service
+from trainer.agent.service import AgentService
 from trainer.agent.settings import AgentSettings
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.work_queue import WorkQueue
 
 _EX_CONFIG = 78
 
@@ -23,10 +23,10 @@ _EX_CONFIG = 78
 def main() -> int:
     """Run the agent until it is told to stop and return its exit code."""
     log = logs.configure()
-    stop, mailbox = Event(), Mailbox()
-    _stop_on_signals(stop, mailbox)
+    stop, work_queue = Event(), WorkQueue()
+    _stop_on_signals(stop, work_queue)
     try:
-        Service(AgentSettings(), os.environ, stop, mailbox, log).run()
+        AgentService(AgentSettings(), os.environ, stop, work_queue, log).run()
     except (ValidationError, ConfigurationError) as error:
         log.error("the settings can't be used", reason=str(error))  # noqa: TRY400
         return _EX_CONFIG
@@ -37,10 +37,10 @@ def main() -> int:
     return 0
 
 
-def _stop_on_signals(stop: Event, mailbox: Mailbox) -> None:
+def _stop_on_signals(stop: Event, work_queue: WorkQueue) -> None:
     def stop_now(_number: int, _frame: FrameType | None) -> None:
         stop.set()
-        mailbox.nudge()
+        work_queue.nudge()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop_now)

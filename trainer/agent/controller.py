@@ -19,32 +19,33 @@ from structlog.typing import FilteringBoundLogger
 from aws.s3 import StoreError
 from events.manifests import Quarantine, SurveyRef
 from events.outbound import Event
-from trainer.agent.adapters.bus import Bus
-from trainer.agent.adapters.queue import Message, Queue
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Sight, Surveys
-from trainer.agent.core import run_events as tell
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.run_event_publisher import RunEventPublisher
+from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue
+from trainer.agent.adapters.survey_store import Listing, SurveyStore
+from trainer.agent.core import run_events
 from trainer.agent.core.reconcile import (
+    Debounce,
     Decision,
-    Nothing,
-    Notice,
-    Pace,
+    NoAction,
     Recipe,
+    Restart,
     RetryAt,
+    SchedulingPolicy,
     Start,
-    StartAgain,
     WaitForRun,
     WaitUntil,
+    debounce_after,
+    debounced,
     decide,
-    notice,
-    remember,
 )
+from trainer.agent.core.runs import Announced, RunState, RunStatus
 from trainer.agent.errors import AgentError, BorderError, RunnerError
-from trainer.agent.health import Vitals
-from trainer.agent.metrics import Metrics
-from trainer.agent.observer import Lookout, View
-from trainer.agent.runners import Announced, Runner, RunState, RunStatus
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.health import HealthState
+from trainer.agent.metrics import AgentMetrics
+from trainer.agent.observer import ObservedState, Observer
+from trainer.agent.runners.runner import Runner
+from trainer.agent.work_queue import WorkQueue
 
 _PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 60.0
@@ -62,7 +63,7 @@ _LOOKS_AT_ONCE = 8
 class _Held:
     """A message that is kept until what it asked for is durable."""
 
-    message: Message
+    message: QueueMessage
     since: datetime
     hidden_until: datetime
 
@@ -72,41 +73,41 @@ class _Attention:
     """What the loop keeps in mind about a site; all of it can be lost without harm."""
 
     due: datetime | None = None
-    notice: Notice | None = None
+    debounce: Debounce | None = None
     waits_for_run: bool = False
     failures: int = 0
-    arrived: list[Message] = field(default_factory=list)
+    arrived: list[QueueMessage] = field(default_factory=list)
     held: list[_Held] = field(default_factory=list)
     said: str = ""
-    settled: Sight | None = None
+    settled: Listing | None = None
     """What was listed when there was nothing left to do about it."""
     settled_until: datetime | None = None
     last_start: datetime | None = None
 
 
 @dataclass(slots=True)
-class Agent:
+class Controller:
     """Keeps every site trained on what has been uploaded for it."""
 
-    surveys: Surveys
-    artifacts: Artifacts
-    bus: Bus
-    queue: Queue | None
+    surveys: SurveyStore
+    artifacts: ArtifactStore
+    bus: RunEventPublisher
+    queue: SurveyQueue | None
     runner: Runner
     recipe: Recipe
-    pace: Pace
+    policy: SchedulingPolicy
     resync: timedelta
     only_sites: Collection[str]
     """The only sites to look after; empty for all that are in the data bucket."""
-    mailbox: Mailbox
+    work_queue: WorkQueue
     clock: Callable[[], datetime]
     """Tells the time in UTC."""
     log: FilteringBoundLogger
-    metrics: Metrics
-    vitals: Vitals
+    metrics: AgentMetrics
+    health: HealthState
     on_resync: Callable[[], None] = lambda: None
     """Called whenever all sites are looked at."""
-    chance: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    random_share: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
     """A random number in 0 to 1, so that many agents do not act in step."""
     _sites: defaultdict[str, _Attention] = field(
         default_factory=lambda: defaultdict(_Attention), init=False
@@ -118,16 +119,16 @@ class Agent:
     _trouble_since_resync: bool = field(default=False, init=False)
 
     @property
-    def lookout(self) -> Lookout:
+    def observer(self) -> Observer:
         """What looks at sites for it."""
-        return Lookout(self.surveys, self.artifacts, self.recipe)
+        return Observer(self.surveys, self.artifacts, self.recipe)
 
     def run(self, over: Callable[[], bool]) -> None:
         """Work until it is over, then let the runner go."""
         try:
             timeout_s = 0.0
             while not over():
-                self.vitals.expect(timeout_s)
+                self.health.expect(timeout_s)
                 self.step(timeout_s)
                 timeout_s = self.idle_s()
         finally:
@@ -135,9 +136,9 @@ class Agent:
 
     def step(self, timeout_s: float) -> None:
         """Wait at most ``timeout_s`` for something to happen, then do all that is due."""
-        for letter in self.mailbox.take(timeout_s):
-            attention = self._sites[letter.site]
-            attention.arrived.append(letter.message)
+        for item in self.work_queue.take(timeout_s):
+            attention = self._sites[item.site]
+            attention.arrived.append(item.message)
             attention.due = self.clock()
         resynced = self._look_around()
         runs = self._report()
@@ -173,7 +174,7 @@ class Agent:
             return False
         self._resync_failures = 0
         self._trouble_since_resync = False
-        self._resync_due = now + self.resync * (1 + _JITTER * (2 * self.chance() - 1))
+        self._resync_due = now + self.resync * (1 + _JITTER * (2 * self.random_share() - 1))
         self.metrics.found(len(sites))
         self.on_resync()
         for site in sites:
@@ -184,7 +185,7 @@ class Agent:
         """After a look at every site: whether all of it went well."""
         if not self._trouble_since_resync:
             self.metrics.reconciled(self.clock())
-            self.vitals.ready = True
+            self.health.ready = True
 
     def _report(self) -> list[RunStatus] | None:
         """List the runs, and tell the bus what it has not heard yet; None if they can't be."""
@@ -223,13 +224,13 @@ class Agent:
 
     def _announce(self, status: RunStatus) -> None:
         if status.announced < Announced.START:
-            self._publish((tell.started(status),))
+            self._publish((run_events.started(status),))
             self.runner.mark_announced(status.run.id, Announced.START)
         if status.active or status.announced >= Announced.END:
             return
         release = self.artifacts.release(status.run.id)
         found = () if status.state is RunState.SUCCEEDED else self._quarantine_of(status)
-        self._publish(tell.ended(status, release, found))
+        self._publish(run_events.ended(status, release, found))
         self.runner.mark_announced(status.run.id, Announced.END)
         self._log_of(status).info("run reported", exit_code=status.exit_code, state=status.state)
         self._wake_waiting(status.run.spec.site)
@@ -282,23 +283,23 @@ class Agent:
         self._count(error)
         self.log.warning("a site can't be looked at, trying again", site=site, reason=str(error))
 
-    def _views(self, sites: list[str]) -> Iterator[tuple[str, View | StoreError]]:
+    def _views(self, sites: list[str]) -> Iterator[tuple[str, ObservedState | StoreError]]:
         if len(sites) <= 1:
             yield from ((site, self._view(site)) for site in sites)
             return
         with ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look") as pool:
             yield from zip(sites, pool.map(self._view, sites), strict=True)
 
-    def _view(self, site: str) -> View | StoreError:
+    def _view(self, site: str) -> ObservedState | StoreError:
         attention = self._sites[site]
         fresh = attention.settled_until and self.clock() < attention.settled_until
         try:
-            return self.lookout.look(site, attention.settled if fresh else None)
+            return self.observer.look(site, attention.settled if fresh else None)
         except StoreError as error:
             return error
 
     def _treat(
-        self, site: str, attention: _Attention, view: View, runs: list[RunStatus] | None
+        self, site: str, attention: _Attention, view: ObservedState, runs: list[RunStatus] | None
     ) -> None:
         """Compare what should have been trained with what has been, and act on it.
 
@@ -321,9 +322,9 @@ class Agent:
         decision = self._decide(attention, view, runs, now)
         self._act(site, decision, runs)
         self._say(site, attention, decision)
-        settled = isinstance(decision, Nothing)
+        settled = isinstance(decision, NoAction)
         attention.settled = view.seen if settled else None
-        attention.settled_until = now + _SETTLED_FOR * (1 + _JITTER * (2 * self.chance() - 1))
+        attention.settled_until = now + _SETTLED_FOR * (1 + _JITTER * (2 * self.random_share() - 1))
         attention.due = decision.moment if isinstance(decision, WaitUntil | RetryAt) else None
         attention.waits_for_run = isinstance(decision, WaitForRun)
         if isinstance(decision, WaitUntil | WaitForRun):
@@ -332,22 +333,22 @@ class Agent:
             self._delete_messages(attention)
 
     def _decide(
-        self, attention: _Attention, view: View, runs: list[RunStatus], now: datetime
+        self, attention: _Attention, view: ObservedState, runs: list[RunStatus], now: datetime
     ) -> Decision:
         if view.wanted is None:
-            attention.notice = None
-            return Nothing("no survey to train")
-        noticed = notice(attention.notice, view.wanted.run.id, now)
+            attention.debounce = None
+            return NoAction("no survey to train")
+        debounce = debounced(attention.debounce, view.wanted.run.id, now)
         decision = decide(
             view.wanted,
-            noticed,
+            debounce,
             runs,
-            self.pace,
+            self.policy,
             now,
             released=view.released,
             template=self.runner.template,
         )
-        attention.notice = remember(noticed, decision, now)
+        attention.debounce = debounce_after(debounce, decision, now)
         return decision
 
     def _set_aside(self, site: str, survey: SurveyRef) -> None:
@@ -357,27 +358,27 @@ class Agent:
             reason="its name does not end in .csv, and surveys are CSV files; upload it as CSV",
         )
         # Told first: killed in between, the agent tells it again rather than never.
-        self._publish((tell.quarantine_event(quarantine, survey.id),))
+        self._publish((run_events.quarantine_event(quarantine, survey.id),))
         self.artifacts.set_aside(quarantine)
         self.log.warning("survey quarantined", survey=survey.key, reason=quarantine.reason)
 
     def _act(self, site: str, decision: Decision, runs: list[RunStatus]) -> None:
-        if not isinstance(decision, Start | StartAgain):
+        if not isinstance(decision, Start | Restart):
             return
-        wanted = decision.candidate
+        wanted = decision.due_run
         self.artifacts.seal(wanted.snapshot)
-        if isinstance(decision, StartAgain):
+        if isinstance(decision, Restart):
             self.runner.forget(wanted.run.id)
         self.runner.start(wanted.run)
         self._sites[site].last_start = self.clock()
         runs[:] = [status for status in runs if status.run.id != wanted.run.id]
         runs.append(RunStatus(run=wanted.run, state=RunState.PENDING))
         # The loop reports before it looks; this start should not wait for the next round.
-        self.mailbox.nudge()
+        self.work_queue.nudge()
 
     def _say(self, site: str, attention: _Attention, decision: Decision) -> None:
         match decision:
-            case Start(wanted) | StartAgain(wanted):
+            case Start(wanted) | Restart(wanted):
                 said = f"started {wanted.run.id} with {wanted.run.surveys} surveys"
             case WaitUntil():
                 said = "waiting until uploads have ended"
@@ -385,7 +386,7 @@ class Agent:
                 said = "waiting to start the failed run again"
             case WaitForRun():
                 said = "waiting for a run to end"
-            case Nothing(because):
+            case NoAction(because):
                 said = f"nothing to do: {because}"
         if said != attention.said:
             attention.said = said
@@ -401,7 +402,7 @@ class Agent:
     def _keep_hidden(self) -> None:
         """Hide held messages again before they come into sight; let go of those held too long."""
         now = self.clock()
-        to_hide, to_delete = list[_Held](), list[Message]()
+        to_hide, to_delete = list[_Held](), list[QueueMessage]()
         for attention in self._sites.values():
             for held in tuple(attention.held):
                 if held.hidden_until - _HIDE_AGAIN_BEFORE > now:
@@ -432,7 +433,7 @@ class Agent:
         attention.held, attention.arrived = [], []
         self._delete(done)
 
-    def _delete(self, messages: list[Message]) -> None:
+    def _delete(self, messages: list[QueueMessage]) -> None:
         try:
             if self.queue and messages:
                 self.queue.delete(*messages)
@@ -451,7 +452,7 @@ class Agent:
 
     def _pause(self, failures: int) -> timedelta:
         longest = min(_PAUSE_S * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_S)
-        return timedelta(seconds=longest * (0.5 + self.chance() / 2))
+        return timedelta(seconds=longest * (0.5 + self.random_share() / 2))
 
     def _log_of(self, status: RunStatus) -> FilteringBoundLogger:
         return self.log.bind(run_id=status.run.id, correlation_id=status.run.correlation_id)

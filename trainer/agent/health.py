@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from trainer.agent.errors import ConfigurationError
-from trainer.agent.metrics import Metrics
+from trainer.agent.metrics import AgentMetrics
 
 _LONGEST_WORK_S = 900.0
 """Longer than a round with every retry of every border takes; then the loop counts as hung."""
 
 
-class Vitals:
+class HealthState:
     """Whether the agent's loop lives, and whether it could do its work."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -41,14 +41,14 @@ class Vitals:
 class HealthServer:
     """Serves the three paths from a thread of its own."""
 
-    def __init__(self, address: str, port: int, vitals: Vitals, metrics: Metrics) -> None:
+    def __init__(self, address: str, port: int, health: HealthState, metrics: AgentMetrics) -> None:
         """Listen on ``address`` and ``port``; 0 takes a free one.
 
         Raises:
             ConfigurationError: the port can't be listened on.
         """
         try:
-            self._server = ThreadingHTTPServer((address, port), _handler(vitals, metrics))
+            self._server = ThreadingHTTPServer((address, port), _handler(health, metrics))
         except OSError as error:
             raise ConfigurationError(
                 f"RSSI_HEALTH_PORT {port} on {address} can't be listened on, take another: {error}"
@@ -70,14 +70,14 @@ class HealthServer:
         self._server.server_close()
 
 
-def _handler(vitals: Vitals, metrics: Metrics) -> type[BaseHTTPRequestHandler]:
+def _handler(health: HealthState, metrics: AgentMetrics) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path:
                 case "/healthz":
-                    self._verdict(good=vitals.alive)
+                    self._verdict(good=health.alive)
                 case "/readyz":
-                    self._verdict(good=vitals.ready)
+                    self._verdict(good=health.ready)
                 case "/metrics":
                     self._answer(200, metrics.text(), CONTENT_TYPE_LATEST)
                 case _:

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from trainer.agent.runners import RunState, RunStatus
+from trainer.agent.core.runs import RunState, RunStatus
 
 
-class Metrics:
+class AgentMetrics:
     """The agent's figures; times are Unix time or durations in seconds."""
 
     def __init__(self) -> None:

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from events.manifests import SurveyRef
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Sight, Surveys
-from trainer.agent.core.reconcile import Candidate, Recipe, candidate
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.survey_store import Listing, SurveyStore
+from trainer.agent.core.reconcile import DueRun, Recipe, due_run
 from trainer.training.settings import SITE_SHA256
 
 
-class View(NamedTuple):
+class ObservedState(NamedTuple):
     """A site as it was a moment ago."""
 
-    seen: Sight
+    seen: Listing
     settled: bool = False
     """Whether it was that before, and nothing was left to do; then nothing else was asked."""
-    wanted: Candidate | None = None
+    wanted: DueRun | None = None
     """What should be trained; None without a usable survey."""
     released: bool = False
     """Whether that has a release."""
@@ -30,14 +30,14 @@ class View(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Lookout:
+class Observer:
     """Looks at sites; every look may raise `aws.s3.StoreError`."""
 
-    surveys: Surveys
-    artifacts: Artifacts
+    surveys: SurveyStore
+    artifacts: ArtifactStore
     recipe: Recipe
 
-    def look(self, site: str, settled: Sight | None) -> View:
+    def look(self, site: str, settled: Listing | None) -> ObservedState:
         """Look at a site.
 
         A released snapshot of all its surveys is asked for first: with one, the quarantine need not
@@ -50,24 +50,24 @@ class Lookout:
         """
         seen = self.surveys.look(site)
         if seen == settled:
-            return View(seen, settled=True)
+            return ObservedState(seen, settled=True)
         fitting = tuple(survey for survey in seen.surveys if _may_be_one(survey))
         recipe = self._recipe_of(seen)
-        all_of_it = candidate(site, fitting, (), recipe)
+        all_of_it = due_run(site, fitting, (), recipe)
         released = all_of_it is not None and self.artifacts.is_released(all_of_it.run.id)
         if released and len(fitting) == len(seen.surveys):
-            return View(seen, wanted=all_of_it, released=True)
+            return ObservedState(seen, wanted=all_of_it, released=True)
         aside = self.artifacts.quarantined(site)
         wanted = all_of_it
         if any(survey.id in aside for survey in fitting):
-            wanted = candidate(site, fitting, aside, recipe)
+            wanted = due_run(site, fitting, aside, recipe)
             released = wanted is not None and self.artifacts.is_released(wanted.run.id)
         misfits = tuple(
             survey for survey in seen.surveys if not _may_be_one(survey) and survey.id not in aside
         )
-        return View(seen, wanted=wanted, released=released, misfits=misfits)
+        return ObservedState(seen, wanted=wanted, released=released, misfits=misfits)
 
-    def _recipe_of(self, seen: Sight) -> Recipe:
+    def _recipe_of(self, seen: Listing) -> Recipe:
         """The recipe with the site's description pinned, if there is one."""
         if seen.description is None:
             return self.recipe

@@ -1,4 +1,4 @@
-"""Waits at the queue, in a thread of its own, and brings what concerns us to the mailbox.
+"""Waits at the queue, in a thread of its own, and brings what concerns us to the work_queue.
 
 A queue that can't be reached slows nothing down: it is asked again with a growing pause, and the
 loop's resync goes on meanwhile.
@@ -19,27 +19,27 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from trainer.agent.adapters.queue import Message, Queue, site_of
+from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue, site_of
 from trainer.agent.errors import BorderError, MessageError
-from trainer.agent.metrics import Metrics
-from trainer.agent.work_queue import Letter, Mailbox
+from trainer.agent.metrics import AgentMetrics
+from trainer.agent.work_queue import WorkItem, WorkQueue
 
 _LONGEST_PAUSE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Poller:
-    """Moves messages from the queue to the mailbox; whoever reads that deletes them."""
+    """Moves messages from the queue to the work_queue; whoever reads that deletes them."""
 
-    queue: Queue
+    queue: SurveyQueue
     data_bucket: str
     sites: Collection[str]
     """The only sites to look after; empty for all."""
-    mailbox: Mailbox
+    work_queue: WorkQueue
     stop: Event
     clock: Callable[[], datetime]
     """Tells the time in UTC."""
-    metrics: Metrics
+    metrics: AgentMetrics
     log: FilteringBoundLogger
 
     def run(self) -> None:
@@ -68,7 +68,7 @@ class Poller:
         for message in messages:
             self._sort(message)
 
-    def _sort(self, message: Message) -> None:
+    def _sort(self, message: QueueMessage) -> None:
         try:
             site = site_of(message, self.data_bucket)
         except MessageError as error:
@@ -77,9 +77,9 @@ class Poller:
         if site is None or (self.sites and site not in self.sites):
             self.queue.delete(message)
             return
-        self.mailbox.put(Letter(site, message))
+        self.work_queue.put(WorkItem(site, message))
 
-    def _reject(self, message: Message, reason: str) -> None:
+    def _reject(self, message: QueueMessage, reason: str) -> None:
         try:
             self.queue.reject(message, reason)
         except BorderError as error:

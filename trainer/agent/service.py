@@ -24,21 +24,23 @@ from tenacity import (
 )
 
 from aws.clients import Clients
+from aws.event_publisher import EventPublisher
 from aws.s3 import Bucket
+from events.outbound import EventSource
 from events.stack import Stack
-from trainer.agent.adapters.bus import Bus
-from trainer.agent.adapters.queue import Queue
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Surveys
-from trainer.agent.controller import Agent
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.run_event_publisher import RunEventPublisher
+from trainer.agent.adapters.survey_queue import SurveyQueue
+from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.controller import Controller
 from trainer.agent.errors import BorderError, ConfigurationError
-from trainer.agent.health import HealthServer, Vitals
-from trainer.agent.metrics import Metrics
+from trainer.agent.health import HealthServer, HealthState
+from trainer.agent.metrics import AgentMetrics
 from trainer.agent.poller import Poller
-from trainer.agent.runners import Runner
-from trainer.agent.runners.process import ProcessRunner
-from trainer.agent.settings import AgentSettings, Places
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.runners.process.runner import ProcessRunner
+from trainer.agent.runners.runner import Runner
+from trainer.agent.settings import AgentResources, AgentSettings
+from trainer.agent.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from trainer.agent.runners.kubernetes.cluster import Cluster
@@ -49,17 +51,17 @@ _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
 @dataclass(slots=True)
-class Service:
+class AgentService:
     """The agent as a process."""
 
     settings: AgentSettings
     environment: Mapping[str, str]
     stop: Event
-    mailbox: Mailbox
+    work_queue: WorkQueue
     log: FilteringBoundLogger
     clients: Clients = field(default_factory=Clients)
-    metrics: Metrics = field(default_factory=Metrics)
-    vitals: Vitals = field(default_factory=Vitals)
+    metrics: AgentMetrics = field(default_factory=AgentMetrics)
+    health: HealthState = field(default_factory=HealthState)
 
     def run(self) -> None:
         """Work until told to stop.
@@ -86,7 +88,7 @@ class Service:
         port = self.settings.health_port
         if port is None:
             return None
-        server = HealthServer(self.settings.health_address, port, self.vitals, self.metrics)
+        server = HealthServer(self.settings.health_address, port, self.health, self.metrics)
         self.log.info("listening", port=server.port)
         return server
 
@@ -109,7 +111,7 @@ class Service:
         lease = cluster.lease
         while lease.acquire(self.stop, self._stand_by):
             self.log.info("leading", lease=lease.name, identity=lease.identity)
-            lease.keep(on_lost=self.mailbox.nudge)
+            lease.keep(on_lost=self.work_queue.nudge)
             try:
                 self._serve(cluster, lease.lost.is_set)
             finally:
@@ -117,65 +119,74 @@ class Service:
 
     def _stand_by(self) -> None:
         self.metrics.leads(leading=False)
-        self.vitals.ready = True
-        self.vitals.expect(_LONGEST_PAUSE_S)
+        self.health.ready = True
+        self.health.expect(_LONGEST_PAUSE_S)
 
-    def _serve(self, cluster: "Cluster | None", deposed: Callable[[], bool]) -> None:
+    def _serve(self, cluster: "Cluster | None", lost_leadership: Callable[[], bool]) -> None:
         """Work until told to stop, or until this replica no longer leads."""
         self.metrics.leads(leading=True)
-        places = self._places()
-        if places is None:
+        resources = self._resources()
+        if resources is None:
             return
         over = Event()
-        runner = self._runner(cluster, places)
-        agent = self._agent(places, runner)
+        runner = self._runner(cluster, resources)
+        agent = self._agent(resources, runner)
         try:
-            self._start_listeners(cluster, places, agent, over)
-            self.log.info("ready", runner=self.settings.runner, queue=places.queue_url)
-            agent.run(lambda: self.stop.is_set() or deposed())
+            self._start_listeners(cluster, resources, agent, over)
+            self.log.info("ready", runner=self.settings.runner, queue=resources.queue_url)
+            agent.run(lambda: self.stop.is_set() or lost_leadership())
         finally:
             over.set()
 
-    def _agent(self, places: Places, runner: Runner) -> Agent:
+    def _agent(self, resources: AgentResources, runner: Runner) -> Controller:
         s3 = self.clients.client("s3")
         store = self.settings.data_store
-        data = self.clients.data_client(store) if store.is_its_own else s3
-        queue = Queue(self.clients.client("sqs"), places.queue_url) if places.queue_url else None
-        return Agent(
-            surveys=Surveys(Bucket(data, places.data_bucket), self.log),
-            artifacts=Artifacts(Bucket(s3, places.artifact_bucket)),
-            bus=Bus(self.clients.client("events"), places.bus),
+        data = self.clients.data_client(store) if store.is_separate else s3
+        queue = (
+            SurveyQueue(self.clients.client("sqs"), resources.queue_url)
+            if resources.queue_url
+            else None
+        )
+        publisher = EventPublisher(
+            self.clients.client("events"), resources.bus, EventSource.AGENT.value
+        )
+        return Controller(
+            surveys=SurveyStore(Bucket(data, resources.data_bucket), self.log),
+            artifacts=ArtifactStore(Bucket(s3, resources.artifact_bucket)),
+            bus=RunEventPublisher(publisher),
             queue=queue,
             runner=runner,
             recipe=self.settings.recipe(),
-            pace=self.settings.pace,
+            policy=self.settings.policy,
             resync=timedelta(seconds=self.settings.resync_s),
-            only_sites=places.sites,
-            mailbox=self.mailbox,
+            only_sites=resources.sites,
+            work_queue=self.work_queue,
             clock=_now,
             log=self.log,
             metrics=self.metrics,
-            vitals=self.vitals,
+            health=self.health,
             on_resync=self._look_at_credentials,
         )
 
-    def _runner(self, cluster: "Cluster | None", places: Places) -> Runner:
+    def _runner(self, cluster: "Cluster | None", resources: AgentResources) -> Runner:
         if cluster is not None:
-            return cluster.runner(self.settings, places.artifact_bucket, self.log)
+            return cluster.runner(self.settings, resources.artifact_bucket, self.log)
         runner = ProcessRunner(
             work_dir=self.settings.work_dir,
-            told=self.settings.told(places.artifact_bucket, self.settings.trainer_image),
+            job_template=self.settings.job_template(
+                resources.artifact_bucket, self.settings.trainer_image
+            ),
             environment=_for_training(self.environment),
             clock=_now,
             log=self.log,
-            on_change=self.mailbox.nudge,
+            on_change=self.work_queue.nudge,
             limits=self.settings.limits,
         )
         runner.resume()
         return runner
 
     def _start_listeners(
-        self, cluster: "Cluster | None", places: Places, agent: Agent, over: Event
+        self, cluster: "Cluster | None", resources: AgentResources, agent: Controller, over: Event
     ) -> None:
         """Start what only wakes the agent: the watch on Jobs, and the poll of the queue.
 
@@ -183,14 +194,14 @@ class Service:
         the end becomes visible in the queue again.
         """
         if cluster is not None:
-            watch = cluster.watch(self.mailbox.nudge, over, self.log)
+            watch = cluster.watch(self.work_queue.nudge, over, self.log)
             Thread(target=watch.run, name="watch", daemon=True).start()
         if agent.queue is not None:
             poller = Poller(
                 queue=agent.queue,
-                data_bucket=places.data_bucket,
-                sites=places.sites,
-                mailbox=self.mailbox,
+                data_bucket=resources.data_bucket,
+                sites=resources.sites,
+                work_queue=self.work_queue,
                 stop=over,
                 clock=_now,
                 metrics=self.metrics,
@@ -198,13 +209,13 @@ class Service:
             )
             Thread(target=poller.run, name="poller", daemon=True).start()
 
-    def _places(self) -> Places | None:
+    def _resources(self) -> AgentResources | None:
         """Where everything is, once someone tells; None if told to stop before."""
         parameter = self.settings.stack_parameter
         stack = self._stack(parameter) if parameter else None
         if parameter and stack is None:
             return None
-        return self.settings.places(stack)
+        return self.settings.resources(stack)
 
     def _stack(self, parameter: str) -> Stack | None:
         for attempt in Retrying(
@@ -230,7 +241,7 @@ class Service:
 
     def _say_why(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self.vitals.expect(_LONGEST_PAUSE_S)
+        self.health.expect(_LONGEST_PAUSE_S)
         self.log.warning("the agent can't begin yet, trying again", reason=str(error))
 
     def _look_at_credentials(self, *, at_start: bool = False) -> None:

@@ -17,18 +17,18 @@ from aws.clients import DataStore
 from events.manifests import Text
 from events.names import Site
 from events.stack import Stack
-from trainer.agent.core.reconcile import Pace, Recipe
+from trainer.agent.core.reconcile import Recipe, SchedulingPolicy
 from trainer.agent.errors import ConfigurationError
-from trainer.agent.runners import JobTemplate
-from trainer.agent.runners.job_limits import JobLimits
-from trainer.agent.runners.process import Limits
+from trainer.agent.runners.limits import JobLimits
+from trainer.agent.runners.process.runner import ProcessLimits
+from trainer.agent.runners.runner import JobTemplate
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import TRAINER_VERSION
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Places(NamedTuple):
+class AgentResources(NamedTuple):
     """Where the agent finds what it works on."""
 
     data_bucket: str
@@ -90,9 +90,9 @@ class AgentSettings(BaseSettings):
     work_dir: Path = Path("runs")
 
     @property
-    def pace(self) -> Pace:
+    def policy(self) -> SchedulingPolicy:
         """How patient the agent is."""
-        return Pace(
+        return SchedulingPolicy(
             quiet_period=timedelta(seconds=self.quiet_period_s),
             longest_wait=timedelta(seconds=self.longest_wait_s),
             retry_after=timedelta(seconds=self.retry_after_s),
@@ -100,9 +100,9 @@ class AgentSettings(BaseSettings):
         )
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ProcessLimits:
         """What a run is allowed."""
-        return Limits(backoff_limit=self.backoff_limit, deadline_s=self.deadline_s)
+        return ProcessLimits(backoff_limit=self.backoff_limit, deadline_s=self.deadline_s)
 
     @property
     def job_limits(self) -> JobLimits:
@@ -122,7 +122,7 @@ class AgentSettings(BaseSettings):
             ca_bundle=str(self.data_ca_bundle) if self.data_ca_bundle else None,
         )
 
-    def told(self, artifact_bucket: str, image: str) -> JobTemplate:
+    def job_template(self, artifact_bucket: str, image: str) -> JobTemplate:
         """What every run's process is told."""
         return JobTemplate(
             artifact_bucket=artifact_bucket,
@@ -150,13 +150,13 @@ class AgentSettings(BaseSettings):
                 f"RSSI_HYPERPARAMETERS_FILE can't be used, correct it or leave it out: {error}"
             ) from error
 
-    def places(self, stack: Stack | None) -> Places:
+    def resources(self, stack: Stack | None) -> AgentResources:
         """Put together what is named here and what the stack's parameter says.
 
         Raises:
             ConfigurationError: a name is in neither.
         """
-        return Places(
+        return AgentResources(
             data_bucket=self.data_bucket or _of(stack, "data_bucket"),
             artifact_bucket=self.artifact_bucket or _of(stack, "artifact_bucket"),
             bus=self.bus or _of(stack, "bus"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.local.errors import DeliveryError, ServiceError, UndeliverableError
-from ops.local.events.service import EventTarget
+from ops.local.events.api import EventTarget
 from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import JsonObject
 from ops.local.settings import CloudSettings

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ops.local.errors import ChildFailedError, LocalCloudError
 from ops.local.processes import Child, Command, Processes
+from ops.local.settings import MODEL_PLACEHOLDER
 
 _POLL = 0.03  # seconds between two /ping
 _PING_TIMEOUT = 2.0  # seconds; SageMaker's
@@ -40,7 +41,7 @@ class ContainerSpec:
 
     Attributes:
         label: what its files are named after.
-        command: stands for the container image.
+        command: stands for the container image; see `CloudSettings.serving_commands`.
         archive: the model, a gzipped tar file.
         environment: the container's variables, all that the process gets but its own settings.
         workspace: the directory that its files go below.
@@ -193,10 +194,11 @@ class ServingProcess:
             **self._spec.environment,
             "SAGEMAKER_BIND_TO_PORT": str(self._port),
             "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
-            "RSSI_MODEL_DIR": str(model),
-            "RSSI_BIND_HOST": "127.0.0.1",
         }
-        return Command(self._spec.command, self._directory, environment)
+        arguments = [
+            argument.replace(MODEL_PLACEHOLDER, str(model)) for argument in self._spec.command
+        ]
+        return Command(arguments, self._directory, environment)
 
     def _is_healthy(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PING_TIMEOUT)

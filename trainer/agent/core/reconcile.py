@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from events import names
 from events.manifests import HyperparameterValue, RunSpec, Snapshot, SurveyRef
-from trainer.agent.runners import DEADLINE_EXCEEDED, Announced, RunState, RunStatus, TrainingRun
+from trainer.agent.core.runs import DEADLINE_EXCEEDED, Announced, RunState, RunStatus, TrainingRun
 from trainer.training.job.outcome import ExitCode
 
 STORE_CLOCK_RESOLUTION = timedelta(seconds=1)
@@ -32,7 +32,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SchedulingPolicy:
     """How patient the agent is."""
 
     quiet_period: timedelta
@@ -45,7 +45,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class DueRun:
     """What should be trained now: a snapshot, not sealed yet, and the run that it would be."""
 
     snapshot: Snapshot
@@ -58,12 +58,12 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Debounce:
     """Since when the agent has seen what it sees, by its own clock."""
 
     run_id: str
     changed_at: datetime
-    """When this very candidate was first seen."""
+    """When this very run was first seen."""
     unsettled_since: datetime
     """When the first of the candidates was seen that have come since the last start."""
 
@@ -72,14 +72,14 @@ class Notice:
 class Start:
     """Seal the snapshot and start the run."""
 
-    candidate: Candidate
+    due_run: DueRun
 
 
 @dataclass(frozen=True, slots=True)
-class StartAgain:
+class Restart:
     """That moment has come: forget how the run ended and start it anew."""
 
-    candidate: Candidate
+    due_run: DueRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +102,18 @@ class WaitForRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class NoAction:
     """All is as it should be, or only a change of the data can help; the text says which."""
 
     because: str
 
 
-Decision = Start | StartAgain | WaitUntil | RetryAt | WaitForRun | Nothing
+Decision = Start | Restart | WaitUntil | RetryAt | WaitForRun | NoAction
 
 
-def candidate(
+def due_run(
     site: str, surveys: Sequence[SurveyRef], quarantined: Collection[str], recipe: Recipe
-) -> Candidate | None:
+) -> DueRun | None:
     """What should be trained, given the surveys that are there; None without a usable one.
 
     Args:
@@ -138,34 +138,34 @@ def candidate(
         surveys=len(usable),
         correlation_id=snapshot.correlation_id,
     )
-    return Candidate(snapshot, run)
+    return DueRun(snapshot, run)
 
 
-def notice(before: Notice | None, run_id: str, now: datetime) -> Notice:
-    """Carry on what is remembered about a site's candidate after another look at it."""
+def debounced(before: Debounce | None, run_id: str, now: datetime) -> Debounce:
+    """Carry on what is remembered about a due run of a site after another look at it."""
     if before is None:
-        return Notice(run_id, changed_at=now, unsettled_since=now)
+        return Debounce(run_id, changed_at=now, unsettled_since=now)
     if before.run_id == run_id:
         return before
-    return Notice(run_id, changed_at=now, unsettled_since=before.unsettled_since)
+    return Debounce(run_id, changed_at=now, unsettled_since=before.unsettled_since)
 
 
-def remember(noticed: Notice, decision: Decision, now: datetime) -> Notice | None:
+def debounce_after(debounce: Debounce, decision: Decision, now: datetime) -> Debounce | None:
     """What to keep of a notice after a decision; None once the site is settled.
 
     While a run is waited for, the longest wait has not begun: else the first survey after a long
     run would cut its upload in two.
     """
     if isinstance(decision, WaitForRun):
-        return replace(noticed, unsettled_since=now)
-    return noticed if isinstance(decision, WaitUntil) else None
+        return replace(debounce, unsettled_since=now)
+    return debounce if isinstance(decision, WaitUntil) else None
 
 
 def decide(
-    wanted: Candidate,
-    noticed: Notice,
+    wanted: DueRun,
+    debounce: Debounce,
     runs: Sequence[RunStatus],
-    pace: Pace,
+    policy: SchedulingPolicy,
     now: datetime,
     *,
     released: bool,
@@ -175,44 +175,46 @@ def decide(
 
     Args:
         wanted: what should be trained.
-        noticed: since when it has been seen.
+        debounce: since when it has been seen.
         runs: every run that the runner knows, of all sites, as seen before ``released`` was.
-        pace: how patient to be.
+        policy: how patient to be.
         now: the time, UTC.
         released: whether the wanted run has a release.
         template: what runs are started with now, besides their data.
     """
     active = [status for status in runs if status.active]
     if released:
-        return Nothing("the newest data has a release")
+        return NoAction("the newest data has a release")
     if any(status.run.spec.site == wanted.run.spec.site for status in active):
         return WaitForRun()
     known = next((status for status in runs if status.run.id == wanted.run.id), None)
     decision = (
-        _about_new(wanted, noticed, pace, now)
+        _about_new(wanted, debounce, policy, now)
         if known is None
-        else _about_ended(wanted, known, pace, now, template)
+        else _about_ended(wanted, known, policy, now, template)
     )
-    starts = isinstance(decision, Start | StartAgain)
-    return WaitForRun() if starts and len(active) >= pace.max_parallel_runs else decision
+    starts = isinstance(decision, Start | Restart)
+    return WaitForRun() if starts and len(active) >= policy.max_parallel_runs else decision
 
 
-def _about_new(wanted: Candidate, noticed: Notice, pace: Pace, now: datetime) -> Decision:
-    settled_at = _settled_at(wanted, noticed, pace)
+def _about_new(
+    wanted: DueRun, debounce: Debounce, policy: SchedulingPolicy, now: datetime
+) -> Decision:
+    settled_at = _settled_at(wanted, debounce, policy)
     return Start(wanted) if settled_at <= now else WaitUntil(settled_at)
 
 
 def _about_ended(
-    wanted: Candidate, known: RunStatus, pace: Pace, now: datetime, template: str
+    wanted: DueRun, known: RunStatus, policy: SchedulingPolicy, now: datetime, template: str
 ) -> Decision:
     """A run that ended without a release: only some ends are worth another start."""
     changed = known.template != template and known.exit_code not in _FAULTS_OF_DATA
     if known.ended_at is None or not (changed or _temporary(known)):
-        return Nothing("the run failed, and would fail again until something changes")
+        return NoAction("the run failed, and would fail again until something changes")
     if known.announced < Announced.END:
         return WaitForRun()
-    again_at = known.ended_at if changed else known.ended_at + pace.retry_after
-    return StartAgain(wanted) if again_at <= now else RetryAt(again_at)
+    again_at = known.ended_at if changed else known.ended_at + policy.retry_after
+    return Restart(wanted) if again_at <= now else RetryAt(again_at)
 
 
 def _temporary(known: RunStatus) -> bool:
@@ -228,11 +230,11 @@ def _temporary(known: RunStatus) -> bool:
     return known.exit_code == ExitCode.TRY_AGAIN or succeeded or never_ran or put_off
 
 
-def _settled_at(wanted: Candidate, noticed: Notice, pace: Pace) -> datetime:
+def _settled_at(wanted: DueRun, debounce: Debounce, policy: SchedulingPolicy) -> datetime:
     """When uploads count as finished.
 
     The store's clock helps an agent that was away: what is old by any clock need not be waited
     for. It never makes the wait longer than the agent's own clock would.
     """
-    last_change = min(noticed.changed_at, wanted.newest_upload + STORE_CLOCK_RESOLUTION)
-    return min(last_change + pace.quiet_period, noticed.unsettled_since + pace.longest_wait)
+    last_change = min(debounce.changed_at, wanted.newest_upload + STORE_CLOCK_RESOLUTION)
+    return min(last_change + policy.quiet_period, debounce.unsettled_since + policy.longest_wait)

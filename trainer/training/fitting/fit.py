@@ -28,7 +28,7 @@ from trainer.training.fitting.device import device
 from trainer.training.fitting.distributed import worker_group
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.fitting.row_weights import row_weights
-from trainer.training.reading.row_keys import mixed, row_keys
+from trainer.training.reading.row_keys import mixed
 from trainer.training.reading.training_set import TrainingSet
 
 _ADAM_BETA1, _ADAM_BETA2 = 0.9, 0.999
@@ -125,7 +125,7 @@ def _rows(
 ) -> TrainingRows:
     """The rows in an order that depends on what they are, not on where they stood."""
     weights = row_weights(data.stays, hyperparameters.visit_damping)
-    order = np.argsort(mixed(row_keys(data) + weights.view(np.uint32)), kind="stable")
+    order = np.argsort(mixed(data.keys + weights.view(np.uint32)), kind="stable")
     codes, dbm = _coded(data.rssi)
     targets = _targets(data.positions, len(data.labels), hyperparameters.target_sigma_m)
     _, firsts, kinds = np.unique(

@@ -16,9 +16,8 @@ from trainer.training.quality.drift import Drift, Eras, beacon_drifts, eras_of
 from trainer.training.quality.near_duplicates import (
     CopiedBlock,
     NearDuplicates,
-    find_near_duplicates,
 )
-from trainer.training.reading.missing_values import LOWEST_GAP_DB, LOWEST_SIGNAL, mask_sentinel
+from trainer.training.reading.missing_values import LOWEST_GAP_DB, LOWEST_SIGNAL
 from trainer.training.reading.row_faults import FaultKind, count_by_kind
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey
@@ -97,22 +96,21 @@ def audit(
     data: TrainingSet,
     surveys: Sequence[Survey],
     site: SiteDescription,
-    copies: NearDuplicates | None = None,
+    copies: NearDuplicates,
     known_to_champion: Sequence[bool] = (),
 ) -> Audit:
     """Look a training set over.
 
     Args:
         data: the surveys combined.
-        surveys: the same, one by one, with what reading them found; the last is the newest.
+        surveys: the same, one by one, as :func:`mask_sentinel` returned them; the last is the
+            newest.
         site: where they were taken.
-        copies: of :func:`find_near_duplicates`, if it was called already.
+        copies: what :func:`find_near_duplicates` found among the rows.
         known_to_champion: for each survey, whether the champion learnt from it. What it did not
             learn from is compared with what it did; without a champion the newest survey with
             the others.
     """
-    surveys = mask_sentinel(surveys, site)
-    found = copies or find_near_duplicates(data)
     eras = eras_of([len(survey.labels) for survey in surveys], known_to_champion)
     drifts = beacon_drifts(data, eras)
     beacons = tuple(
@@ -129,9 +127,9 @@ def audit(
         dropped=tuple((kind.value, rows) for kind, rows in _dropped(surveys).items()),
         visits=int((lengths > 0).sum()),
         median_visit_rows=float(np.median(lengths[lengths > 0])) if lengths.any() else 0.0,
-        copied_pairs=len(found.pairs),
-        copied_blocks=found.blocks,
-        exact_copies=found.exact_rows,
+        copied_pairs=len(copies.pairs),
+        copied_blocks=copies.blocks,
+        exact_copies=copies.exact_rows,
         label_shares=(float(sizes.min()), float(np.median(sizes)), float(sizes.max())),
         empty_cells=tuple(sorted(described)),
         drift_between=eras.said,
@@ -139,7 +137,7 @@ def audit(
         findings=(),
     )
     findings = (
-        *_on_copies(report, found),
+        *_on_copies(report, copies),
         *_on_visits(report),
         *_on_writing(surveys),
         *_on_sentinels(surveys),
@@ -226,8 +224,9 @@ def _on_visits(report: Audit) -> list[Finding]:
 def _on_writing(surveys: Sequence[Survey]) -> list[Finding]:
     formats = [survey.file_format for survey in surveys]
     written = Counter(
-        f"{file.encoding}, columns parted by {_DELIMITER_NAMES[file.delimiter]}, "
-        + (f"times as {file.time_format}" if file.time_format else "no times")
+        file.encoding
+        + (f", columns parted by {_DELIMITER_NAMES[file.delimiter]}" if file.delimiter else "")
+        + (f", times as {file.time_format}" if file.time_format else ", no times")
         for file in formats
     )
     ways = "; ".join(

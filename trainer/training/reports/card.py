@@ -5,8 +5,7 @@ wrong: text from surveys in markup, which is escaped; figures without their cond
 beside them.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -15,13 +14,7 @@ import numpy as np
 from events.metrics import Metrics
 from trainer.training.evaluation.champion import NoChampion
 from trainer.training.evaluation.comparison import Comparison
-from trainer.training.evaluation.confidence import ConfidenceReport
-from trainer.training.evaluation.evaluate import CellError, Confusion, Evaluation
 from trainer.training.evaluation.hold_out import HoldOutScheme
-from trainer.training.evaluation.reliability import RadiusReport
-from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.quality.audit import Audit
-from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.card_lineage import Origin, lineage
 from trainer.training.reports.card_sections import (
     SECTION_STYLE,
@@ -32,9 +25,10 @@ from trainer.training.reports.card_sections import (
     curve,
     trust,
 )
+from trainer.training.reports.content import ReportContent
 from trainer.training.reports.floor_map import floor_map_svg
 from trainer.training.reports.floor_plan import NoPicture, Picture
-from trainer.training.reports.provenance import ReportContext
+from trainer.training.reports.provenance import package_versions
 
 _CDF_WIDTH, _CDF_HEIGHT = 460.0, 220.0
 _CDF_LEFT, _CDF_BOTTOM = 38.0, 26.0
@@ -68,43 +62,12 @@ ul{margin:0;padding-left:20px}li{margin:4px 0}
 """
 
 
-@dataclass(frozen=True, slots=True)
-class CardContent:
-    """All that the card says; lengths in metres."""
-
-    release_id: str
-    digest: str
-    site: SiteDescription
-    metrics: Metrics
-    evaluation: Evaluation
-    radius: RadiusReport | None
-    confidence: ConfidenceReport | None
-    audit: Audit
-    confusions: tuple[Confusion, ...]
-    curve: tuple[float, ...]
-    """The mean loss of each epoch of the packaged model's fit, in nats."""
-    protocol: HoldOutScheme
-    cells: tuple[CellError, ...]
-    errors_m: tuple[float, ...]
-    """Of the held-out rows, ascending; empty without positions."""
-    surveys: tuple[tuple[str, int], ...]
-    """Name and labelled rows of each."""
-    ignored_rows: int
-    beacons: int
-    hyperparameters: Hyperparameters
-    comparison: Comparison | None
-    """None where nothing is known to be live."""
-    context: ReportContext
-    packages: Mapping[str, str]
-    """Versions, by name."""
-
-
-def write_card(path: Path, content: CardContent) -> None:
+def write_card(path: Path, content: ReportContent) -> None:
     """Write the card as one HTML file."""
     path.write_text(card_html(content), encoding="utf-8")
 
 
-def card_html(content: CardContent) -> str:
+def card_html(content: ReportContent) -> str:
     """The card as one HTML page that loads nothing."""
     title = f"Model card of {escape(content.release_id)}"
     sections = "".join(
@@ -129,8 +92,8 @@ def card_html(content: CardContent) -> str:
         f"<title>{title}</title><style>{_STYLE}{SECTION_STYLE}</style></head><body><main>"
         f"<h1>{escape(content.release_id)}</h1>"
         f'<p class="mute">Indoor localization from radio signal strength at '
-        f"<b>{escape(content.site.name)}</b>: {content.beacons} beacons, {len(content.cells)} "
-        f"locations, {content.metrics.rows} labelled rows.</p>"
+        f"<b>{escape(content.site.name)}</b>: {len(content.audit.beacons)} beacons, "
+        f"{len(content.cells)} locations, {content.metrics.rows} labelled rows.</p>"
         f"{_tiles(content.metrics)}{sections}{_limits(content)}</main></body></html>\n"
     )
 
@@ -149,7 +112,7 @@ def _tiles(metrics: Metrics) -> str:
     return f'<div class="tiles">{drawn}</div>'
 
 
-def _map(content: CardContent) -> str:
+def _map(content: ReportContent) -> str:
     asked = sum(cell.rows > 0 for cell in content.cells)
     plan = content.context.floor_plan
     picture = plan if isinstance(plan, Picture) else None
@@ -162,11 +125,11 @@ def _map(content: CardContent) -> str:
     )
 
 
-def _cdf(content: CardContent) -> str:
+def _cdf(content: ReportContent) -> str:
     """The share of held-out rows whose error is at most so many metres."""
-    if not content.errors_m:
+    if content.errors_m is None:
         return ""
-    errors = np.array(content.errors_m)
+    errors = np.sort(content.errors_m)
     far = max(float(np.ceil(errors[-1])), 1.0)
     shares = np.linspace(0.0, 1.0, _CDF_POINTS)
     line = " ".join(
@@ -217,7 +180,7 @@ def _cdf_marks(metrics: Metrics, far: float) -> str:
     )
 
 
-def _metrics(content: CardContent) -> str:
+def _metrics(content: ReportContent) -> str:
     metrics = content.metrics
     return _section(
         "Measured on rows it had not seen",
@@ -237,24 +200,24 @@ def _metrics(content: CardContent) -> str:
     )
 
 
-def _opponent(content: CardContent) -> tuple[Comparison | None, str]:
+def _opponent(content: ReportContent) -> tuple[Comparison | None, str]:
     champion = content.context.champion
     return content.comparison, champion.reason if isinstance(champion, NoChampion) else ""
 
 
-def _origin(content: CardContent) -> Origin:
+def _origin(content: ReportContent) -> Origin:
     return Origin(
         release_id=content.release_id,
         digest=content.digest,
         context=content.context,
         surveys=content.surveys,
-        ignored_rows=content.ignored_rows,
-        packages=content.packages,
+        ignored_rows=content.audit.unlabelled_rows,
+        packages=package_versions(),
         hyperparameters=content.hyperparameters,
     )
 
 
-def _limits(content: CardContent) -> str:
+def _limits(content: ReportContent) -> str:
     unmeasured = sum(cell.rows == 0 for cell in content.cells)
     limits = [
         "It always answers one of the surveyed locations, however far away the device is.",

@@ -53,7 +53,7 @@ class Api:
     """How many objects are asked for at once."""
     on_trouble: Callable[[], None] = lambda: None
     """Called for every request that was not answered as it should be, for the metrics."""
-    chance: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    random_share: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
 
     @property
     def namespace(self) -> str:
@@ -180,10 +180,10 @@ class Api:
 
     def _pause(self, attempt: int, asked_s: float | None) -> None:
         if asked_s is not None:
-            self.sleep(min(asked_s, _LONGEST_RETRY_AFTER_S) + self.chance() * _FIRST_PAUSE_S)
+            self.sleep(min(asked_s, _LONGEST_RETRY_AFTER_S) + self.random_share() * _FIRST_PAUSE_S)
             return
         longest = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
-        self.sleep(longest * (0.5 + self.chance() / 2))
+        self.sleep(longest * (0.5 + self.random_share() / 2))
 
     def _send(
         self,

@@ -43,7 +43,7 @@ class Cluster:
             api=self.api,
             pods=self.pods,
             limits=settings.job_limits,
-            told=settings.told(artifact_bucket, self.pods.image),
+            job_template=settings.job_template(artifact_bucket, self.pods.image),
             aws=self.aws,
             log=log,
         )

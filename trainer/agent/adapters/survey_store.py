@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from aws.s3 import Bucket, Listed, ObjectMissingError
+from aws.s3 import Bucket, ListedObject, ObjectMissingError
 from events import names
 from events.manifests import SurveyRef
 from trainer.training.settings import site_description_key
@@ -17,7 +17,7 @@ _SITES = "sites/"
 _MOST_REMEMBERED = 10_000
 
 
-class Sight(NamedTuple):
+class Listing(NamedTuple):
     """What a site has in the data bucket."""
 
     surveys: tuple[SurveyRef, ...]
@@ -31,7 +31,7 @@ class _Description(NamedTuple):
     digest: str
 
 
-class Surveys:
+class SurveyStore:
     """The surveys that were uploaded; only reads."""
 
     def __init__(self, bucket: Bucket, log: FilteringBoundLogger) -> None:
@@ -54,7 +54,7 @@ class Surveys:
         """
         return tuple(name for name in self._bucket.folders(_SITES) if self._is_site(name))
 
-    def look(self, site: str) -> Sight:
+    def look(self, site: str) -> Listing:
         """What a site has, found with one listing.
 
         Its description is read only when the listing shows another one than last time.
@@ -69,9 +69,9 @@ class Surveys:
                 description = self._digest_of(found)
             elif found.key.startswith(names.surveys_prefix(site)) and self._is_survey(found.key):
                 surveys.append(self._reference(found))
-        return Sight(tuple(surveys), description)
+        return Listing(tuple(surveys), description)
 
-    def _digest_of(self, found: Listed) -> str | None:
+    def _digest_of(self, found: ListedObject) -> str | None:
         identity = (found.version_id, found.etag)
         known = self._descriptions.get(found.key)
         if known is None or known.identity != identity:
@@ -104,7 +104,7 @@ class Surveys:
             self._passed_over.add(key)
             self._log.info("passed over", key=key, reason=str(error))
 
-    def _reference(self, found: Listed) -> SurveyRef:
+    def _reference(self, found: ListedObject) -> SurveyRef:
         return SurveyRef(
             bucket=self._bucket.name,
             key=found.key,

@@ -16,7 +16,7 @@ from trainer.agent.errors import DocumentError
 Document = TypeVar("Document", bound=Contract)
 
 
-class Artifacts:
+class ArtifactStore:
     """What the agent reads and writes of the artifacts.
 
     Every method may raise `aws.s3.StoreUnavailableError`, and those that read a document

@@ -28,15 +28,9 @@ from threading import Event, RLock, Thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.runs import DEADLINE_EXCEEDED, Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.errors import RunnerError
-from trainer.agent.runners import (
-    DEADLINE_EXCEEDED,
-    Announced,
-    JobTemplate,
-    RunState,
-    RunStatus,
-    TrainingRun,
-)
+from trainer.agent.runners.runner import JobTemplate
 from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 TRAINING = (sys.executable, "-m", "trainer.training")
@@ -46,7 +40,7 @@ _RECORD = "record.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProcessLimits:
     """What a run is allowed, as in a Job's specification."""
 
     backoff_limit: int = 2
@@ -105,14 +99,14 @@ class ProcessRunner:
     """
 
     work_dir: Path
-    told: JobTemplate
+    job_template: JobTemplate
     environment: Mapping[str, str]
     """What a process gets besides its settings: credentials and the search path, no more."""
     clock: Callable[[], datetime]
     log: FilteringBoundLogger
     on_change: Callable[[], None]
     """Called, from another thread, whenever a run has ended."""
-    limits: Limits = field(default_factory=Limits)
+    limits: ProcessLimits = field(default_factory=ProcessLimits)
     command: Sequence[str] = TRAINING
     _records: dict[str, _Record] = field(default_factory=dict, init=False)
     _threads: list[Thread] = field(default_factory=list, init=False)
@@ -122,7 +116,7 @@ class ProcessRunner:
     @property
     def template(self) -> str:
         """Names what the runs are started with besides their own data."""
-        return self.told.image
+        return self.job_template.image
 
     def resume(self) -> None:
         """Take up the runs that are on disk: what still runs is waited for, or started anew."""
@@ -225,7 +219,7 @@ class ProcessRunner:
         """Run the process once; None if the agent is closing, which is no fault of the run."""
         attempt = f"process-{uuid.uuid4().hex[:12]}"
         run = self._records[run_id].status.run
-        settings = self.told.settings(run, attempt, self._file(run_id, attempt, "json"))
+        settings = self.job_template.settings(run, attempt, self._file(run_id, attempt, "json"))
         with self._file(run_id, attempt, "log").open("wb") as output, self._lock:
             if self._closing.is_set():
                 return None

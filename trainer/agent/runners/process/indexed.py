@@ -20,17 +20,17 @@ from threading import Event, Lock
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.runs import DEADLINE_EXCEEDED, RunState
 from trainer.agent.errors import ForeignJobError, RunnerError
-from trainer.agent.runners import DEADLINE_EXCEEDED, RunState
 from trainer.agent.runners.indexed import INDEX_VARIABLE, IndexedStatus, IndexedWork
-from trainer.agent.runners.process import Limits
+from trainer.agent.runners.process.runner import ProcessLimits
 from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 _TAIL_LINES = 20
 
 
 @dataclass(slots=True)
-class _Underway:
+class _ActiveWork:
     """One piece of work as it goes on."""
 
     work: IndexedWork
@@ -51,8 +51,8 @@ class IndexedProcesses:
     environment: Mapping[str, str]
     """What a process gets besides the work's variables: credentials and the search path."""
     log: FilteringBoundLogger
-    limits: Limits = field(default_factory=Limits)
-    _works: dict[str, _Underway] = field(default_factory=dict, init=False)
+    limits: ProcessLimits = field(default_factory=ProcessLimits)
+    _works: dict[str, _ActiveWork] = field(default_factory=dict, init=False)
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def start(self, work: IndexedWork) -> None:
@@ -73,7 +73,7 @@ class IndexedProcesses:
             raise RunnerError(f"the work directory can't be written to: {error}") from error
         # Held by a thread each; the processes do the work.
         pool = ThreadPoolExecutor(min(work.parallelism, work.completions))
-        works = self._works[work.name] = _Underway(work, pool)
+        works = self._works[work.name] = _ActiveWork(work, pool)
         works.futures = [
             pool.submit(self._see_through, works, index) for index in range(work.completions)
         ]
@@ -102,14 +102,14 @@ class IndexedProcesses:
         for works in self._works.values():
             self._end(works)
 
-    def _end(self, works: _Underway) -> None:
+    def _end(self, works: _ActiveWork) -> None:
         works.over.set()
         with self._lock:
             for child in works.children:
                 _kill(child)
         works.pool.shutdown(cancel_futures=True)
 
-    def _see_through(self, works: _Underway, index: int) -> None:
+    def _see_through(self, works: _ActiveWork, index: int) -> None:
         try:
             self._make_attempts(works, index)
         except OSError as error:
@@ -117,7 +117,7 @@ class IndexedProcesses:
             self._fail(works, f"a process could not be started: {error}", ())
             self.log.exception("numbered work given up", name=works.work.name, index=index)
 
-    def _make_attempts(self, works: _Underway, index: int) -> None:
+    def _make_attempts(self, works: _ActiveWork, index: int) -> None:
         """Make attempts at a number until one counts."""
         for attempt in range(self.limits.backoff_limit + 1):
             if works.over.is_set():
@@ -135,7 +135,7 @@ class IndexedProcesses:
                 return
             works.over.wait(self.limits.backoff_s * 2**attempt)
 
-    def _attempt(self, works: _Underway, index: int, attempt: int) -> int | None:
+    def _attempt(self, works: _ActiveWork, index: int, attempt: int) -> int | None:
         """Run the process once; its exit code, None if its time was up."""
         told = {
             **self.environment,
@@ -166,7 +166,7 @@ class IndexedProcesses:
                 works.children.discard(child)
         return code if code >= 0 else 128 - code
 
-    def _give_up(self, works: _Underway, index: int, attempt: int, code: int | None) -> None:
+    def _give_up(self, works: _ActiveWork, index: int, attempt: int, code: int | None) -> None:
         """One number has failed for good, and the work with it."""
         why = DEADLINE_EXCEEDED if code is None else f"exit code {code}"
         reason = _reason(self._file(works, index, attempt, "json")) or why
@@ -175,7 +175,7 @@ class IndexedProcesses:
         self._fail(works, reason, tail)
         self.log.info("numbered work failed", name=works.work.name, index=index, reason=reason)
 
-    def _fail(self, works: _Underway, reason: str, tail: tuple[str, ...]) -> None:
+    def _fail(self, works: _ActiveWork, reason: str, tail: tuple[str, ...]) -> None:
         status = IndexedStatus(
             name=works.work.name, state=RunState.FAILED, reason=reason, log_tail=tail
         )
@@ -188,7 +188,7 @@ class IndexedProcesses:
     def _folder(self, name: str) -> Path:
         return self.work_dir / name
 
-    def _file(self, works: _Underway, index: int, attempt: int, kind: str) -> Path:
+    def _file(self, works: _ActiveWork, index: int, attempt: int, kind: str) -> Path:
         return self._folder(works.work.name) / f"{index}-{attempt}.{kind}"
 
 

@@ -1,7 +1,6 @@
-"""A survey's bytes as blocks of whole lines, so that a file of any size is never in memory whole.
+"""Reads a file as blocks of whole lines, so that a large file is never in memory at once.
 
-What may go wrong: an encoding nobody knows, bytes that are no text, a line without an end. Each is
-refused here, with the place where it was met.
+Unknown encodings, bytes that are no text and endless lines are refused, with their position.
 """
 
 import codecs
@@ -15,7 +14,7 @@ import numpy as np
 from trainer.training.errors import BadSurvey
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""Some 50,000 rows of 13 beacons: enough for a fast reader to be fast, and small beside them."""
+"""About 50,000 rows of 13 beacons: enough for Polars to be fast, and small in memory."""
 MAX_LINE_BYTES = 64 * 1024 * 1024
 
 _BYTE_ORDER_MARKS = {
@@ -26,31 +25,31 @@ _BYTE_ORDER_MARKS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    r"""Some lines of a file, as UTF-8, with ``\n`` after each but perhaps its last."""
+class LineBlock:
+    r"""Some lines of a file in UTF-8; each ends with ``\n``, except perhaps the file's last."""
 
     line: int
-    """Of the file, from 1, that the block begins with."""
+    """The number in the file, from 1, of the block's first line."""
     content: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """A file, to be gone through once."""
+class DecodedFile:
+    """A text file, to be read once."""
 
     encoding: str
-    blocks: Iterator[Block]
+    blocks: Iterator[LineBlock]
 
 
-def read_blocks(source: Path | bytes, size: int = BLOCK_BYTES) -> Blocks:
-    """Open a file; its blocks are read as they are asked for.
+def read_blocks(source: Path | bytes, size: int = BLOCK_BYTES) -> DecodedFile:
+    """Open a file; its blocks are read on demand.
 
     Args:
         source: the file, or its content.
-        size: of what is read at once, in bytes.
+        size: bytes to read at once.
 
     Raises:
-        BadSurvey: it is no text in a known encoding; most of it shows only in its blocks.
+        BadSurvey: the file is no text in a known encoding; often raised only by its blocks.
         OSError: the file can't be read.
     """
     pieces = _pieces(source, size)
@@ -60,7 +59,7 @@ def read_blocks(source: Path | bytes, size: int = BLOCK_BYTES) -> Blocks:
     pieces = chain([first[len(mark) :]], pieces)
     if encoding != "utf-8":
         pieces = _pieces(_as_utf8(b"".join(pieces), encoding), size)
-    return Blocks(encoding, _checked(_whole_lines(pieces)))
+    return DecodedFile(encoding, _checked(_whole_lines(pieces)))
 
 
 def _pieces(source: Path | bytes, size: int) -> Iterator[bytes]:
@@ -77,17 +76,17 @@ def _as_utf8(content: bytes, encoding: str) -> bytes:
     try:
         return content.decode(encoding).encode()
     except UnicodeDecodeError as error:
-        raise _no_text(error.start) from error
+        raise _not_text(error.start) from error
 
 
 def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
     rest = b""
     for piece in pieces:
-        held = rest + piece
-        end = _last_end(held)
+        buffered = rest + piece
+        end = _last_line_end(buffered)
         if end:
-            yield held[:end]
-        rest = held[end:]
+            yield buffered[:end]
+        rest = buffered[end:]
         if len(rest) > MAX_LINE_BYTES:
             raise BadSurvey(
                 f"A line has more than {MAX_LINE_BYTES} bytes, so this is no table of "
@@ -97,12 +96,12 @@ def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _last_end(held: bytes) -> int:
-    r"""Where the last whole line ends; a ``\r`` at the very end may be half of a ``\r\n``."""
-    return held.rfind(b"\n") + 1 or held.rfind(b"\r", 0, -1) + 1
+def _last_line_end(buffered: bytes) -> int:
+    r"""Where the last whole line ends; a final ``\r`` may be half of a ``\r\n``."""
+    return buffered.rfind(b"\n") + 1 or buffered.rfind(b"\r", 0, -1) + 1
 
 
-def _checked(blocks: Iterable[bytes]) -> Iterator[Block]:
+def _checked(blocks: Iterable[bytes]) -> Iterator[LineBlock]:
     line, offset = 1, 0
     for raw in blocks:
         _check_text(raw, offset)
@@ -110,8 +109,8 @@ def _checked(blocks: Iterable[bytes]) -> Iterator[Block]:
         content = raw
         if b"\r" in raw:
             content = raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        yield Block(line, content)
-        # NumPy counts faster than bytes do.
+        yield LineBlock(line, content)
+        # Faster than bytes.count.
         line += int(np.count_nonzero(np.frombuffer(content, dtype=np.uint8) == ord("\n")))
 
 
@@ -120,12 +119,12 @@ def _check_text(content: bytes, offset: int) -> None:
         try:
             content.decode()
         except UnicodeDecodeError as error:
-            raise _no_text(offset + error.start) from error
+            raise _not_text(offset + error.start) from error
     if b"\0" in content:
         raise BadSurvey("The file holds NUL characters, so it is no text: export it as CSV again.")
 
 
-def _no_text(byte: int) -> BadSurvey:
+def _not_text(byte: int) -> BadSurvey:
     return BadSurvey(
         f"The file is neither UTF-8 nor UTF-16 with a byte-order mark (byte {byte} does not fit): "
         "save it as CSV in UTF-8."
