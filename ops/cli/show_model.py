@@ -143,7 +143,7 @@ def _print_files(console: Console, surveys: "Sequence[Survey]", refused: dict[st
 
 
 def _print_report(console: Console, report: "Audit") -> None:
-    from trainer.training.quality.audit import Severity
+    from trainer.training.quality.findings import Severity
 
     smallest, median, largest = report.label_shares
     console.print(

@@ -16,7 +16,7 @@ from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BadSurvey
 from trainer.training.job.train import TrainingResult, train_files
-from trainer.training.quality.audit import Severity
+from trainer.training.quality.findings import Severity
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription, Thresholds
 from trainer.training.reading.surveys import Survey, read_survey
