@@ -19,7 +19,6 @@ from trainer.localization.bundle.description import BundleInfo, ModelDescription
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.writing import write_bundle
 from trainer.localization.dense.features import FeatureParameters
-from trainer.localization.dense.mxnet_graph import export
 from trainer.localization.dense.network import Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.evaluation.baselines import baselines
@@ -47,8 +46,8 @@ from trainer.training.evaluation.evaluate import (
 from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, Mask, hold_out
 from trainer.training.evaluation.reliability import RadiusReport, fit_radius
 from trainer.training.fitting.device import device_name
-from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.fitting.model_family import MODEL_FAMILY
 from trainer.training.job.smoke import choose_smoke_rows
 from trainer.training.job.verification import verify_bundle
 from trainer.training.quality.audit import Audit, audit
@@ -155,7 +154,7 @@ def train(
     progress(f"fitting on all rows ({device_name()})")
     curve: list[float] = []
     started = time.monotonic()
-    network = fit(data, _features(data), hyperparameters, curve.append)
+    network = MODEL_FAMILY.fit(data, _features(data), hyperparameters, curve.append)
     fit_seconds = time.monotonic() - started
     progress("packing the model and serving it once")
     description = _describe(data, site, release_id, rehearsal)
@@ -317,7 +316,7 @@ def _package(
 ) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
     """Write the bundle and let its own server prove it."""
     smoke = choose_smoke_rows(data, LoadedModel(description, network, smoke=(), digest=""))
-    exported = export(network, description.features)
+    exported = MODEL_FAMILY.export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
     verify_bundle(path, exported)
     return info, tuple(_smoke_case(row) for row in smoke)
