@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, Field
 from events.base import Contract
 from events.manifests import Metrics, SurveyRef, Text
 from events.names import Digest, RunId, Site
+from events.triggers import Trigger
 
 
 class EventSource(StrEnum):
@@ -85,7 +86,7 @@ class ModelCreated(Event):
     digest: Digest
     model_name: Text
     cause: Cause
-    trigger: Text
+    trigger: Trigger
     """What asked for this deployment: the same trigger never opens two."""
     created_at: AwareDatetime
     """When the release was made: among artifacts the newest wins, in whatever order they come."""

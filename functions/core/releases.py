@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 from events.base import Contract
 from events.manifests import Metrics, Text
 from events.names import Digest, RunId, Site
+from events.triggers import Trigger
 
 
 class GateVerdict(StrEnum):
@@ -27,7 +28,7 @@ class ReleaseRecord(Contract):
     digest: Digest | None = None
     created_at: AwareDatetime | None = None
     snapshot: Digest | None = None
-    trigger: Text | None = None
+    trigger: Trigger | None = None
     """What it arrived by; arriving by another one later is a redeployment."""
     surveys: int = 0
     metrics: Metrics | None = None
