@@ -6,12 +6,12 @@ Only ``champion.json`` is written over, as what is live changes.
 
 import hashlib
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from events.base import Contract, canonical_digest
+from events.metrics import Metrics
 from events.names import Digest, RunId, Site, run_id
 
 HyperparameterValue = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
@@ -93,66 +93,6 @@ class Champion(Contract):
     """When it became live; None where the ledger does not remember."""
     ledger_version: Annotated[int, Field(ge=1)]
     """The version of the site's state that this was read from."""
-
-
-class ComparisonBasis(StrEnum):
-    """How a candidate was held against the champion."""
-
-    UNSEEN_ROWS = "unseen_rows"
-    """Both answered the held-out rows of surveys that the champion has not learnt from."""
-    SAME_HOLD_OUT = "same_hold_out"
-    """Each as it was measured in its own training, on the very same held-out rows."""
-    NONE = "none"
-    """There are no rows that would be fair to both; the reason says why."""
-
-
-class Figures(Contract):
-    """What answers to some rows came to; errors in metres, shares in 0 to 1, None if unknown."""
-
-    exact_accuracy: float
-    within_one_cell: float | None = None
-    mean_error_m: float | None = None
-    median_error_m: float | None = None
-    p90_error_m: float | None = None
-
-
-class AgainstChampion(Contract):
-    """A candidate beside the champion, on the same rows.
-
-    Differences are the candidate's figure less the champion's; their 95 % intervals come from
-    resampling visits, the same ones for both.
-    """
-
-    release: RunId
-    digest: Digest
-    basis: ComparisonBasis
-    reason: str
-    """In words: what was compared, or why nothing could be."""
-    rows: int = 0
-    candidate: Figures | None = None
-    champion: Figures | None = None
-    mean_error_difference_m: float | None = None
-    mean_error_difference_between_m: tuple[float, float] | None = None
-    exact_accuracy_difference: float | None = None
-    exact_accuracy_difference_between: tuple[float, float] | None = None
-
-
-class Metrics(Contract):
-    """How well a recipe does on rows it has not seen; errors in metres, shares in 0 to 1.
-
-    What is measured in metres is None where the site's reference points have no positions.
-    """
-
-    rows: int
-    trained_rows: int
-    held_out_rows: int
-    exact_accuracy: float
-    within_one_cell: float | None
-    mean_error_m: float | None
-    median_error_m: float | None
-    p90_error_m: float | None
-    against_champion: AgainstChampion | None = None
-    """None where nothing was live, or what was live could not be read."""
 
 
 class SmokeAnswer(Contract):

@@ -13,7 +13,8 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from events.base import Contract
-from events.manifests import Metrics, SurveyRef, Text
+from events.manifests import SurveyRef, Text
+from events.metrics import Metrics
 from events.names import Digest, RunId, Site
 from events.triggers import Trigger
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops.account.session import Aws
+from ops.account.session import AwsSession
 from ops.errors import OpsError
 
 _LONGEST_S = 910
@@ -22,7 +22,7 @@ def clean_up_function(stage: str) -> str:
     return f"rssi-mlops-{stage}-clean-up"
 
 
-def clean_up(aws: Aws, stage: str, *, dry_run: bool) -> str:
+def clean_up(aws: AwsSession, stage: str, *, dry_run: bool) -> str:
     """Have the stage's clean-up done.
 
     Args:

@@ -50,7 +50,7 @@ class Health(StrEnum):
     MISSING = "missing"
 
 
-class Finding(BaseModel):
+class CheckResult(BaseModel):
     """One thing that was looked at."""
 
     model_config = ConfigDict(frozen=True)
@@ -68,16 +68,20 @@ class _Check:
     look: Callable[[], str]
     """Tells what it saw; raises what is wrong."""
 
-    def finding(self) -> Finding:
+    def finding(self) -> CheckResult:
         try:
-            return Finding(what=self.what, health=Health.GOOD, seen=self.look())
-        except _Doubt as doubt:
-            return Finding(what=self.what, health=Health.DOUBTFUL, seen=str(doubt), mend=self.mend)
+            return CheckResult(what=self.what, health=Health.GOOD, seen=self.look())
+        except _DoubtfulError as doubt:
+            return CheckResult(
+                what=self.what, health=Health.DOUBTFUL, seen=str(doubt), mend=self.mend
+            )
         except _TROUBLES as error:
-            return Finding(what=self.what, health=Health.MISSING, seen=str(error), mend=self.mend)
+            return CheckResult(
+                what=self.what, health=Health.MISSING, seen=str(error), mend=self.mend
+            )
 
 
-class _Doubt(Exception):  # noqa: N818 - it works, and yet
+class _DoubtfulError(Exception):
     """Something works and should be otherwise."""
 
 
@@ -97,7 +101,7 @@ class Doctor:
         self._environment = environment
         self._clients = clients
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[CheckResult]:
         """Look at one thing after the other; what rests on something that is missing is left."""
         yield self._identity().finding()
         places: list[Places] = []
@@ -125,7 +129,7 @@ class Doctor:
             known = self._clients.credentials()
             who = str(self._clients.client("sts").get_caller_identity()["Arn"])
             if known.static and "AWS_ENDPOINT_URL" not in self._environment:
-                raise _Doubt(f"{who}, with keys that never expire")
+                raise _DoubtfulError(f"{who}, with keys that never expire")
             until = f", until {known.expires_at:%Y-%m-%d %H:%M} UTC" if known.expires_at else ""
             return f"{who}{until}"
 
@@ -202,7 +206,7 @@ class Doctor:
             )
 
 
-def run_doctor(console: Console) -> list[Finding]:
+def run_doctor(console: Console) -> list[CheckResult]:
     """Look at everything, print it as it comes, and return it.
 
     Raises:
@@ -220,7 +224,7 @@ def run_doctor(console: Console) -> list[Finding]:
     return findings
 
 
-def complain(findings: Sequence[Finding]) -> None:
+def complain(findings: Sequence[CheckResult]) -> None:
     """Fail if the agent can't work with what was found.
 
     Raises:
@@ -231,7 +235,7 @@ def complain(findings: Sequence[Finding]) -> None:
         raise OpsError(f"{missing} of {len(findings)} things that the agent needs are missing.")
 
 
-def _print(console: Console, finding: Finding) -> None:
+def _print(console: Console, finding: CheckResult) -> None:
     mark, style = {
         Health.GOOD: ("ok", "green"),
         Health.DOUBTFUL: ("but", "yellow"),
@@ -277,11 +281,11 @@ def _put_unacceptable(client: "BaseClient", bus: str) -> str:
 
 def _look_at_queue(client: "BaseClient", url: str | None) -> str:
     if url is None:
-        raise _Doubt("there is none")
+        raise _DoubtfulError("there is none")
     wanted = ["ApproximateNumberOfMessages", "RedrivePolicy"]
     found = client.get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
     if "RedrivePolicy" not in found:
-        raise _Doubt(f"{url} has no dead-letter queue")
+        raise _DoubtfulError(f"{url} has no dead-letter queue")
     return f"{url}, {found['ApproximateNumberOfMessages']} messages"
 
 

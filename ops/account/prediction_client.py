@@ -3,9 +3,9 @@
 What may go wrong::
 
     OpsError
-    └── PredictionError         there is no answer
-        ├── RefusedError        the request is wrong; carries the rows and columns; never repeated
-        └── UnreachableError    nobody answered, also after repeating; try again later
+    └── PredictionError             there is no answer
+        ├── PredictionRefusedError  a wrong request, with its rows and columns; never repeated
+        └── UnreachableError        no answer, also after repeating; try again later
 
 Predicting changes nothing, so whatever looks as if it will pass is repeated.
 """
@@ -40,7 +40,7 @@ class PredictionError(OpsError):
     """The endpoint gave no answer."""
 
 
-class RefusedError(PredictionError):
+class PredictionRefusedError(PredictionError):
     """The request is wrong, and would be wrong again."""
 
     def __init__(self, message: str, problems: "Sequence[Problem]" = ()) -> None:
@@ -53,12 +53,12 @@ class UnreachableError(PredictionError):
     """Nobody answered, or only to say that they can't at the moment."""
 
 
-class _View(BaseModel):
+class _ResponseModel(BaseModel):
     # The server may say more than this client knows.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Problem(_View):
+class Problem(_ResponseModel):
     """One reading that can't be used: row from 0, beacon or column, and why."""
 
     row: int | None = None
@@ -66,14 +66,14 @@ class Problem(_View):
     problem: str
 
 
-class Cell(_View):
+class Cell(_ResponseModel):
     """One of the likeliest cells; confidence from 0 to 1."""
 
     location: str
     confidence: float
 
 
-class Located(_View):
+class PredictedLocation(_ResponseModel):
     """One row's answer: metres, None where the site has no positions."""
 
     location: str
@@ -84,16 +84,16 @@ class Located(_View):
     top: tuple[Cell, ...] = ()
 
 
-class Prediction(_View):
+class Prediction(_ResponseModel):
     """The answers to all rows, in order, and which release gave them."""
 
     release: str
     digest: str
-    predictions: tuple[Located, ...]
+    predictions: tuple[PredictedLocation, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class TransportResponse:
     """What came back."""
 
     status: int
@@ -103,7 +103,7 @@ class Response:
 class Transport(Protocol):
     """The way to an endpoint."""
 
-    def send(self, body: bytes, content_type: str) -> Response:
+    def send(self, body: bytes, content_type: str) -> TransportResponse:
         """Ask for predictions once.
 
         Raises:
@@ -130,13 +130,13 @@ class HttpTransport:
         """Give the connection back."""
         self._connection.close()
 
-    def send(self, body: bytes, content_type: str) -> Response:
+    def send(self, body: bytes, content_type: str) -> TransportResponse:
         """Ask once; a connection that broke is made anew by the next call."""
         headers = {"content-type": content_type, "accept": JSON}
         try:
             self._connection.request("POST", self._path, body, headers)
             answer = self._connection.getresponse()
-            return Response(answer.status, answer.read())
+            return TransportResponse(answer.status, answer.read())
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise UnreachableError(f"{self._url} gave no answer: {error!r}.") from error
@@ -150,24 +150,26 @@ class SageMakerTransport:
         self._runtime = runtime
         self._endpoint = endpoint
 
-    def send(self, body: bytes, content_type: str) -> Response:
+    def send(self, body: bytes, content_type: str) -> TransportResponse:
         """Ask once; a container's error comes back as the response that it was."""
         try:
             answer = self._runtime.invoke_endpoint(
                 EndpointName=self._endpoint, ContentType=content_type, Accept=JSON, Body=body
             )
-            return Response(200, answer["Body"].read())
+            return TransportResponse(200, answer["Body"].read())
         except ClientError as error:
             return self._explained(error)
         except (HTTPClientError, NoConnectionError) as error:
             raise UnreachableError(f"Endpoint {self._endpoint} gave no answer: {error}") from error
 
-    def _explained(self, error: ClientError) -> Response:
+    def _explained(self, error: ClientError) -> TransportResponse:
         details: Mapping[str, Any] = error.response
         code, said = details["Error"]["Code"], details["Error"]["Message"]
         if code == "ModelError":
             original = str(details.get("OriginalMessage") or said)
-            return Response(int(details.get("OriginalStatusCode") or 500), original.encode())
+            return TransportResponse(
+                int(details.get("OriginalStatusCode") or 500), original.encode()
+            )
         message = f"The endpoint {self._endpoint} gave no answer: {said}"
         if code in _PASSING_CODES:
             raise UnreachableError(message) from error
@@ -198,7 +200,7 @@ class PredictionClient:
             top_k: how many of the likeliest cells each answer is to name.
 
         Raises:
-            RefusedError: the fingerprints are not what the model takes; says where.
+            PredictionRefusedError: the fingerprints are not what the model takes; says where.
             UnreachableError: nobody answered.
             PredictionError: the release changed between two parts of a long request.
         """
@@ -216,7 +218,7 @@ class PredictionClient:
         """Send a body as it is, such as a CSV.
 
         Raises:
-            RefusedError: the body is not what the model takes; says where.
+            PredictionRefusedError: the body is not what the model takes; says where.
             UnreachableError: nobody answered.
         """
         for attempt in range(1, self._attempts + 1):
@@ -230,7 +232,7 @@ class PredictionClient:
                     return _read(response)
                 if attempt == self._attempts:
                     raise UnreachableError(
-                        f"The endpoint can't answer at the moment: {_said(response).message}"
+                        f"The endpoint can't answer now: {_error_detail(response).message}"
                     )
             self._sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
         raise AssertionError("the last attempt returns or raises")
@@ -243,26 +245,28 @@ def _body(fingerprints: Sequence[Mapping[str, float | None]], top_k: int | None)
     return json.dumps(document, allow_nan=False).encode()
 
 
-class _Said(_View):
+class _ErrorDetail(_ResponseModel):
     message: str
     problems: tuple[Problem, ...] = ()
 
 
-class _ErrorBody(_View):
-    error: _Said
+class _ErrorBody(_ResponseModel):
+    error: _ErrorDetail
 
 
-def _said(response: Response) -> _Said:
+def _error_detail(response: TransportResponse) -> _ErrorDetail:
     try:
         return _ErrorBody.model_validate_json(response.body).error
     except ValidationError:
-        return _Said(message=response.body.decode("utf-8", "replace")[:500])
+        return _ErrorDetail(message=response.body.decode("utf-8", "replace")[:500])
 
 
-def _read(response: Response) -> Prediction:
+def _read(response: TransportResponse) -> Prediction:
     if response.status != 200:
-        said = _said(response)
-        raise RefusedError(f"The endpoint refused the request: {said.message}", said.problems)
+        said = _error_detail(response)
+        raise PredictionRefusedError(
+            f"The endpoint refused the request: {said.message}", said.problems
+        )
     try:
         return Prediction.model_validate_json(response.body)
     except ValidationError as error:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from events import names
 from events.manifests import Quarantine, SurveyRef
-from ops.account.operations import OperatorDesk
+from ops.account.stack_client import StackClient
 from ops.errors import UsageError
 
 
-def replay(desk: OperatorDesk, site: str, what: str, mended: Path | None) -> SurveyRef:
+def replay(stack_client: StackClient, site: str, what: str, mended: Path | None) -> SurveyRef:
     """Upload a quarantined survey anew.
 
     Args:
-        desk: the operator's.
+        stack_client: the stack.
         site: whose survey it is.
         what: its key, file name, version or id.
         mended: the corrected file; by default the survey as it is, for when the site's thresholds
@@ -26,13 +26,13 @@ def replay(desk: OperatorDesk, site: str, what: str, mended: Path | None) -> Sur
     Raises:
         UsageError: no such survey is quarantined, or the file can't be read.
     """
-    entry = _quarantined(desk, site, what)
+    entry = _quarantined(stack_client, site, what)
     name = entry.survey.key.removeprefix(names.surveys_prefix(site))
-    return desk.drop_bytes(site, name, _content(desk, entry.survey, mended))
+    return stack_client.drop_bytes(site, name, _content(stack_client, entry.survey, mended))
 
 
-def _quarantined(desk: OperatorDesk, site: str, what: str) -> Quarantine:
-    found = [entry for entry in desk.quarantined(site) if what in _names(entry.survey)]
+def _quarantined(stack_client: StackClient, site: str, what: str) -> Quarantine:
+    found = [entry for entry in stack_client.quarantined(site) if what in _names(entry.survey)]
     if not found:
         raise UsageError(
             f"No quarantined survey of {site} is called {what!r}: `rssi status --site {site}` "
@@ -45,13 +45,13 @@ def _names(survey: SurveyRef) -> set[str]:
     return {survey.key, survey.key.rsplit("/", 1)[-1], survey.version_id, survey.id}
 
 
-def _content(desk: OperatorDesk, survey: SurveyRef, mended: Path | None) -> bytes:
+def _content(stack_client: StackClient, survey: SurveyRef, mended: Path | None) -> bytes:
     if mended is not None:
         try:
             return mended.read_bytes()
         except OSError as error:
             raise UsageError(f"{mended} can't be read: {error.strerror}.") from error
-    stored = desk.client("s3").get_object(
+    stored = stack_client.client("s3").get_object(
         Bucket=survey.bucket, Key=survey.key, VersionId=survey.version_id
     )
     content: bytes = stored["Body"].read()

@@ -28,7 +28,7 @@ NEXT_STEPS = (
 )
 
 
-class Aws:
+class AwsSession:
     """Clients by service, made once each, all with the same endpoint and credentials."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
@@ -73,7 +73,7 @@ class Aws:
         )
 
 
-def find_stack(aws: Aws, stage: str) -> Stack:
+def find_stack(aws: AwsSession, stage: str) -> Stack:
     """Find out what the stage's resources are called.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The command `rssi`. Each command is a few lines over the operator's desk or the trainer.
+"""The command `rssi`.
 
 Errors end here: as a sentence on standard error and an exit code (see `ops.errors`), never as a
 traceback. Modules that are slow to import are imported by the command that needs them, so that
@@ -21,7 +21,7 @@ from ops.errors import OpsError, UsageError
 
 if TYPE_CHECKING:
     from events.manifests import SurveyRef
-    from ops.account.operations import OperatorDesk
+    from ops.account.stack_client import StackClient
 
 app = typer.Typer(
     name="rssi",
@@ -137,8 +137,10 @@ def drop(
     A CSV has a column `location` or columns `x,y` (metres), one column per beacon (dBm; -200 or
     blank where it was not heard), and optionally a time stamp.
     """
-    desk = _desk(site)
-    _tell_drop(desk, desk.drop(site, files), wait=wait, timeout=timeout, as_json=as_json)
+    stack_client = _stack_client(site)
+    _tell_drop(
+        stack_client, stack_client.drop(site, files), wait=wait, timeout=timeout, as_json=as_json
+    )
 
 
 @app.command()
@@ -149,12 +151,12 @@ def status(
     """What is live where, what is going on, and which surveys are quarantined and why."""
     from ops.cli import show
 
-    desk = _desk(site)
-    statuses = [desk.status(name) for name in ([site] if site else desk.sites())]
+    stack_client = _stack_client(site)
+    statuses = [stack_client.status(name) for name in ([site] if site else stack_client.sites())]
     if as_json:
         _print_json(statuses)
         return
-    for folder in [] if site else desk.misnamed():
+    for folder in [] if site else stack_client.misnamed():
         out.print(show.misnamed_line(folder))
     if not statuses:
         out.print("No site yet. `rssi drop --site NAME FILE.csv` makes one.")
@@ -170,7 +172,7 @@ def releases(site: Site, as_json: AsJson = False) -> None:
     """Every release that arrived at a site, how good it is, and which one is live."""
     from ops.cli.show import releases_table
 
-    rows = _desk(site).releases(site)
+    rows = _stack_client(site).releases(site)
     if as_json:
         _print_json(rows)
     elif rows:
@@ -193,15 +195,15 @@ def rollback(
     """Put an earlier release back: rolled out and smoke-tested like any other."""
     from functions.core.deployments import DeploymentState
 
-    desk = _desk(site)
-    request = desk.request_rollback(site, to, reason)
+    stack_client = _stack_client(site)
+    request = stack_client.request_rollback(site, to, reason)
     if not wait:
         if as_json:
             _print_json({"request": request})
         else:
             out.print(f"asked for; request {request}. `rssi status --site {site}` shows it.")
         return
-    ended = desk.follow_rollback(
+    ended = stack_client.follow_rollback(
         site,
         request,
         timeout,
@@ -236,7 +238,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Ask a site's endpoint where fingerprints were taken."""
-    from ops.account.operations import instances_body
+    from ops.account.stack_client import instances_body
     from ops.cli.show import prediction_table
 
     if (csv is None) == (rssi is None):
@@ -245,7 +247,7 @@ def predict(
         body, content_type = _read(csv), ContentType.CSV.value
     else:
         body, content_type = instances_body([_fingerprint(rssi or "")]), ContentType.JSON.value
-    prediction = _desk(site).predict(site, body, content_type)
+    prediction = _stack_client(site).predict(site, body, content_type)
     if as_json:
         _print_json(prediction)
     else:
@@ -264,7 +266,7 @@ def events(
     """
     from ops.cli.show import event_line
 
-    log = _desk(site).event_log
+    log = _stack_client(site).event_log
     if as_json and not follow:
         _print_json(log.read(site=site))
         return
@@ -286,7 +288,7 @@ def trace(
     """Walk from a release back to its surveys, or from a survey to every release it taught."""
     from ops.cli.show import print_trace
 
-    found = _desk(None).trace(what)
+    found = _stack_client(None).trace(what)
     if as_json:
         _print_json(found)
     else:
@@ -414,15 +416,17 @@ def tune(
         options = TuneOptions(study_file=study, workers=workers, as_json=as_json)
         tune_here(out, data, site_of(site_file), settings, output, trials, seed, options)
         return
-    from ops.experiments.tune_site import Place, SiteSearch, tune_site
+    from ops.experiments.tune_site import RunnerOptions, SiteTuneOptions, tune_site
 
     if study is not None or site_file is not None:
         raise UsageError(
             "A site has its own study and description: --study and --site-file go with --data."
         )
-    wanted = SiteSearch(trials, seed, workers or os.cpu_count() or 1, rounds)
-    place = Place(runner, pod_template, namespace)
-    tune_site(out, _desk(site), site or "", settings, output, wanted, place, as_json=as_json)
+    wanted = SiteTuneOptions(trials, seed, workers or os.cpu_count() or 1, rounds)
+    place = RunnerOptions(runner, pod_template, namespace)
+    tune_site(
+        out, _stack_client(site), site or "", settings, output, wanted, place, as_json=as_json
+    )
 
 
 @app.command()
@@ -439,9 +443,9 @@ def replay(
     """Bring a survey back that was set aside, as it is or mended."""
     from ops.account.replay import replay as bring_back
 
-    desk = _desk(site)
-    again = bring_back(desk, site, survey, mended)
-    _tell_drop(desk, [again], wait=wait, timeout=timeout, as_json=as_json)
+    stack_client = _stack_client(site)
+    again = bring_back(stack_client, site, survey, mended)
+    _tell_drop(stack_client, [again], wait=wait, timeout=timeout, as_json=as_json)
 
 
 @app.command()
@@ -453,9 +457,9 @@ def clean_up(
 ) -> None:
     """Delete now what attempts left that became no release, instead of next night."""
     from ops.account.clean_up import clean_up as call
-    from ops.account.session import Aws
+    from ops.account.session import AwsSession
 
-    said = call(Aws(), os.environ.get("RSSI_STAGE", "dev"), dry_run=dry_run)
+    said = call(AwsSession(), os.environ.get("RSSI_STAGE", "dev"), dry_run=dry_run)
     if as_json:
         _print_json({"said": said})
     else:
@@ -506,7 +510,7 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _tell_drop(
-    desk: "OperatorDesk",
+    stack_client: "StackClient",
     surveys: "Sequence[SurveyRef]",
     *,
     wait: bool,
@@ -520,7 +524,7 @@ def _tell_drop(
         for survey in surveys:
             out.print(f"dropped {survey.key}  correlation id {survey.id}", highlight=False)
     if wait:
-        end = desk.follow_drop(
+        end = stack_client.follow_drop(
             surveys, timeout, lambda event: None if as_json else out.print(event_line(event))
         )
     if as_json:
@@ -534,18 +538,18 @@ def _say(sentence: str) -> None:
     err.print(f"rssi: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _desk(site: str | None) -> "OperatorDesk":
+def _stack_client(site: str | None) -> "StackClient":
     from events.names import InvalidNameError, check_site
-    from ops.account.operations import OperatorDesk
-    from ops.account.session import Aws, find_stack
+    from ops.account.session import AwsSession, find_stack
+    from ops.account.stack_client import StackClient
 
     try:
         if site is not None:
             check_site(site)
     except InvalidNameError as error:
         raise UsageError(f"{error}.") from error
-    aws = Aws()
-    return OperatorDesk(aws, find_stack(aws, os.environ.get("RSSI_STAGE", "dev")))
+    aws = AwsSession()
+    return StackClient(aws, find_stack(aws, os.environ.get("RSSI_STAGE", "dev")))
 
 
 def _fingerprint(text: str) -> dict[str, float]:
@@ -578,7 +582,3 @@ def _plain(what: object) -> object:
     if isinstance(what, Sequence) and not isinstance(what, str):
         return [_plain(entry) for entry in what]
     return what
-
-
-if __name__ == "__main__":
-    main()

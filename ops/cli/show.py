@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from events.manifests import Metrics, Release, SmokeAnswer
+from events.manifests import Release, SmokeAnswer
 from functions.core.deployments import Candidate, Deployment
 from ops.account.event_log import LoggedEvent
-from ops.account.operations import ReleaseRow, SiteStatus, Trace
-from ops.account.prediction_client import Located, Prediction
+from ops.account.prediction_client import PredictedLocation, Prediction
+from ops.account.stack_client import ReleaseRow, SiteStatus, Trace
 
 if TYPE_CHECKING:
+    from events.metrics import Metrics
     from trainer.training.evaluation.evaluate import Evaluation
 
 GOOD, BAD, BUSY, DIM = "green", "red", "yellow", "dim"
@@ -153,7 +154,7 @@ def prediction_table(prediction: Prediction) -> Table:
     return table
 
 
-def where(answer: SmokeAnswer | Located) -> str:
+def where(answer: SmokeAnswer | PredictedLocation) -> str:
     """One prediction in words."""
     at = "" if answer.x is None or answer.y is None else f" ({answer.x:.1f} m, {answer.y:.1f} m)"
     return f"{answer.location}{at}, confidence {answer.confidence:.0%}"

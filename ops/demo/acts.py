@@ -14,96 +14,96 @@ from functions.core.deployments import Deployment, DeploymentState
 from ops.account.event_log import LoggedEvent
 from ops.assembly import ROOT
 from ops.cli.show import where
+from ops.demo.corrupt_release import put_corrupt_release
 from ops.demo.probe import Probe
-from ops.demo.spoil import put_spoiled_release
-from ops.demo.stage import SITE, Stage, expect, now, stopwatch
 from ops.demo.survey import broken_survey
+from ops.demo.world import SITE, DemoWorld, expect, now, stopwatch
 
-Showed = dict[str, JsonValue]
-Act = Callable[[Stage], Showed]
+Evidence = dict[str, JsonValue]
+Act = Callable[[DemoWorld], Evidence]
 
 SETTLE_S = 1.0
 """How long after a quarantine nothing else may have happened: several times the quiet period."""
 ENDS = frozenset({"TrainingFailed", "ReleaseRejected", "DeploymentFailed", "RolledBack"})
 
 
-def first_survey(stage: Stage) -> Showed:
+def first_survey(world: DemoWorld) -> Evidence:
     """A survey is dropped: trained, released, live."""
-    showed = _drop_until_live(stage, "first.csv", stage.survey.first)
-    prediction = stage.ask()
-    expect("the release that answers", showed["release"], prediction.release)
-    stage.console.print(f"  a prediction: {where(prediction.predictions[0])}", highlight=False)
-    return showed | {"prediction": prediction.predictions[0].model_dump(mode="json")}
+    evidence = _drop_until_live(world, "first.csv", world.survey.first)
+    prediction = world.ask()
+    expect("the release that answers", evidence["release"], prediction.release)
+    world.console.print(f"  a prediction: {where(prediction.predictions[0])}", highlight=False)
+    return evidence | {"prediction": prediction.predictions[0].model_dump(mode="json")}
 
 
-def second_survey(stage: Stage) -> Showed:
+def second_survey(world: DemoWorld) -> Evidence:
     """A second survey is dropped: retrained on both, rolled without a failed request."""
-    before = stage.live_release()
-    desk = stage.new_desk()
-    with Probe(lambda: stage.ask(desk)) as probe:
-        showed = _drop_until_live(stage, "second.csv", stage.survey.second)
-        probe.ask_some_more(20)
+    before = world.live_release()
+    stack_client = world.new_stack_client()
+    with Probe(lambda: world.ask(stack_client)) as probe:
+        evidence = _drop_until_live(world, "second.csv", world.survey.second)
+        probe.run_for(20)
     expect("failed probe requests", [], list(probe.failures[:3]))
-    expect("releases that answered the probe", [before, showed["release"]], list(probe.releases))
-    expect("surveys that the release learned from", 2, len(stage.releases[-1].snapshot.surveys))
-    stage.console.print(
+    expect("releases that answered the probe", [before, evidence["release"]], list(probe.releases))
+    expect("surveys that the release learned from", 2, len(world.releases[-1].snapshot.surveys))
+    world.console.print(
         f"  [green]{probe.requests} probe requests, 0 failed[/]; the answering release changed once"
     )
-    return showed | {
+    return evidence | {
         "probe_requests": probe.requests,
         "probe_failures": len(probe.failures),
         "probe_releases": list(probe.releases),
     }
 
 
-def broken_csv(stage: Stage) -> Showed:
+def broken_csv(world: DemoWorld) -> Evidence:
     """A broken CSV is dropped: quarantined with a reason, nothing else changes."""
-    since, live = now(), stage.live_release()
-    survey = stage.drop("broken ü.csv", broken_survey(stage.survey.second))
-    event = stage.wait_for(
+    since, live = now(), world.live_release()
+    survey = world.drop("broken ü.csv", broken_survey(world.survey.second))
+    event = world.wait_for(
         lambda event: _is_about(event, "SurveyQuarantined", survey.id), "the quarantine", since
     )
     time.sleep(SETTLE_S)
-    expect("the live release", live, stage.live_release())
-    expect("the release that answers", live, stage.ask().release)
-    new = _release_events(stage, since)
+    expect("the live release", live, world.live_release())
+    expect("the release that answers", live, world.ask().release)
+    new = _release_events(world, since)
     expect("events about releases after a broken survey", [], list(new))
     reason = event.text("reason")
-    expect("the quarantined survey", survey.key, stage.desk.quarantined(SITE)[0].survey.key)
+    expect("the quarantined survey", survey.key, world.stack_client.quarantined(SITE)[0].survey.key)
     return {"survey": survey.key, "quarantine_reason": reason, "live": live}
 
 
-def wrong_answers(stage: Stage) -> Showed:
+def wrong_answers(world: DemoWorld) -> Evidence:
     """A release answers otherwise than it recorded: the endpoint goes back by itself."""
-    since, good = now(), stage.releases[-1]
-    s3 = stage.desk.client("s3")
-    spoiled = put_spoiled_release(s3, stage.desk.stack.artifact_bucket, good)
-    stage.releases.append(spoiled)
-    back = stage.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)
+    since, good = now(), world.releases[-1]
+    s3 = world.stack_client.client("s3")
+    corrupt = put_corrupt_release(s3, world.stack_client.stack.artifact_bucket, good)
+    world.releases.append(corrupt)
+    back = world.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)
     expect("how it ended", "RolledBack", back.detail_type)
-    failed, returned = stage.desk.ledger.deployments(SITE)[-2:]
-    expect("the spoiled deployment", "failed", failed.state.value)
-    expect("the release that was left", spoiled.run_id, back.text("from_release"))
+    failed, returned = world.stack_client.ledger.deployments(SITE)[-2:]
+    expect("the corrupt deployment", "failed", failed.state.value)
+    expect("the release that was left", corrupt.run_id, back.text("from_release"))
     expect("the way back was automatic", expected=True, seen=returned.automatic)
-    _expect_live_and_tested(stage, returned, good.run_id)
+    _expect_live_and_tested(world, returned, good.run_id)
     return {
-        "release": spoiled.run_id,
+        "release": corrupt.run_id,
         "smoke_test": failed.reason,
-        "deployments": [_told(failed), _told(returned)],
+        "deployments": [_summary_of(failed), _summary_of(returned)],
         "live": good.run_id,
     }
 
 
-def rollback_by_hand(stage: Stage) -> Showed:
+def rollback_by_hand(world: DemoWorld) -> Evidence:
     """`rssi rollback` puts the first release back."""
-    first = stage.releases[0].run_id
+    first = world.releases[0].run_id
     command = ["rollback", "--site", SITE, "--to", first, "--json"]
-    stage.console.print(f"  $ rssi {' '.join(command)}", highlight=False)
-    with stage.console.status("rolling back"):
+    world.console.print(f"  $ rssi {' '.join(command)}", highlight=False)
+    with world.console.status("rolling back"):
         run = subprocess.run(
-            [sys.executable, "-m", "ops.cli.main", *command],
+            [sys.executable, "-m", "ops.cli", *command],
             cwd=ROOT,
-            env={**os.environ, **stage.stack.environment},
+            env={**os.environ, **world.stack.environment},
             capture_output=True,
             text=True,
             check=False,
@@ -111,8 +111,8 @@ def rollback_by_hand(stage: Stage) -> Showed:
     expect("rssi rollback", "", run.stderr.strip())
     expect("the exit code of rssi rollback", 0, run.returncode)
     deployment = Deployment.model_validate(json.loads(run.stdout))
-    _expect_live_and_tested(stage, deployment, first)
-    return {"release": first, "deployments": [_told(deployment)], "live": first}
+    _expect_live_and_tested(world, deployment, first)
+    return {"release": first, "deployments": [_summary_of(deployment)], "live": first}
 
 
 ACTS: dict[str, Act] = {
@@ -124,38 +124,38 @@ ACTS: dict[str, Act] = {
 }
 
 
-def _drop_until_live(stage: Stage, name: str, content: bytes) -> Showed:
+def _drop_until_live(world: DemoWorld, name: str, content: bytes) -> Evidence:
     since = now()
     with stopwatch() as elapsed:
-        survey = stage.drop(name, content)
-        end = stage.wait_for(
+        survey = world.drop(name, content)
+        end = world.wait_for(
             lambda event: _is_end(event, survey.id), "the agent to train what was dropped", since
         )
         seconds = elapsed()
     expect(f"how it ended ({end.text('reason')})", "DeploymentSucceeded", end.detail_type)
-    stage.drop_to_live_s.append(seconds)
-    release = stage.remember(str(end.release))
-    deployment = stage.desk.ledger.deployments(SITE)[-1]
-    _expect_live_and_tested(stage, deployment, release.run_id)
-    expect("the endpoint", "InService", stage.desk.status(SITE).endpoint_status)
+    world.drop_to_live_s.append(seconds)
+    release = world.remember(str(end.release))
+    deployment = world.stack_client.ledger.deployments(SITE)[-1]
+    _expect_live_and_tested(world, deployment, release.run_id)
+    expect("the endpoint", "InService", world.stack_client.status(SITE).endpoint_status)
     return {
         "run_id": release.run_id,
         "release": release.run_id,
         "survey": survey.key,
         "drop_to_live_s": round(seconds, 3),
-        "deployments": [_told(deployment)],
+        "deployments": [_summary_of(deployment)],
     }
 
 
-def _expect_live_and_tested(stage: Stage, deployment: Deployment, run_id: str) -> None:
+def _expect_live_and_tested(world: DemoWorld, deployment: Deployment, run_id: str) -> None:
     expect("the deployment's release", run_id, deployment.candidate.release)
     expect("the deployment", DeploymentState.LIVE.value, deployment.state.value)
     expect("a smoke test took time", expected=True, seen=(deployment.latency_ms or 0) > 0)
-    expect("the live release", run_id, stage.live_release())
-    expect("the release that answers", run_id, stage.ask().release)
+    expect("the live release", run_id, world.live_release())
+    expect("the release that answers", run_id, world.ask().release)
 
 
-def _told(deployment: Deployment) -> JsonValue:
+def _summary_of(deployment: Deployment) -> JsonValue:
     return {
         "number": deployment.number,
         "release": deployment.candidate.release,
@@ -175,7 +175,7 @@ def _is_about(event: LoggedEvent, detail_type: str, survey_id: str) -> bool:
     return event.detail_type == detail_type and event.text("correlation_id") == survey_id
 
 
-def _release_events(stage: Stage, since: datetime) -> list[str]:
+def _release_events(world: DemoWorld, since: datetime) -> list[str]:
     kinds = {"TrainingSucceeded", "ModelCreated", "RolloutStarted", "DeploymentSucceeded"}
-    events = stage.desk.event_log.read(since, SITE)
+    events = world.stack_client.event_log.read(since, SITE)
     return [event.detail_type for event in events if event.detail_type in kinds]

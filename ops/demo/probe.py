@@ -21,7 +21,7 @@ class Probe:
 
     def __init__(self, ask: Callable[[], Prediction]) -> None:
         self._ask = ask
-        self._over = threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="probe", daemon=True)
         self.requests = 0
         self.failures: list[str] = []
@@ -38,17 +38,17 @@ class Probe:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._over.set()
+        self._stopping.set()
         self._thread.join()
 
-    def ask_some_more(self, requests: int, timeout_s: float = 10) -> None:
+    def run_for(self, requests: int, timeout_s: float = 10) -> None:
         """Return when so many further requests were answered, or the time is up."""
         until, deadline = self.requests + requests, time.monotonic() + timeout_s
         while self.requests < until and time.monotonic() < deadline:
             time.sleep(PAUSE_S)
 
     def _run(self) -> None:
-        while not self._over.wait(PAUSE_S):
+        while not self._stopping.wait(PAUSE_S):
             try:
                 release = self._ask().release
             except OpsError as error:

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 
 from events.manifests import Release
 from ops.cli.show import EVENT_STYLES
-from ops.demo.stage import Stage
 from ops.demo.summary import Summary
+from ops.demo.world import DemoWorld
 from trainer.training.evaluation.evaluate import CellError
 from trainer.training.reports.floor_map import floor_map_svg
 
@@ -22,7 +22,7 @@ _CELLS = TypeAdapter(list[CellError])
 
 
 @dataclass(frozen=True)
-class Moment:
+class TimelineEvent:
     """One event on the timeline."""
 
     seconds: float
@@ -35,14 +35,14 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class ReleaseView:
+class ReleasePanel:
     """One release with its floor map."""
 
     release: Release
     floor: Markup
 
 
-def write_report(path: Path, summary: Summary, stage: Stage) -> None:
+def write_report(path: Path, summary: Summary, world: DemoWorld) -> None:
     """Write the page; it needs nothing but itself."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -53,20 +53,20 @@ def write_report(path: Path, summary: Summary, stage: Stage) -> None:
     )
     page = environment.get_template(TEMPLATE).render(
         summary=summary,
-        moments=list(_moments(summary)),
-        releases=[ReleaseView(release, _floor(stage, release)) for release in stage.releases],
+        moments=list(_timeline(summary)),
+        releases=[ReleasePanel(release, _floor(world, release)) for release in world.releases],
     )
     path.write_text(page, encoding="utf-8")
 
 
-def _moments(summary: Summary) -> Iterator[Moment]:
+def _timeline(summary: Summary) -> Iterator[TimelineEvent]:
     if not summary.events:
         return
     start, end = summary.events[0].time, summary.events[-1].time
     whole = max((end - start).total_seconds(), 1e-9)
     for event in summary.events:
         seconds = _since(start, event.time)
-        yield Moment(
+        yield TimelineEvent(
             seconds=seconds,
             share=seconds / whole,
             kind=event.detail_type,
@@ -80,9 +80,9 @@ def _since(start: datetime, moment: datetime) -> float:
     return (moment - start).total_seconds()
 
 
-def _floor(stage: Stage, release: Release) -> Markup:
-    body = stage.desk.client("s3").get_object(
-        Bucket=stage.desk.stack.artifact_bucket, Key=release.metrics_file.key
+def _floor(world: DemoWorld, release: Release) -> Markup:
+    body = world.stack_client.client("s3").get_object(
+        Bucket=world.stack_client.stack.artifact_bucket, Key=release.metrics_file.key
     )["Body"]
     cells: Sequence[CellError] = _CELLS.validate_python(json.loads(body.read())["cells"])
     # The map escapes what it writes; it is made here, not taken from outside.

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from ops.demo.acts import ACTS
 from ops.demo.report import write_report
-from ops.demo.stage import SITE, Stage
 from ops.demo.summary import Act, EventSummary, ReleaseSummary, Summary
-from ops.demo.survey import generated_survey, survey_of_file
+from ops.demo.survey import generated_survey, survey_from_file
+from ops.demo.world import SITE, DemoWorld
 from ops.errors import ExpectationError
 from ops.local_stack import LocalStack, end_on_signals
 
@@ -25,15 +25,15 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
         OpsError: the data can't be used, or the stack did not start.
     """
     end_on_signals()
-    survey = survey_of_file(data) if data else generated_survey()
+    survey = survey_from_file(data) if data else generated_survey()
     out.mkdir(parents=True, exist_ok=True)
     console.print(f"Data: {survey.source}. Everything runs on this machine.", highlight=False)
     try:
         with LocalStack(say=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
-            stage = Stage(stack, survey, console)
-            summary = _summarize(stage, _play_all(stage))
+            world = DemoWorld(stack, survey, console)
+            summary = _summarize(world, _play_all(world))
             (out / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            write_report(out / REPORT, summary, stage)
+            write_report(out / REPORT, summary, world)
     except KeyboardInterrupt:
         console.print("\ninterrupted; everything that was started was stopped", style="yellow")
         raise
@@ -41,29 +41,29 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
     return summary
 
 
-def _play_all(stage: Stage) -> list[Act]:
+def _play_all(world: DemoWorld) -> list[Act]:
     played: list[Act] = []
     for number, (name, act) in enumerate(ACTS.items(), start=1):
-        stage.console.rule(f"[bold]{number}  {name}", align="left", style="dim")
+        world.console.rule(f"[bold]{number}  {name}", align="left", style="dim")
         started = time.monotonic()
         try:
-            showed, problem = act(stage), None
+            evidence, problem = act(world), None
         except ExpectationError as error:
-            showed, problem = {}, str(error)
+            evidence, problem = {}, str(error)
         seconds = round(time.monotonic() - started, 3)
         played.append(
-            Act(name=name, ok=problem is None, seconds=seconds, showed=showed, problem=problem)
+            Act(name=name, ok=problem is None, seconds=seconds, evidence=evidence, problem=problem)
         )
         if problem is not None:
-            stage.console.print(Text(f"  {problem}", style="red"))
+            world.console.print(Text(f"  {problem}", style="red"))
             break
     return played
 
 
-def _summarize(stage: Stage, acts: list[Act]) -> Summary:
+def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
     return Summary(
         ok=len(acts) == len(ACTS) and all(act.ok for act in acts),
-        data=stage.survey.source,
+        data=world.survey.source,
         acts=tuple(acts),
         releases=tuple(
             ReleaseSummary(
@@ -72,7 +72,7 @@ def _summarize(stage: Stage, acts: list[Act]) -> Summary:
                 surveys=tuple(survey.key for survey in release.snapshot.surveys),
                 metrics=release.metrics,
             )
-            for release in stage.releases
+            for release in world.releases
         ),
         events=tuple(
             EventSummary(
@@ -82,9 +82,9 @@ def _summarize(stage: Stage, acts: list[Act]) -> Summary:
                 release=event.release,
                 detail=event.detail,
             )
-            for event in stage.desk.event_log.read(site=SITE)
+            for event in world.stack_client.event_log.read(site=SITE)
         ),
-        drop_to_live_s=tuple(round(seconds, 3) for seconds in stage.drop_to_live_s),
+        drop_to_live_s=tuple(round(seconds, 3) for seconds in world.drop_to_live_s),
     )
 
 
@@ -95,7 +95,7 @@ def _show(console: Console, summary: Summary, out: Path) -> None:
         table.add_column(column, justify="right" if column == "seconds" else "left")
     for act in summary.acts:
         mark = Text("ok", style="green") if act.ok else Text("failed", style="red")
-        live = str(act.showed.get("live") or act.showed.get("release") or "")
+        live = str(act.evidence.get("live") or act.evidence.get("release") or "")
         table.add_row(mark, act.name, f"{act.seconds:.1f}", live)
     console.print(table)
     for name in (SUMMARY, REPORT):

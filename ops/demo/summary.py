@@ -2,24 +2,24 @@
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 
 
-class _Part(BaseModel):
+class SummaryModel(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
-class Act(_Part):
-    """One act: whether it showed what it should, and what it showed."""
+class Act(SummaryModel):
+    """One act: whether it ended as expected, and the evidence."""
 
     name: str
     ok: bool
     seconds: float
-    showed: dict[str, JsonValue]
+    evidence: dict[str, JsonValue] = Field(alias="showed")
     problem: str | None = None
 
 
-class ReleaseSummary(_Part):
+class ReleaseSummary(SummaryModel):
     """A release that was made on the way."""
 
     run_id: str
@@ -28,7 +28,7 @@ class ReleaseSummary(_Part):
     metrics: Metrics
 
 
-class EventSummary(_Part):
+class EventSummary(SummaryModel):
     """One event, as teams would have heard of it."""
 
     time: AwareDatetime
@@ -38,7 +38,7 @@ class EventSummary(_Part):
     detail: dict[str, JsonValue]
 
 
-class Summary(_Part):
+class Summary(SummaryModel):
     """The whole demonstration."""
 
     ok: bool

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ops.errors import UsageError
 from trainer.training.errors import BadSurvey
-from trainer.training.reading.site import GRID_CELL_M, Site
+from trainer.training.reading.site_description import GRID_CELL_M, SiteDescription
 from trainer.training.reading.surveys import read_survey
 
 SEED = 20161018
@@ -30,7 +30,7 @@ FIRST_PART = 0.6
 
 Metres = npt.NDArray[np.float64]
 Decibels = npt.NDArray[np.float64]
-Measured = npt.NDArray[np.int_]
+DbmReadings = npt.NDArray[np.int_]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class RadioModel:
 
 
 @dataclass(frozen=True)
-class Survey:
+class DemoSurvey:
     """The two parts of the demonstration's data, as CSV files."""
 
     first: bytes
@@ -55,7 +55,7 @@ class Survey:
     source: str
 
 
-def survey_of_file(path: Path) -> Survey:
+def survey_from_file(path: Path) -> DemoSurvey:
     """The user's file in two parts, in its own order.
 
     Raises:
@@ -66,23 +66,23 @@ def survey_of_file(path: Path) -> Survey:
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.") from error
     try:
-        read_survey(content, Site(), name=path.name)
+        read_survey(content, SiteDescription(), name=path.name)
         first, second = split_csv(content)
         for part in (first, second):
-            read_survey(part, Site(), name=f"a part of {path.name}")
+            read_survey(part, SiteDescription(), name=f"a part of {path.name}")
     except BadSurvey as error:
         raise UsageError(f"{path} is no survey to train from: {error}") from error
-    return Survey(first, second, source=str(path))
+    return DemoSurvey(first, second, source=str(path))
 
 
-def generated_survey(model: RadioModel | None = None, seed: int = SEED) -> Survey:
+def generated_survey(model: RadioModel | None = None, seed: int = SEED) -> DemoSurvey:
     """A site that does not exist, measured twice: first thoroughly, then again more briefly."""
     model, random = model or RadioModel(), np.random.default_rng(seed)
     points = _grid()
     shadowing = random.normal(0, model.shadowing_db, (len(points), BEACONS))
     mean = _path_loss(model, points, _beacons()) + shadowing
     first_rounds = round(ROWS_PER_POINT * FIRST_PART)
-    return Survey(
+    return DemoSurvey(
         first=_as_csv(_measure(model, mean, first_rounds, random), "10-18-2016"),
         second=_as_csv(_measure(model, mean, ROWS_PER_POINT - first_rounds, random), "10-25-2016"),
         source=f"a generated site (seed {seed})",
@@ -110,7 +110,7 @@ def broken_survey(content: bytes) -> bytes:
 
 def fullest_fingerprint(content: bytes) -> dict[str, float]:
     """The survey's fingerprint that hears the most beacons, in dBm by beacon."""
-    survey = read_survey(content, Site())
+    survey = read_survey(content, SiteDescription())
     heard = ~np.isnan(survey.rssi)
     row = int(heard.sum(axis=1).argmax())
     return {
@@ -145,7 +145,7 @@ def _path_loss(model: RadioModel, points: Metres, beacons: Metres) -> Decibels:
 
 def _measure(
     model: RadioModel, mean: Decibels, rounds: int, random: np.random.Generator
-) -> Measured:
+) -> DbmReadings:
     """(points, rounds, beacons) whole dBm, NOT_HEARD below the threshold."""
     shape = (len(mean), rounds, BEACONS)
     measured = mean[:, None] + random.normal(0, model.fading_db, shape)
@@ -153,7 +153,7 @@ def _measure(
     return np.where(heard, np.minimum(np.rint(measured), -1), NOT_HEARD).astype(int)
 
 
-def _as_csv(measured: Measured, day: str) -> bytes:
+def _as_csv(measured: DbmReadings, day: str) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["location", "date", *(f"b{3001 + beacon}" for beacon in range(BEACONS))])

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.account.event_log import LoggedEvent
-from ops.account.operations import OperatorDesk
-from ops.account.session import Aws, find_stack
+from ops.account.session import AwsSession, find_stack
+from ops.account.stack_client import StackClient
 from ops.assembly import ROOT
-from ops.demo.survey import generated_survey, survey_of_file
+from ops.demo.survey import generated_survey, survey_from_file
 from ops.dev.bench_agent import print_agent
 from ops.dev.bench_model import (
     RECIPE_A_LAYERS,
@@ -121,18 +121,18 @@ def _print_drops(console: Console, data: Path | None) -> None:
 
 
 def _measure_drops(stack: LocalStack, data: Path | None) -> list[Drop]:
-    aws = Aws(stack.environment)
-    desk = OperatorDesk(aws, find_stack(aws, STAGE))
-    survey = survey_of_file(data) if data else generated_survey()
+    aws = AwsSession(stack.environment)
+    stack_client = StackClient(aws, find_stack(aws, STAGE))
+    survey = survey_from_file(data) if data else generated_survey()
     contents = (survey.first, survey.second)
     # The same rows under another name are another survey, hence another snapshot and run.
-    return [_measure_drop(desk, f"{turn}.csv", contents[turn % 2]) for turn in range(DROPS)]
+    return [_measure_drop(stack_client, f"{turn}.csv", contents[turn % 2]) for turn in range(DROPS)]
 
 
-def _measure_drop(desk: OperatorDesk, name: str, content: bytes) -> Drop:
+def _measure_drop(stack_client: StackClient, name: str, content: bytes) -> Drop:
     started, seen = time.time(), list[LoggedEvent]()
-    survey = desk.drop_bytes(SITE, name, content)
-    end = desk.follow_drop([survey], timeout_s=120, on_event=seen.append)
+    survey = stack_client.drop_bytes(SITE, name, content)
+    end = stack_client.follow_drop([survey], timeout_s=120, on_event=seen.append)
     if end.detail_type != "DeploymentSucceeded":
         raise OpsError(f"A drop ended with {end.detail_type}: {end.text('reason')}.")
     moments = [datetime.fromtimestamp(started, end.time.tzinfo), *(event.time for event in seen)]

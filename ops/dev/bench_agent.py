@@ -78,7 +78,7 @@ def measure_agent() -> AgentFigures:
     """
     with tempfile.TemporaryDirectory() as folder, _fake_aws() as address:
         environment = _environment(address)
-        aws = _Aws(environment)
+        aws = _BenchClients(environment)
         to_job, memory = _drops(Path(folder), environment, aws)
         first, later = _rounds(environment)
     return AgentFigures(
@@ -106,7 +106,9 @@ def print_agent(console: Console) -> None:
     console.print(table)
 
 
-def _drops(folder: Path, environment: dict[str, str], aws: "_Aws") -> tuple[list[float], float]:
+def _drops(
+    folder: Path, environment: dict[str, str], aws: "_BenchClients"
+) -> tuple[list[float], float]:
     """Run an agent as a process, and see how soon an event in its queue is a Job."""
     server, created = FakeApiServer(), dict[str, float]()
 
@@ -143,7 +145,7 @@ class _Round(NamedTuple):
 def _rounds(environment: dict[str, str]) -> tuple[_Round, _Round]:
     """Look at many sites of which none has anything new; once cold, once as every few minutes."""
     store = _ManySites()
-    aws = _Aws({**environment, "AWS_ENDPOINT_URL": store.url})
+    aws = _BenchClients({**environment, "AWS_ENDPOINT_URL": store.url})
     s3 = aws.client("s3")
     agent = _agent_of(Bucket(s3, "data"), Bucket(s3, "artifacts"), aws)
     first = _Round(_seconds(lambda: agent.step(0.0)), store.listings)
@@ -154,7 +156,7 @@ def _rounds(environment: dict[str, str]) -> tuple[_Round, _Round]:
     return first, later
 
 
-def _agent_of(data: Bucket, artifacts: Bucket, aws: "_Aws") -> Agent:
+def _agent_of(data: Bucket, artifacts: Bucket, aws: "_BenchClients") -> Agent:
     log = structlog.wrap_logger(None, processors=[_drop_line])
     settings = AgentSettings()
     return Agent(
@@ -217,7 +219,7 @@ class _ManySites:
         self.listings = 0
         store = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class ListingHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = -1
 
@@ -240,7 +242,7 @@ class _ManySites:
                 self.end_headers()
                 self.wfile.write(content)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), ListingHandler)
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
@@ -317,7 +319,7 @@ def _environment(address: str) -> dict[str, str]:
     }
 
 
-class _Aws:
+class _BenchClients:
     """Clients of the fake AWS that an environment points at."""
 
     def __init__(self, environment: dict[str, str]) -> None:

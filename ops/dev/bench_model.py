@@ -28,7 +28,7 @@ from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import CARD_FILE, METRICS_FILE, train_files
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 
@@ -93,10 +93,10 @@ def measure_fit(data: Path | None = None) -> FitFigures:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     load_mxnet()
-    rows = combine([_survey(data)], Site())
+    rows = combine([_survey(data)], SiteDescription())
     order = np.random.default_rng(0).permutation(len(rows))
     cut = len(rows) // TESTED_PART
-    kept, trained = rows.only(order[:cut]), rows.only(order[cut:])
+    kept, trained = rows.take(order[:cut]), rows.take(order[cut:])
     same = Hyperparameters(hidden=PLAIN_LAYERS, epochs=EPOCHS, batch_size=BATCH)
     turns = [
         (
@@ -232,9 +232,9 @@ def _run(survey: Path, out: Path) -> tuple[float, float]:
         "import os; os.environ['OMP_NUM_THREADS'] = '1'\n"
         "from pathlib import Path\n"
         "from trainer.training.job.train import train_files, load_mxnet\n"
-        "from trainer.training.reading.site import Site\n"
+        "from trainer.training.reading.site_description import SiteDescription\n"
         "load_mxnet(); imported = time.perf_counter()\n"
-        "done = train_files([Path(sys.argv[1])], Path(sys.argv[2]), 0, Site())\n"
+        "done = train_files([Path(sys.argv[1])], Path(sys.argv[2]), 0, SiteDescription())\n"
         "ended = time.perf_counter()\n"
         "print(ended - imported - done.fit_seconds); sys.stdout.flush(); os._exit(0)\n"
     )
@@ -251,9 +251,9 @@ def _run(survey: Path, out: Path) -> tuple[float, float]:
 
 def _survey(data: Path | None) -> Survey:
     if data is not None:
-        return read_survey(data, Site())
+        return read_survey(data, SiteDescription())
     both = generated_survey()
-    return read_survey(both.first + both.second.partition(b"\n")[2], Site())
+    return read_survey(both.first + both.second.partition(b"\n")[2], SiteDescription())
 
 
 def _timed(work: Callable[[], Made]) -> tuple[float, Made]:
@@ -349,7 +349,9 @@ def _large_read(rows: int) -> tuple[float, float, str]:
             file.write(block)
         file.write("\n".join(lines[: rows % len(lines)]) + "\n" * (rows % len(lines) > 0))
         file.flush()
-        seconds = min(_timed(lambda: read_survey(Path(file.name), Site()))[0] for _ in range(3))
+        seconds = min(
+            _timed(lambda: read_survey(Path(file.name), SiteDescription()))[0] for _ in range(3)
+        )
         peak = _peak_mb()
         alone = min(_timed(lambda: pl.read_csv(file.name))[0] for _ in range(3))
     return seconds, peak, f"Polars alone, without any check, {rows / alone / 1000:.0f} k rows/s"
@@ -358,7 +360,7 @@ def _large_read(rows: int) -> tuple[float, float, str]:
 def _large_run(folder: Path) -> tuple[float, float, str]:
     settings = Hyperparameters(epochs=1, batch_size=LARGE_BATCH)
     seconds, done = _timed(
-        lambda: train_files([folder / "survey.csv"], folder / "out", 0, Site(), settings)
+        lambda: train_files([folder / "survey.csv"], folder / "out", 0, SiteDescription(), settings)
     )
     peak = _peak_mb()
     card, metrics = ((folder / "out" / name).stat().st_size for name in (CARD_FILE, METRICS_FILE))

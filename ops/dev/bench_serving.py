@@ -29,8 +29,8 @@ from rich.table import Table
 from ops.dev.load import (
     START_TIMEOUT_S,
     Load,
-    Measured,
-    Server,
+    LoadResult,
+    ServerProcess,
     cpu_s,
     free_port,
     measure,
@@ -48,7 +48,7 @@ from trainer.localization.dense.network import Dense, Network
 from trainer.localization.readings import FloatMatrix
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
-from trainer.training.job.smoke import choose_smoke
+from trainer.training.job.smoke import blended_smoke_rows
 
 BEACONS, CELLS, HIDDEN = 13, 105, 128
 WORKERS = 2
@@ -123,10 +123,10 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ProfiledLoad:
     """One load on our server: how it went, and the processor time that the server used for it."""
 
-    measured: Measured
+    measured: LoadResult
     server_us: float
     """Microseconds per request, of all its processes."""
 
@@ -137,15 +137,15 @@ def bench_serving(console: Console) -> None:
         subject = make_subject(Path(scratch))
         _print_floor(console, subject)
         loads = loads_of(subject.model)
-        ours: list[list[Turn]] = []
-        theirs: list[list[Measured]] = []
-        echoes: list[list[Measured]] = []
+        ours: list[list[ProfiledLoad]] = []
+        theirs: list[list[LoadResult]] = []
+        echoes: list[list[LoadResult]] = []
         for _ in range(TURNS):
             with running_ours(subject) as server:
-                ours.append([_enqueue(server, load) for load in loads])
+                ours.append([_profile(server, load) for load in loads])
                 memory = memory_mb(server.pid)
             with running_reference(subject) as server:
-                # PredictionColumns of one worker alone would wait for the import of the other.
+                # Answers of one worker alone would wait for the import of the other.
                 measure(server.port, loads[1], SECONDS)
                 theirs.append(
                     [measure(server.port, load, SECONDS) for load in loads if load.rows == 1]
@@ -157,14 +157,14 @@ def bench_serving(console: Console) -> None:
         _print_shelf(console, subject)
 
 
-def _enqueue(server: Server, load: Load) -> Turn:
+def _profile(server: ServerProcess, load: Load) -> ProfiledLoad:
     before = cpu_s(server.pid)
     measured = measure(server.port, load, SECONDS)
     used = cpu_s(server.pid) - before
-    return Turn(measured, used * 1e6 / (measured.requests_per_s * SECONDS))
+    return ProfiledLoad(measured, used * 1e6 / (measured.requests_per_s * SECONDS))
 
 
-def _echoed(load: Load, turn: Turn) -> Measured:
+def _echoed(load: Load, turn: ProfiledLoad) -> LoadResult:
     """The same load on servers that answer without a thought, with as many bytes."""
     with running_echo(turn.measured.answer_bytes, WORKERS) as server:
         return measure(server.port, load, SECONDS / 3)
@@ -179,7 +179,7 @@ def _print_floor(console: Console, subject: Subject) -> None:
     requests = {load.name: _in_process(load) for load in loads}
     rows = [
         ("model, one row", lambda: model.table(one), 1),
-        ("reading it from JSON", lambda: service.take(requests[loads[0].name]), 1),
+        ("reading it from JSON", lambda: service.handle(requests[loads[0].name]), 1),
         ("JSON to JSON, one row", lambda: respond(service, requests[loads[0].name]), 1),
         (f"multiplications alone, {BATCH} rows", _multiplications(model), BATCH),
         (f"model, {BATCH} rows", lambda: model.table(batch), BATCH),
@@ -220,9 +220,9 @@ def _best_s(work: Callable[[], object]) -> float:
 def _print_loads(
     console: Console,
     loads: Sequence[Load],
-    ours: Sequence[Sequence[Turn]],
-    theirs: Sequence[Sequence[Measured]],
-    echoes: Sequence[Sequence[Measured]],
+    ours: Sequence[Sequence[ProfiledLoad]],
+    theirs: Sequence[Sequence[LoadResult]],
+    echoes: Sequence[Sequence[LoadResult]],
 ) -> None:
     title = f"{WORKERS} workers, median of {TURNS} turns"
     table = Table("load", "p50 ms", "p99 ms", "requests/s", "rows/s", title=title, box=None)
@@ -257,8 +257,8 @@ def _print_loads(
     console.print(beside)
 
 
-def _median(turns: Sequence[Measured]) -> Measured:
-    return Measured(
+def _median(turns: Sequence[LoadResult]) -> LoadResult:
+    return LoadResult(
         requests_per_s=statistics.median(turn.requests_per_s for turn in turns),
         p50_ms=statistics.median(turn.p50_ms for turn in turns),
         p99_ms=statistics.median(turn.p99_ms for turn in turns),
@@ -283,7 +283,7 @@ def _print_cold(console: Console, subject: Subject) -> None:
 
 def _print_shelf(console: Console, subject: Subject) -> None:
     """One site's latency with many in the server: nothing else going on, and others loading."""
-    turns: list[tuple[Measured, Measured]] = []
+    turns: list[tuple[LoadResult, LoadResult]] = []
     loads = 0
     path = "/models/site-0/invoke"
     others = [_another(subject, CELLS + 1 + n) for n in range(SHELF_TURNS * OTHER_SITES)]
@@ -361,7 +361,7 @@ def _ask(port: int, method: str, path: str, body: bytes) -> None:
 
 
 @contextlib.contextmanager
-def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[Server]:
+def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[ServerProcess]:
     """The container's process."""
     port = free_port()
     environment = {
@@ -377,7 +377,7 @@ def running_ours(subject: Subject, *, multi_model: bool = False) -> Iterator[Ser
 
 
 @contextlib.contextmanager
-def running_reference(subject: Subject) -> Iterator[Server]:
+def running_reference(subject: Subject) -> Iterator[ServerProcess]:
     """The plain server of the same model."""
     port = free_port()
     module = subject.folder / "reference_server.py"
@@ -418,7 +418,7 @@ def make_subject(folder: Path, cells: int = CELLS) -> Subject:
     )
     unsmoked = LoadedModel(description, network, (), "")
     exported = export(network, description.features)
-    smoke = choose_smoke(unsmoked, fingerprints(200))
+    smoke = blended_smoke_rows(unsmoked, fingerprints(200))
     written = write_bundle(folder / "model.tar.gz", description, network, exported, smoke)
     (folder / "mxnet-symbol.json").write_bytes(exported.symbol)
     (folder / "mxnet-0000.params").write_bytes(exported.params)

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.dev.bench_serving import WORKERS, Subject, fingerprints, make_subject, running_ours
-from ops.dev.load import Server, memory_mb, running_echo
+from ops.dev.load import ServerProcess, memory_mb, running_echo
 from ops.errors import OpsError
 
 MINUTES = 10
@@ -34,21 +34,21 @@ FLAT_MEMORY = 1.02
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RequestRate:
     """How many connections ask, and how often all of them together."""
 
     connections: int
     requests_per_s: float
 
 
-SOAKED = Rate(64, 1500)
+SOAKED = RequestRate(64, 1500)
 """About a fifth of what two cores can answer, so that the queue is not what is measured."""
-CONTROL = Rate(4, 100)
+CONTROL = RequestRate(4, 100)
 """Six thousand answers a minute: enough for a 99th percentile, and next to no work."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SoakRequest:
     """One kind of request, and the status and number of answers that it has to get."""
 
     name: str
@@ -58,7 +58,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Minute:
+class SoakMinute:
     """What one minute saw."""
 
     seconds: float
@@ -108,7 +108,7 @@ def bench_soak(console: Console, minutes: int = MINUTES) -> None:
         raise OpsError(f"{wrong} answers were not what they had to be.")
 
 
-def verdict(seen: Sequence[Minute]) -> str:
+def verdict(seen: Sequence[SoakMinute]) -> str:
     """Whether the last third of the minutes was as the first, by medians."""
     delays = _Trend.of([one.p99_ms for one in seen])
     ratios = _Trend.of([one.ratio for one in seen])
@@ -145,21 +145,21 @@ _ECHOED_BYTES = 300
 """About what ours answer to one fingerprint."""
 
 
-def _kinds(subject: Subject) -> list[Asked]:
+def _kinds(subject: Subject) -> list[SoakRequest]:
     """Seven good requests in ten; the others are wrong in as many ways as they are many."""
     rows = [
         [-200 if np.isnan(dbm) else int(dbm) for dbm in row] for row in fingerprints(64).tolist()
     ]
     objects = [dict(zip(subject.model.beacons, row, strict=True)) for row in rows]
     good = [
-        *(Asked("one object", _post({"instances": [one]}), 200, 1) for one in objects[:5]),
-        Asked("two lists", _post({"instances": rows[:2]}), 200, 2),
-        Asked("a batch", _post({"instances": rows}), 200, len(rows)),
+        *(SoakRequest("one object", _post({"instances": [one]}), 200, 1) for one in objects[:5]),
+        SoakRequest("two lists", _post({"instances": rows[:2]}), 200, 2),
+        SoakRequest("a batch", _post({"instances": rows}), 200, len(rows)),
     ]
     bad = [
-        Asked("a number too high", _post({"instances": [[12] * len(rows[0])]}), 400),
-        Asked("no JSON", _raw(b'{"instances": [[-70,'), 400),
-        Asked("another type", _raw(b"<rssi/>", "application/xml"), 415),
+        SoakRequest("a number too high", _post({"instances": [[12] * len(rows[0])]}), 400),
+        SoakRequest("no JSON", _raw(b'{"instances": [[-70,'), 400),
+        SoakRequest("another type", _raw(b"<rssi/>", "application/xml"), 415),
     ]
     return [*good, *bad]
 
@@ -188,15 +188,15 @@ class _Tally:
 
 
 async def soak(
-    server: Server,
-    kinds: Sequence[Asked],
+    server: ServerProcess,
+    kinds: Sequence[SoakRequest],
     minutes: int,
     *,
-    control: Server,
+    control: ServerProcess,
     minute_s: float = 60.0,
-) -> list[Minute]:
+) -> list[SoakMinute]:
     """Ask a mix of ``kinds`` for some minutes, and tell of each; a minute may be a short one."""
-    plain = [Asked("control", kinds[0].request, 200)]
+    plain = [SoakRequest("control", kinds[0].request, 200)]
     seen = []
     for _ in range(minutes):
         ours, theirs = _Tally(), _Tally()
@@ -207,7 +207,7 @@ async def soak(
             _ask_all(control.port, plain, until, CONTROL, theirs),
         )
         seen.append(
-            Minute(
+            SoakMinute(
                 seconds=time.monotonic() - begun,
                 answers=len(ours.times),
                 wrong=ours.wrong,
@@ -221,7 +221,7 @@ async def soak(
 
 
 async def _ask_all(
-    port: int, kinds: Sequence[Asked], until: float, rate: Rate, tally: _Tally
+    port: int, kinds: Sequence[SoakRequest], until: float, rate: RequestRate, tally: _Tally
 ) -> None:
     pause = rate.connections / rate.requests_per_s
     places = range(rate.connections)
@@ -232,7 +232,7 @@ async def _ask_all(
 
 async def _ask(
     port: int,
-    kinds: Sequence[Asked],
+    kinds: Sequence[SoakRequest],
     chance: random.Random,
     until: float,
     pause: float,

@@ -77,7 +77,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class LoadResult:
     """How one load went."""
 
     requests_per_s: float
@@ -95,7 +95,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ServerProcess:
     """A server that is up."""
 
     port: int
@@ -103,16 +103,16 @@ class Server:
     cold_s: float
 
 
-def measure(port: int, load: Load, seconds: float) -> Measured:
+def measure(port: int, load: Load, seconds: float) -> LoadResult:
     """Send one load for some seconds, each connection its next request after its last answer."""
     return uvloop.run(_measure(port, load, seconds))
 
 
-async def _measure(port: int, load: Load, seconds: float) -> Measured:
+async def _measure(port: int, load: Load, seconds: float) -> LoadResult:
     loop = asyncio.get_running_loop()
     request = load.request()
     begun = time.perf_counter()
-    clients = [Client(request, begun + seconds) for _ in range(load.connections)]
+    clients = [LoadConnection(request, begun + seconds) for _ in range(load.connections)]
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
     await asyncio.gather(*(client.over for client in clients))
@@ -120,7 +120,7 @@ async def _measure(port: int, load: Load, seconds: float) -> Measured:
     ordered = sorted(moment for client in clients for moment in client.times)
     if len(ordered) < 2:
         raise OpsError(f"{load.name}: the server answered {len(ordered)} requests in {seconds} s.")
-    return Measured(
+    return LoadResult(
         requests_per_s=len(ordered) / elapsed,
         p50_ms=ordered[len(ordered) // 2] * 1000,
         p99_ms=ordered[int(len(ordered) * 0.99)] * 1000,
@@ -130,7 +130,7 @@ async def _measure(port: int, load: Load, seconds: float) -> Measured:
     )
 
 
-class Client(asyncio.Protocol):
+class LoadConnection(asyncio.Protocol):
     """One connection that asks again as soon as it is answered."""
 
     def __init__(self, request: bytes, deadline: float) -> None:
@@ -189,7 +189,9 @@ class Client(asyncio.Protocol):
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[Server]:
+def running(
+    command: Sequence[str], environment: Mapping[str, str], port: int
+) -> Iterator[ServerProcess]:
     """A server process from its start to its first answer, and on until the block is left."""
     begun = time.perf_counter()
     process = subprocess.Popen(
@@ -203,14 +205,14 @@ def running(command: Sequence[str], environment: Mapping[str, str], port: int) -
             if process.poll() is not None or time.perf_counter() - begun > START_TIMEOUT_S:
                 raise OpsError(f"{command[2]} did not answer /ping; it can't be measured.")
             time.sleep(0.002)
-        yield Server(port, process.pid, time.perf_counter() - begun)
+        yield ServerProcess(port, process.pid, time.perf_counter() - begun)
     finally:
         process.terminate()
         process.wait()
 
 
 @contextlib.contextmanager
-def running_echo(answer_bytes: int, processes: int) -> Iterator[Server]:
+def running_echo(answer_bytes: int, processes: int) -> Iterator[ServerProcess]:
     """Processes that answer at once with so many bytes: what the load itself costs."""
     port = free_port()
     command = [sys.executable, "-c", _ECHO, str(port), str(answer_bytes)]

@@ -17,9 +17,9 @@ from rich.table import Table
 from ops.errors import OpsError
 from ops.experiments.train import as_sentences, site_of
 from trainer.training.errors import BadSurvey
-from trainer.training.quality.audit import Audit, Weight, audit
-from trainer.training.reading.missing_values import without_fillers
-from trainer.training.reading.site import Site
+from trainer.training.quality.audit import Audit, Severity, audit
+from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine_any
 
@@ -39,7 +39,7 @@ def audit_here(
     report = None
     with as_sentences():
         if surveys:
-            surveys = without_fillers(surveys, site)
+            surveys = mask_sentinel(surveys, site)
             report = audit(combine_any(surveys, site), surveys, site)
     if as_json:
         told = {
@@ -56,7 +56,7 @@ def audit_here(
         raise OpsError(f"{len(refused)} of {len(files)} surveys would be set aside whole.")
 
 
-def _read(files: Sequence[Path], site: Site) -> tuple[list[Survey], dict[str, str]]:
+def _read(files: Sequence[Path], site: SiteDescription) -> tuple[list[Survey], dict[str, str]]:
     surveys, refused = [], {}
     for file in files:
         with as_sentences():
@@ -78,8 +78,8 @@ def _print_files(console: Console, surveys: Sequence[Survey], refused: dict[str,
             str(survey.ignored_rows),
             str(len(survey.faults)),
             str(len(survey.beacons)),
-            survey.found.time_format or "none understood",
-            repr(survey.found.delimiter),
+            survey.file_format.time_format or "none understood",
+            repr(survey.file_format.delimiter),
         )
     console.print(table)
     for survey in surveys:
@@ -100,8 +100,8 @@ def _print_report(console: Console, report: Audit) -> None:
         f"the rows, median {median:.2%}), {report.visits} visits",
         highlight=False,
     )
-    for finding in sorted(report.findings, key=lambda found: found.weight is Weight.NOTE):
-        style = "yellow" if finding.weight is Weight.WARNING else "dim"
+    for finding in sorted(report.findings, key=lambda found: found.weight is Severity.NOTE):
+        style = "yellow" if finding.weight is Severity.WARNING else "dim"
         console.print(f"\n{finding.topic}", style=f"bold {style}", end="  ")
         console.print(finding.seen, highlight=False, markup=False)
         console.print(f"  {finding.means} {finding.done}", style="dim", highlight=False)

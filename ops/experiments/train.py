@@ -16,7 +16,7 @@ from ops.errors import OpsError, UsageError
 from trainer.localization.errors import LocalizationError
 from trainer.training.errors import TrainingError
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 
 LOOPBACK = "127.0.0.1"
 SEEDS = range(5)
@@ -28,7 +28,7 @@ def train_here(
     data: Sequence[Path],
     out: Path,
     seed: int,
-    site: Site,
+    site: SiteDescription,
     settings_file: Path | None = None,
     site_folder: Path | None = None,
     *,
@@ -80,7 +80,7 @@ def train_here(
 
 
 def evaluate_here(
-    console: Console, model: Path, data: Sequence[Path], site: Site, *, as_json: bool
+    console: Console, model: Path, data: Sequence[Path], site: SiteDescription, *, as_json: bool
 ) -> None:
     """Measure a bundle on labelled fingerprints.
 
@@ -105,7 +105,7 @@ def evaluate_here(
 def evaluate_recipe_here(
     console: Console,
     data: Sequence[Path],
-    site: Site,
+    site: SiteDescription,
     settings_file: Path | None,
     split: Path | None,
     folds: int | None,
@@ -144,15 +144,15 @@ def evaluate_recipe_here(
             )
 
 
-def site_of(file: Path | None, cell_size: float | None = None) -> Site:
+def site_of(file: Path | None, cell_size: float | None = None) -> SiteDescription:
     """A site as its ``site.json`` describes it, or a plain one.
 
     Raises:
         UsageError: the file does not describe a site.
     """
     if file is None:
-        return Site() if cell_size is None else Site(cell_size_m=cell_size)
-    site = _described(file, Site)
+        return SiteDescription() if cell_size is None else SiteDescription(cell_size_m=cell_size)
+    site = _described(file, SiteDescription)
     return site if cell_size is None else site.model_copy(update={"cell_size_m": cell_size})
 
 

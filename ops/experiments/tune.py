@@ -18,13 +18,13 @@ from rich.table import Table
 
 from ops.errors import UsageError
 from ops.experiments.train import as_sentences, settings_of
-from ops.experiments.tune_processes import measuring
+from ops.experiments.tune_processes import fold_pool
 from ops.experiments.tune_search import Study, open_study
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import combine
-from trainer.training.tuning.folds import Ground
+from trainer.training.tuning.folds import CrossValidation
 from trainer.training.tuning.plan import FOLDS, TuningResult, TuningTask
 
 FRESH_SEEDS = (101, 102, 103)
@@ -72,7 +72,7 @@ class TuningReport(BaseModel):
 def tune_here(
     console: Console,
     data: Path,
-    site: Site,
+    site: SiteDescription,
     start: Path | None,
     output: Path,
     trials: int,
@@ -97,28 +97,30 @@ def tune_here(
     first = settings_of(start) or Hyperparameters()
     check_writable(output)
     with as_sentences():
-        ground = Ground.of(combine([read_survey(data, site)], site), site, FOLDS, first.seed)
+        ground = CrossValidation.of(
+            combine([read_survey(data, site)], site), site, FOLDS, first.seed
+        )
         question = _question(data, site, first, seed)
         with (
             open_study(first, question, seed, options.study_file) as study,
-            measuring(ground, options.workers or os.cpu_count() or 1) as measured,
+            fold_pool(ground, options.workers or os.cpu_count() or 1) as measured,
             Progress(console=Console(stderr=True), transient=True) as progress,
         ):
             shown = progress.add_task("trying settings", total=trials, completed=study.ended)
             for ended in measured.search(study, trials, seed):
                 progress.update(shown, completed=ended)
             progress.update(shown, description="over fresh seeds", total=None)
-            report = rematch(study, first, measured.measure)
+            report = compare_on_fresh_seeds(study, first, measured.measure)
     finish(console, report, output, as_json=options.as_json)
 
 
-def _question(data: Path, site: Site, first: Hyperparameters, seed: int) -> str:
+def _question(data: Path, site: SiteDescription, first: Hyperparameters, seed: int) -> str:
     digest = hashlib.sha256(data.read_bytes())
     digest.update(f"{site.model_dump_json()} {first.model_dump_json()} {seed}".encode())
     return digest.hexdigest()
 
 
-def rematch(study: Study, first: Hyperparameters, measure: Measure) -> TuningReport:
+def compare_on_fresh_seeds(study: Study, first: Hyperparameters, measure: Measure) -> TuningReport:
     """Measure the best trial again beside the first settings, with seeds that chose neither."""
     tried = sorted(study.results, key=lambda result: result.loss)
     settings = (first, tried[0].settings)

@@ -14,20 +14,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from ops.errors import OpsError
-from ops.experiments.tune_search import Asked, Study
+from ops.experiments.tune_search import PendingTrial, Study
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.tuning.folds import NO_FIGURES, FoldFigures, Ground
+from trainer.training.tuning.folds import NO_FIGURES, CrossValidation, FoldFigures
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
-_ground: list[Ground] = []
+_ground: list[CrossValidation] = []
 """In a measuring process: what it measures on."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Underway:
+class _RunningTrial:
     """A trial of which a fold is being measured."""
 
-    asked: Asked
+    asked: PendingTrial
     task: TuningTask
     fold: int = 0
     figures: FoldFigures = NO_FIGURES
@@ -38,7 +38,7 @@ class _Underway:
         return self.figures.result(self.task)
 
 
-class Measuring:
+class FoldPool:
     """Processes that measure folds of one ground."""
 
     def __init__(self, pool: ProcessPoolExecutor, workers: int, folds: int) -> None:
@@ -51,13 +51,14 @@ class Measuring:
 
         A trial is measured fold by fold, and let go of once the median of the others was better.
         """
-        underway: dict[Future[FoldFigures], _Underway] = {}
+        underway: dict[Future[FoldFigures], _RunningTrial] = {}
         ended = study.ended
         while ended < trials:
             while len(underway) < self._workers and ended + len(underway) < trials:
                 asked = study.ask()
                 self._next(
-                    underway, _Underway(asked, TuningTask(settings=asked.settings, seeds=(seed,)))
+                    underway,
+                    _RunningTrial(asked, TuningTask(settings=asked.settings, seeds=(seed,))),
                 )
             done, _ = wait(underway, return_when=FIRST_COMPLETED)
             for future in done:
@@ -83,12 +84,14 @@ class Measuring:
             for task, futures in zip(tasks, begun, strict=True)
         ]
 
-    def _next(self, underway: dict[Future[FoldFigures], _Underway], trial: _Underway) -> None:
+    def _next(
+        self, underway: dict[Future[FoldFigures], _RunningTrial], trial: _RunningTrial
+    ) -> None:
         future = self._fold(trial.task.settings, trial.task.seeds[0], trial.fold)
         underway[future] = trial
 
-    def _ended(self, study: Study, trial: _Underway) -> bool:
-        worse = study.told_enough(trial.asked, trial.fold, trial.result.loss)
+    def _ended(self, study: Study, trial: _RunningTrial) -> bool:
+        worse = study.should_prune(trial.asked, trial.fold, trial.result.loss)
         if trial.fold == self._folds:
             study.tell(trial.asked, trial.result)
         elif worse:
@@ -100,7 +103,7 @@ class Measuring:
 
 
 @contextmanager
-def measuring(ground: Ground, workers: int) -> Iterator[Measuring]:
+def fold_pool(ground: CrossValidation, workers: int) -> Iterator[FoldPool]:
     """Start processes, and end them after.
 
     Raises:
@@ -111,7 +114,7 @@ def measuring(ground: Ground, workers: int) -> Iterator[Measuring]:
     spawn = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, spawn, _begin, (ground,)) as pool:
-            yield Measuring(pool, workers, len(ground.tests))
+            yield FoldPool(pool, workers, len(ground.tests))
     except BrokenProcessPool as error:
         raise OpsError(
             "A process that measured was killed, for want of memory most likely: ask for fewer "
@@ -119,7 +122,7 @@ def measuring(ground: Ground, workers: int) -> Iterator[Measuring]:
         ) from error
 
 
-def _begin(ground: Ground) -> None:
+def _begin(ground: CrossValidation) -> None:
     # Ctrl-C is the searching process's business: it lets the fold end that is being measured.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _ground.append(ground)

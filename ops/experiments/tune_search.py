@@ -42,7 +42,7 @@ _FOLDS_BEFORE_PRUNING = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SearchSpace:
     """What is searched; it always holds the settings that the search begins with."""
 
     start: Hyperparameters
@@ -95,7 +95,7 @@ def _widths(hidden: tuple[int, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PendingTrial:
     """A trial that was begun: its number, and the settings to be measured."""
 
     number: int
@@ -108,28 +108,28 @@ class Study:
 
     def __init__(self, start: Hyperparameters, study: optuna.Study) -> None:
         """Go on with an Optuna study; one without trials begins with ``start``."""
-        self._space = Space(start)
+        self._space = SearchSpace(start)
         self._study = study
         self._distributions = self._space.distributions()
         if not study.get_trials(deepcopy=False):
             study.enqueue_trial(self._space.parameters())
 
-    def ask(self) -> Asked:
+    def ask(self) -> PendingTrial:
         """Begin the next trial; the first one is of the settings that the search begins with."""
         trial = self._study.ask(fixed_distributions=self._distributions)
-        return Asked(trial.number, self._space.settings(trial.params), trial)
+        return PendingTrial(trial.number, self._space.settings(trial.params), trial)
 
-    def told_enough(self, asked: Asked, fold: int, loss_so_far: float) -> bool:
+    def should_prune(self, asked: PendingTrial, fold: int, loss_so_far: float) -> bool:
         """Remember a trial's loss up to a fold; True if the median of the others was better."""
         asked.trial.report(loss_so_far, fold)
         return asked.trial.should_prune()
 
-    def tell(self, asked: Asked, result: TuningResult) -> None:
+    def tell(self, asked: PendingTrial, result: TuningResult) -> None:
         """End a trial with what it came to."""
         asked.trial.set_user_attr(_RESULT, result.model_dump_json())
         self._study.tell(asked.trial, result.loss)
 
-    def prune(self, asked: Asked) -> None:
+    def prune(self, asked: PendingTrial) -> None:
         """End a trial that was not worth its other folds."""
         self._study.tell(asked.trial, state=TrialState.PRUNED)
 

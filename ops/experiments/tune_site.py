@@ -1,8 +1,8 @@
 """`rssi tune --site`: the same search on a site's own surveys, in its cluster or in processes here.
 
-A round is one plan in the artifact bucket and one Indexed Job that works it off; the rematch is one
-more. What is drawn next follows from the seed and the results alone, so a search that was
-interrupted, and is begun again with the same words, finds its plans and results where they lie.
+A round is one plan in the artifact bucket and one Indexed Job that works it off; the comparison on
+fresh seeds is one more. What is drawn next follows from the seed and the results alone, so a search
+that was interrupted, and is begun again with the same words, finds its plans and results there.
 What may go wrong: surveys or a site description that changed since the release that it starts from.
 """
 
@@ -24,10 +24,10 @@ from rich.progress import Progress
 
 from aws.s3 import Bucket, ObjectMissingError, StoreError
 from events.manifests import Release
-from ops.account.operations import OperatorDesk
+from ops.account.stack_client import StackClient
 from ops.errors import OpsError, UsageError
 from ops.experiments.train import settings_of
-from ops.experiments.tune import TuningReport, check_writable, finish, rematch
+from ops.experiments.tune import TuningReport, check_writable, compare_on_fresh_seeds, finish
 from ops.experiments.tune_search import open_study
 from trainer.agent.errors import AgentError
 from trainer.agent.runners import JobTemplate, RunState
@@ -35,8 +35,8 @@ from trainer.agent.runners.indexed import IndexedRunner, IndexedWork
 from trainer.agent.runners.process_indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.settings import SITE_DESCRIPTION
-from trainer.training.tuning.plan import TUNING, TuningPlan, TuningResult, TuningTask
+from trainer.training.settings import SITE_SHA256
+from trainer.training.tuning.plan import TUNING_MODULE, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
 _MOST_LOOKS = 60
@@ -45,7 +45,7 @@ _FOR_PROCESSES = frozenset({"PATH", "HOME", "TMPDIR"})
 
 
 @dataclass(frozen=True, slots=True)
-class SiteSearch:
+class SiteTuneOptions:
     """What is searched, and how."""
 
     trials: int
@@ -57,7 +57,7 @@ class SiteSearch:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchGround:
+class SiteTuneInputs:
     """The release that a search starts from, and where its plans and results lie."""
 
     release: Release
@@ -67,7 +67,7 @@ class SearchGround:
 
     def plan(self, tasks: Sequence[TuningTask]) -> TuningPlan:
         """A plan on the release's surveys."""
-        pinned = self.release.hyperparameters.get(SITE_DESCRIPTION)
+        pinned = self.release.hyperparameters.get(SITE_SHA256)
         return TuningPlan(
             snapshot=self.release.snapshot,
             site_sha256=None if pinned is None else str(pinned),
@@ -86,7 +86,7 @@ class SearchGround:
         return IndexedWork(
             name=plan.id,
             site=self.release.site,
-            module=TUNING,
+            module=TUNING_MODULE,
             environment={name: value for name, value in told.items() if value is not None},
             completions=len(plan.tasks),
             parallelism=parallelism,
@@ -104,20 +104,20 @@ class SearchGround:
         return found
 
 
-class _Told(Protocol):
+class _OnProgress(Protocol):
     def __call__(self, done: int, of: int, reason: str | None) -> None:
         """Hear how far a plan is, and what keeps it."""
 
 
 def search(
-    ground: SearchGround,
+    ground: SiteTuneInputs,
     first: Hyperparameters,
     runner: IndexedRunner,
-    wanted: SiteSearch,
-    told: _Told,
+    wanted: SiteTuneOptions,
+    told: _OnProgress,
     sleep: Callable[[float], object] = time.sleep,
 ) -> TuningReport:
-    """Work off as many rounds as are wanted, and the rematch.
+    """Work off as many rounds as are wanted, and the comparison on fresh seeds.
 
     Raises:
         OpsError: a plan could not be worked off.
@@ -135,15 +135,15 @@ def search(
             )
             for each, result in zip(asked, results, strict=True):
                 study.tell(each, result)
-        return rematch(study, first, measure)
+        return compare_on_fresh_seeds(study, first, measure)
 
 
 def _work_off(
-    ground: SearchGround,
+    ground: SiteTuneInputs,
     plan: TuningPlan,
     runner: IndexedRunner,
     parallelism: int,
-    told: _Told,
+    told: _OnProgress,
     sleep: Callable[[float], object],
 ) -> list[TuningResult]:
     """Start the plan's work unless it is done, and wait for its results."""
@@ -178,7 +178,7 @@ def _forget_ended(
 def _wait(
     plan: TuningPlan,
     runner: IndexedRunner,
-    told: _Told,
+    told: _OnProgress,
     sleep: Callable[[float], object],
 ) -> None:
     while True:
@@ -195,7 +195,7 @@ def _wait(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RunnerOptions:
     """Where the processes of a search run."""
 
     runner: str | None = None
@@ -206,12 +206,12 @@ class Place:
 
 def tune_site(
     console: Console,
-    desk: OperatorDesk,
+    stack_client: StackClient,
     site: str,
     start: Path | None,
     output: Path,
-    wanted: SiteSearch,
-    place: Place,
+    wanted: SiteTuneOptions,
+    place: RunnerOptions,
     *,
     as_json: bool,
 ) -> None:
@@ -223,12 +223,12 @@ def tune_site(
     check_writable(output)
     if wanted.rounds > wanted.trials:
         raise UsageError(f"{wanted.trials} trials can't be divided into {wanted.rounds} rounds.")
-    release = _newest_release(desk, site)
+    release = _newest_release(stack_client, site)
     first = settings_of(start) or _settings_of_release(release)
     settings = _agent_settings(place)
-    artifacts = Bucket(desk.client("s3"), desk.stack.artifact_bucket)
+    artifacts = Bucket(stack_client.client("s3"), stack_client.stack.artifact_bucket)
     told = settings.told(artifacts.name, settings.trainer_image)
-    ground = SearchGround(release, artifacts, told)
+    ground = SiteTuneInputs(release, artifacts, told)
     try:
         with (
             _runner(settings) as runner,
@@ -240,7 +240,7 @@ def tune_site(
     finish(console, report, output, as_json=as_json)
 
 
-def _shown(progress: Progress) -> _Told:
+def _shown(progress: Progress) -> _OnProgress:
     task = progress.add_task("measuring settings", total=None)
 
     def tell(done: int, of: int, reason: str | None) -> None:
@@ -250,20 +250,18 @@ def _shown(progress: Progress) -> _Told:
     return tell
 
 
-def _newest_release(desk: OperatorDesk, site: str) -> Release:
-    rows = desk.releases(site)
+def _newest_release(stack_client: StackClient, site: str) -> Release:
+    rows = stack_client.releases(site)
     if not rows:
         raise OpsError(
             f"No release has arrived at {site} yet, so nothing says which surveys are good: "
             f"`rssi drop --site {site}` some, and search after the first training."
         )
-    return desk.artifacts.release(rows[-1].record.run_id)
+    return stack_client.artifacts.release(rows[-1].record.run_id)
 
 
 def _settings_of_release(release: Release) -> Hyperparameters:
-    told = {
-        name: value for name, value in release.hyperparameters.items() if name != SITE_DESCRIPTION
-    }
+    told = {name: value for name, value in release.hyperparameters.items() if name != SITE_SHA256}
     try:
         return Hyperparameters.model_validate(told)
     except ValidationError as error:
@@ -273,7 +271,7 @@ def _settings_of_release(release: Release) -> Hyperparameters:
         ) from error
 
 
-def _agent_settings(place: Place) -> AgentSettings:
+def _agent_settings(place: RunnerOptions) -> AgentSettings:
     """What the agent at this place is told, with what the command says otherwise."""
     chosen = {
         "RUNNER": place.runner,

@@ -9,22 +9,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ops.local.deploy.deployer import Deployed, Deployer
+from ops.local.deploy.deployer import Deployer, DeploymentResult
 from ops.local.errors import AlreadyRunningError
-from ops.local.events.event_bus import EventBus, Target
 from ops.local.events.event_delivery import EventDelivery
 from ops.local.events.s3_events import S3Events
-from ops.local.gateway.clients import Clients
+from ops.local.events.service import EventBridgeService, EventTarget
+from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.front_door import FrontDoor
 from ops.local.gateway.parameter_store import ParameterStore
 from ops.local.gateway.protocol import JsonObject
-from ops.local.gateway.serialized import OneAtATime
+from ops.local.gateway.serialized import SerializedApplication
 from ops.local.gateway.state_services import state_services
-from ops.local.lambdas.async_invocations import Destinations
+from ops.local.lambdas.async_invocations import InvocationDestinations
 from ops.local.lambdas.service import LambdaService
 from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
-from ops.local.sagemaker.service import SageMaker
+from ops.local.sagemaker.service import SageMakerService
 from ops.local.settings import CloudSettings
 from ops.local.timer import Timer
 
@@ -66,7 +66,7 @@ class EmbeddedCloud:
         """Environment variables that make any AWS client use this cloud."""
         return self._settings.client_environment(self.address)
 
-    def deploy(self, assembly: Path) -> Deployed:
+    def deploy(self, assembly: Path) -> DeploymentResult:
         """Deploy the stacks of a synthesized CDK assembly (``cdk.out``).
 
         Raises:
@@ -103,23 +103,23 @@ class EmbeddedCloud:
         self.close()
 
     def _start(self) -> None:
-        settings, clients = self._settings, Clients(self.address, self._settings)
+        settings, clients = self._settings, ServiceClients(self.address, self._settings)
         self._clients = clients
         self._processes = Processes()
         self._timer = Timer()
         self._logs = LogShipper(clients, settings.logs_directory)
         self._delivery = EventDelivery(settings, clients, self._timer)
-        self._bus = EventBus(settings, self._delivery, self._timer)
+        self._bus = EventBridgeService(settings, self._delivery, self._timer)
         self._functions = LambdaService(
             settings,
             clients,
             self._processes,
             self._logs,
             self._timer,
-            Destinations(settings, self._send_record, self._bus.publish),
+            InvocationDestinations(settings, self._send_record, self._bus.publish),
         )
         self._delivery.connect(self._functions, self._bus.forward)
-        self._sagemaker = SageMaker(
+        self._sagemaker = SageMakerService(
             settings, clients, self._processes, self._logs, self._bus.publish
         )
         moto = state_services()
@@ -131,12 +131,12 @@ class EmbeddedCloud:
                 "ssm": ParameterStore(settings).service,
             },
             applications={
-                "s3": S3Events(OneAtATime(moto), self._bus.publish, settings),
-                "dynamodb": OneAtATime(moto),
+                "s3": S3Events(SerializedApplication(moto), self._bus.publish, settings),
+                "dynamodb": SerializedApplication(moto),
             },
             fallback=moto,
         )
 
     def _send_record(self, arn: str, record: JsonObject) -> None:
         """Send the record of a finished invocation to a queue, a topic or a function."""
-        self._delivery.deliver(arn, Target(id="destination", arn=arn), record)
+        self._delivery.deliver(arn, EventTarget(id="destination", arn=arn), record)

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from ops.local.gateway.clients import Clients
+from ops.local.gateway.clients import ServiceClients
 
 _log = logging.getLogger(__name__)
 _PAUSE = 0.2  # seconds between batches
@@ -39,7 +39,7 @@ class LogShipper:
         directory: where each group is also appended to a file of its name, if anywhere.
     """
 
-    def __init__(self, clients: Clients, directory: Path | None) -> None:
+    def __init__(self, clients: ServiceClients, directory: Path | None) -> None:
         self._clients = clients
         self._directory = directory
         self._lines: SimpleQueue[LogLine] = SimpleQueue()

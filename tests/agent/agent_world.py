@@ -20,7 +20,6 @@ from aws.s3 import (
 from events import names
 from events.manifests import (
     Artifact,
-    Metrics,
     Quarantine,
     Release,
     RunSpec,
@@ -29,6 +28,7 @@ from events.manifests import (
     Snapshot,
     SurveyRef,
 )
+from events.metrics import Metrics
 from events.outbound import Event
 from ops.dev.fakes.memory_runner import MemoryRunner
 from trainer.agent.adapters.queue import Message

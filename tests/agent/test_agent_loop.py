@@ -6,7 +6,7 @@ import pytest
 
 from events import names
 from tests.agent.agent_world import World
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_a_failed_run_is_told_once_with_a_reason_and_not_tried_for_ever(world):
     world.step(5)
     reason = "ValueError: no beacons"
     world.runner.end(
-        world.active().id, ExitCode.CRASHED, Outcome(kind=OutcomeKind.FAILED, reason=reason)
+        world.active().id, ExitCode.CRASHED, RunOutcome(kind=OutcomeKind.FAILED, reason=reason)
     )
 
     world.settle()

@@ -19,7 +19,7 @@ from tests.agent.runner_contract import RUN, RunnerContract, eventually, now
 from trainer.agent.errors import RunnerError
 from trainer.agent.runners import DEADLINE_EXCEEDED, Announced, JobTemplate, RunState
 from trainer.agent.runners.process import Limits, ProcessRunner
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 # Waits for a file named after its run to appear in the current folder's `orders`, and ends with
 # the exit code that is written in it.
@@ -36,8 +36,8 @@ sys.exit(code)
 # Leaves a note, then ends with the note's exit code.
 NOTING = """
 import os, pathlib, sys
-from trainer.training.job.outcome import Outcome
-note = Outcome(kind="not_enough_data", reason="only three rows")
+from trainer.training.job.outcome import RunOutcome
+note = RunOutcome(kind="not_enough_data", reason="only three rows")
 pathlib.Path(os.environ["RSSI_TERMINATION_LOG"]).write_bytes(note.note())
 sys.exit(note.exit_code)
 """
@@ -137,7 +137,7 @@ def test_the_note_of_a_process_comes_back_as_its_outcome(make_process_runner):
 
     outcome = end_of(runner).outcome
 
-    assert outcome == Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason="only three rows")
+    assert outcome == RunOutcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason="only three rows")
 
 
 def test_a_process_that_fails_for_a_while_is_tried_again(make_process_runner):

@@ -21,7 +21,7 @@ from trainer.agent.runners.kubernetes.template import PodTemplate, Resources
 from trainer.agent.runners.process import Limits
 from trainer.agent.runners.process_indexed import IndexedProcesses
 from trainer.training.fitting.distributed import WorkerGroupSettings
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 # Waits for a file named after its number, and ends with the exit code that is written in it.
 OBEDIENT = """
@@ -42,8 +42,8 @@ sys.exit(75)
 
 NOTING = """
 import os, pathlib, sys
-from trainer.training.job.outcome import Outcome
-note = Outcome(kind="not_enough_data", reason="only three rows")
+from trainer.training.job.outcome import RunOutcome
+note = RunOutcome(kind="not_enough_data", reason="only three rows")
 pathlib.Path(os.environ["RSSI_TERMINATION_LOG"]).write_bytes(note.note())
 sys.exit(note.exit_code)
 """
@@ -165,7 +165,7 @@ class TestTheIndexedJob:
     def test_tells_what_a_failed_pod_has_noted(self, kubernetes):
         jobs = jobs_of(kubernetes)
         jobs.start(WORK)
-        note = Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason="only three rows").note()
+        note = RunOutcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason="only three rows").note()
         kubernetes.server.finish_index(WORK.name, 0, 43, message=note.decode())
 
         assert jobs.look(WORK.name).reason == "only three rows"

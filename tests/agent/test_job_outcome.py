@@ -11,8 +11,8 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import (
     MAX_NOTE_BYTES,
     ExitCode,
-    Outcome,
     OutcomeKind,
+    RunOutcome,
     worth_retrying,
 )
 from trainer.training.settings import JobSettings
@@ -23,10 +23,10 @@ RUN = training_run()
 @given(st.text(max_size=20_000), st.integers(0, 2000), st.sampled_from(OutcomeKind))
 def test_a_note_always_fits_and_can_be_read_again(reason, bad, kind):
     ids = tuple(f"{number:016x}" for number in range(bad))
-    outcome = Outcome(kind=kind, reason=reason, metrics=METRICS, quarantined=ids)
+    outcome = RunOutcome(kind=kind, reason=reason, metrics=METRICS, quarantined=ids)
 
     note = outcome.note()
-    read = Outcome.model_validate_json(note)
+    read = RunOutcome.model_validate_json(note)
 
     assert len(note) <= MAX_NOTE_BYTES
     assert read.kind is kind
@@ -35,14 +35,14 @@ def test_a_note_always_fits_and_can_be_read_again(reason, bad, kind):
 
 
 def test_a_note_that_fits_is_left_whole():
-    outcome = Outcome(kind=OutcomeKind.BAD_DATA, reason="two are bad", quarantined=("a", "b"))
+    outcome = RunOutcome(kind=OutcomeKind.BAD_DATA, reason="two are bad", quarantined=("a", "b"))
 
-    assert Outcome.model_validate_json(outcome.note()) == outcome
+    assert RunOutcome.model_validate_json(outcome.note()) == outcome
 
 
 @pytest.mark.parametrize("kind", OutcomeKind)
 def test_every_end_has_an_exit_code(kind):
-    assert Outcome(kind=kind).exit_code in ExitCode
+    assert RunOutcome(kind=kind).exit_code in ExitCode
 
 
 def test_only_crashes_kills_and_temporary_trouble_are_worth_another_try():

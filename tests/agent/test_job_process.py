@@ -19,17 +19,17 @@ import structlog
 
 from aws.s3 import Bucket
 from events import names
-from events.manifests import Champion, ComparisonBasis, Quarantine, Release, SurveyRef
+from events.manifests import Champion, Quarantine, Release, SurveyRef
+from events.metrics import ComparisonBasis
 from trainer.agent.adapters.releases import Artifacts
 from trainer.agent.adapters.surveys import Surveys
 from trainer.agent.core.reconcile import Recipe, candidate
 from trainer.agent.runners import JobTemplate
-from trainer.training.evaluation.champion import Champion as LiveChampion
-from trainer.training.evaluation.champion import NoChampion, read_champion
+from trainer.training.evaluation.champion import ChampionModel, NoChampion, read_champion
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.job import LOG_FILE, Job
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
-from trainer.training.settings import SITE_DESCRIPTION
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
+from trainer.training.job.training_job import LOG_FILE, TrainingJob
+from trainer.training.settings import SITE_SHA256
 
 IMAGE = "registry/trainer@sha256:1"
 QUICK = Recipe("1", Hyperparameters(epochs=2, hidden=(8,)).model_dump())
@@ -53,7 +53,7 @@ class Ended:
     """How one process ended."""
 
     exit_code: int
-    outcome: Outcome | None
+    outcome: RunOutcome | None
     log: list[dict[str, object]]
 
 
@@ -92,14 +92,14 @@ class Site:
             timeout=120,
             check=False,
         )
-        outcome = Outcome.model_validate_json(note.read_text()) if note.exists() else None
+        outcome = RunOutcome.model_validate_json(note.read_text()) if note.exists() else None
         assert "Warning" not in ended.stderr, ended.stderr
         return Ended(ended.returncode, outcome, [*map(json.loads, ended.stdout.splitlines())])
 
-    def outcome(self, run, data: Callable[[str], Bucket] | None = None) -> Outcome:
+    def outcome(self, run, data: Callable[[str], Bucket] | None = None) -> RunOutcome:
         """How the run ends, found out without a process of its own."""
         template = JobTemplate(artifact_bucket=self.artifacts.name, image="process")
-        job = Job(
+        job = TrainingJob(
             settings=template.settings(run, "within", None),
             data=data or (lambda _: self.data),
             artifacts=self.artifacts,
@@ -144,7 +144,7 @@ def test_a_snapshot_becomes_a_release_whose_checksums_are_those_of_its_files(sit
     assert release.snapshot.surveys == site.surveys()
     assert release.image == IMAGE
     assert release.metrics.rows == 120
-    assert ended.outcome == Outcome(
+    assert ended.outcome == RunOutcome(
         kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics
     )
     assert {line["run_id"] for line in ended.log} == {run.id}
@@ -300,7 +300,7 @@ def test_a_site_may_describe_where_its_reference_points_lie(site):
     body = json.dumps({"cell_size_m": 50, "positions": positions}).encode()
     digest = site.data.put("sites/lab/site.json", body, "application/json")
     site.upload("a.csv", rows())
-    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_DESCRIPTION: digest})
+    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_SHA256: digest})
     run = site.seal(pinned)
 
     assert site.outcome(run).kind is OutcomeKind.SUCCEEDED
@@ -316,7 +316,7 @@ def test_a_site_that_is_described_wrongly_is_said_so(site):
     digest = site.data.put("sites/lab/site.json", b'{"cell_size_m": -1}', "application/json")
     site.upload("a.csv", rows())
 
-    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_DESCRIPTION: digest})
+    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_SHA256: digest})
     outcome = site.outcome(site.seal(pinned))
 
     assert outcome.kind is OutcomeKind.MISCONFIGURED
@@ -379,7 +379,7 @@ def test_whatever_is_wrong_with_the_champion_is_said_and_training_goes_on(site, 
         names.release_key(live.run_id): "The manifest of",
         names.champion_key("lab"): "What is written about what is live",
     }
-    assert isinstance(read_champion(site.artifacts, "lab", tmp_path), LiveChampion)
+    assert isinstance(read_champion(site.artifacts, "lab", tmp_path), ChampionModel)
 
     for key, said in wrong.items():
         right = site.artifacts.get(key).body
@@ -401,7 +401,7 @@ def test_the_picture_of_the_floor_lies_beside_the_description_of_the_site(site):
     body = json.dumps({"floor_plan": plan}).encode()
     digest = site.data.put("sites/lab/site.json", body, "application/json")
     site.upload("a.csv", rows())
-    recipe = {**QUICK.hyperparameters, SITE_DESCRIPTION: digest}
+    recipe = {**QUICK.hyperparameters, SITE_SHA256: digest}
     without, drawn = site.seal(Recipe("1", recipe)), site.seal(Recipe("2", recipe))
 
     assert site.outcome(without).kind is OutcomeKind.SUCCEEDED

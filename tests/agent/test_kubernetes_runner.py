@@ -14,7 +14,7 @@ from trainer.agent.errors import ForeignJobError, RunnerError
 from trainer.agent.runners import Announced, RunState
 from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.runner import dropped
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 from trainer.training.settings import JobSettings
 
 POD_SECURITY = (
@@ -144,7 +144,7 @@ class TestAnOldServer:
 
 class TestTheEnd:
     def test_has_the_note_that_the_trainer_left(self, kubernetes):
-        outcome = Outcome(kind=OutcomeKind.SUCCEEDED, digest="0" * 64, metrics=METRICS)
+        outcome = RunOutcome(kind=OutcomeKind.SUCCEEDED, digest="0" * 64, metrics=METRICS)
         runner = kubernetes.runner()
         runner.start(RUN)
         kubernetes.server.finish(RUN.id, 0, message=outcome.note().decode())

@@ -7,7 +7,7 @@ from events.outbound import SurveyQuarantined, TrainingFailed, TrainingSucceeded
 from tests.agent.agent_world import START, release_of, survey_ref, training_run
 from trainer.agent.core import run_events as tell
 from trainer.agent.runners import DEADLINE_EXCEEDED, RunState, RunStatus
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 RUN = training_run()
 
@@ -60,13 +60,13 @@ def test_every_exit_code_that_names_a_cause_has_a_meaning_of_its_own():
 
 
 def test_the_note_of_the_training_process_is_part_of_the_reason():
-    note = Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason="there are 3 rows")
+    note = RunOutcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason="there are 3 rows")
 
     assert "there are 3 rows" in reason_of(failed(ExitCode.NOT_ENOUGH_DATA, outcome=note))
 
 
 def test_a_log_without_end_does_not_make_an_event_that_the_bus_refuses():
-    endless = Outcome(kind=OutcomeKind.FAILED, reason="x" * 1_000_000)
+    endless = RunOutcome(kind=OutcomeKind.FAILED, reason="x" * 1_000_000)
     status = failed(1, outcome=endless, log_tail=tuple("y" * 1_000_000 for _ in range(100)))
 
     (event,) = tell.ended(status, None, ())

@@ -28,7 +28,7 @@ from events import names
 from events.manifests import Release
 from tests.agent.runner_contract import eventually
 from tests.agent.test_job_process import rows
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 
 SITE = "vault"
@@ -167,7 +167,7 @@ def test_no_row_of_a_survey_ever_reaches_the_cloud(aws, store, tmp_path):
 
 
 def fingerprints(survey: bytes) -> set[frozenset[tuple[str, float]]]:
-    read = read_survey(survey, Site())
+    read = read_survey(survey, SiteDescription())
     return {
         frozenset(
             (beacon, float(dbm))

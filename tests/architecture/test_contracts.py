@@ -20,7 +20,7 @@ PLANTED = [
     ("functions/create_model.py", "boto3"),
     ("functions/core/gate.py", "botocore"),
     ("trainer/agent/core/reconcile.py", "boto3"),
-    ("trainer/training/job/job.py", "botocore"),
+    ("trainer/training/job/training_job.py", "botocore"),
     ("events/names.py", "botocore"),
     ("cdk/stack.py", "boto3"),
     ("ops/account/event_log.py", "mxnet"),

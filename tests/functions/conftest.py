@@ -9,16 +9,8 @@ import pytest
 from moto import mock_aws
 
 from events import names
-from events.manifests import (
-    Artifact,
-    Metrics,
-    Release,
-    RunSpec,
-    SmokeAnswer,
-    SmokeCase,
-    Snapshot,
-    SurveyRef,
-)
+from events.manifests import Artifact, Release, RunSpec, SmokeAnswer, SmokeCase, Snapshot, SurveyRef
+from events.metrics import Metrics
 from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_test
 from functions.adapters.bus import Bus
 from functions.entry import Handler

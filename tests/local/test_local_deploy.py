@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ops.local.cloud import EmbeddedCloud
-from ops.local.deploy.template import Identity, Resource, Template
+from ops.local.deploy.template import ResourceIdentity, StackTemplate, TemplateResource
 from ops.local.errors import AssemblyError, NotEmulatedError
 from ops.local.settings import CloudSettings
 from tests.local.local_helpers import eventually
@@ -301,11 +301,13 @@ def test_generated_names_keep_to_the_limits_of_their_services(
 
 
 def resolved(value: Any, **sections: Any) -> Any:
-    def identify(resource: Resource, _: Template) -> Identity:
-        return Identity(f"{resource.logical_id}-id", {"Arn": f"arn:{resource.logical_id}"})
+    def identify(resource: TemplateResource, _: StackTemplate) -> ResourceIdentity:
+        return ResourceIdentity(f"{resource.logical_id}-id", {"Arn": f"arn:{resource.logical_id}"})
 
     content = {"Resources": {"Thing": {"Type": "T"}}, **copy.deepcopy(sections)}
-    return Template(content, "stack", CloudSettings(), identify, {"shared": "42"}).resolve(value)
+    return StackTemplate(content, "stack", CloudSettings(), identify, {"shared": "42"}).resolve(
+        value
+    )
 
 
 @pytest.mark.parametrize(

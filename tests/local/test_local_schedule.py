@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ops.local.errors import ServiceError
-from ops.local.events.schedule import Schedule
+from ops.local.events.schedule import ScheduleExpression
 from tests.local.local_helpers import eventually
 
 NOW = datetime(2026, 11, 22, 10, 30, 15, tzinfo=UTC)  # a Sunday
@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 22, 10, 30, 15, tzinfo=UTC)  # a Sunday
     ],
 )
 def test_the_next_time_follows_from_the_expression(expression: str, seconds: int) -> None:
-    assert Schedule(expression).seconds_until_next(NOW) == seconds
+    assert ScheduleExpression(expression).seconds_until_next(NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_the_next_time_follows_from_the_expression(expression: str, seconds: int
 )
 def test_an_expression_that_is_not_understood_is_refused(expression: str) -> None:
     with pytest.raises(ServiceError, match="ScheduleExpression is not valid"):
-        Schedule(expression)
+        ScheduleExpression(expression)
 
 
 def test_a_scheduled_rule_fires_again_and_again_until_it_is_deleted(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ops.dev.bench_soak import Asked, Minute, soak, verdict
-from ops.dev.load import Load, Server, cpu_s, measure, memory_mb, running_echo
+from ops.dev.bench_soak import SoakMinute, SoakRequest, soak, verdict
+from ops.dev.load import Load, ServerProcess, cpu_s, measure, memory_mb, running_echo
 from tests.serving.running_server import RunningServer
 
 
@@ -39,10 +39,12 @@ def test_a_server_without_a_thought_answers_as_many_bytes_as_it_is_told() -> Non
 def test_a_soak_tells_minute_by_minute_how_many_answers_were_not_what_they_had_to_be(
     server: RunningServer,
 ) -> None:
-    running = Server(server.port, server.process.pid, 0.0)
-    good = Asked("good", Load("", 1, 1, b'{"b3001": -70}', path=server.path).request(), 200, 1)
-    bad = Asked("bad", Load("", 1, 1, b"{", path=server.path).request(), 400)
-    misjudged = Asked("one row too few", good.request, 200, 2)
+    running = ServerProcess(server.port, server.process.pid, 0.0)
+    good = SoakRequest(
+        "good", Load("", 1, 1, b'{"b3001": -70}', path=server.path).request(), 200, 1
+    )
+    bad = SoakRequest("bad", Load("", 1, 1, b"{", path=server.path).request(), 400)
+    misjudged = SoakRequest("one row too few", good.request, 200, 2)
 
     with running_echo(answer_bytes=300, processes=1) as echo:
         right = asyncio.run(soak(running, [good, bad], minutes=2, control=echo, minute_s=0.3))
@@ -56,10 +58,12 @@ def test_a_soak_tells_minute_by_minute_how_many_answers_were_not_what_they_had_t
 
 def minutes(
     p99_ms: Sequence[float], control_p99_ms: Sequence[float], memory_mb: Sequence[float]
-) -> list[Minute]:
+) -> list[SoakMinute]:
     """As a soak sees them."""
     rows = zip(p99_ms, control_p99_ms, memory_mb, strict=True)
-    return [Minute(60.0, 90_000, 0, 1.0, ours, control, memory) for ours, control, memory in rows]
+    return [
+        SoakMinute(60.0, 90_000, 0, 1.0, ours, control, memory) for ours, control, memory in rows
+    ]
 
 
 STEADY, RISING = [2.0, 2.2, 9.0] * 3, [2.0, 2.1, 2.2, 2.3, 2.4, 2.5, 2.9, 2.8, 2.7]

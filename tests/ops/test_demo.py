@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 def play(out: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "ops.cli.main", "demo", "--out", str(out), *arguments],
+        [sys.executable, "-m", "ops.cli", "demo", "--out", str(out), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -126,7 +126,7 @@ def test_the_fingerprint_that_is_asked_about_hears_the_most():
 def test_nothing_is_found_where_no_stack_is(monkeypatch):
     environment = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     done = subprocess.run(
-        [sys.executable, "-m", "ops.cli.main", "status"],
+        [sys.executable, "-m", "ops.cli", "status"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

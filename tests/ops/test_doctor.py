@@ -6,7 +6,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from ops.account.doctor import Finding, Health, complain, run_doctor
+from ops.account.doctor import CheckResult, Health, complain, run_doctor
 from ops.dev.fakes.kubernetes_server import Fault
 from ops.errors import OpsError
 from tests.agent.kubernetes_world import IMAGE, kubeconfig
@@ -44,7 +44,7 @@ def site(aws, kubernetes, tmp_path, monkeypatch):
     return artifacts
 
 
-def findings() -> dict[str, Finding]:
+def findings() -> dict[str, CheckResult]:
     return {found.what: found for found in run_doctor(Console(quiet=True))}
 
 

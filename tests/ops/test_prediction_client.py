@@ -17,9 +17,9 @@ from ops.account.prediction_client import (
     Prediction,
     PredictionClient,
     PredictionError,
-    RefusedError,
-    Response,
+    PredictionRefusedError,
     SageMakerTransport,
+    TransportResponse,
     UnreachableError,
 )
 from tests.serving.running_server import RunningServer
@@ -32,11 +32,11 @@ ANSWER = {"release": "r-1", "digest": "d", "predictions": [], "schema_version": 
 class Script:
     """A transport that answers one after the other, and remembers what it was asked."""
 
-    def __init__(self, *answers: Response | Exception) -> None:
+    def __init__(self, *answers: TransportResponse | Exception) -> None:
         self.answers = [*answers]
         self.asked: list[bytes] = []
 
-    def send(self, body: bytes, content_type: str) -> Response:
+    def send(self, body: bytes, content_type: str) -> TransportResponse:
         assert content_type == "application/json"
         self.asked.append(body)
         answer = self.answers.pop(0)
@@ -45,8 +45,8 @@ class Script:
         return answer
 
 
-def response(status: int, document: object = ANSWER) -> Response:
-    return Response(status, json.dumps(document).encode())
+def response(status: int, document: object = ANSWER) -> TransportResponse:
+    return TransportResponse(status, json.dumps(document).encode())
 
 
 def client(script: Script, pauses: list[float] | None = None) -> PredictionClient:
@@ -89,7 +89,7 @@ def test_a_long_request_goes_in_parts_and_comes_back_in_order(asking: Prediction
 
 
 def test_a_refusal_names_rows_and_columns_and_is_not_repeated(asking: PredictionClient) -> None:
-    with pytest.raises(RefusedError, match="Row 1, b3001") as caught:
+    with pytest.raises(PredictionRefusedError, match="Row 1, b3001") as caught:
         asking.predict([{"b3001": -70}, {"b3001": 12}])
 
     assert [(found.row, found.column) for found in caught.value.problems] == [(1, "b3001")]
@@ -111,7 +111,9 @@ def test_a_server_that_is_gone_is_unreachable_and_one_that_came_back_is_asked_an
 
 
 @pytest.mark.parametrize("passing", [response(503), response(429), UnreachableError("reset")])
-def test_what_passes_is_repeated_with_growing_pauses(passing: Response | Exception) -> None:
+def test_what_passes_is_repeated_with_growing_pauses(
+    passing: TransportResponse | Exception,
+) -> None:
     pauses: list[float] = []
     script = Script(passing, passing, response(200))
 
@@ -120,7 +122,7 @@ def test_what_passes_is_repeated_with_growing_pauses(passing: Response | Excepti
 
 
 @pytest.mark.parametrize("passing", [response(503), UnreachableError("reset")])
-def test_what_does_not_pass_is_given_up(passing: Response | Exception) -> None:
+def test_what_does_not_pass_is_given_up(passing: TransportResponse | Exception) -> None:
     script = Script(*[passing] * ATTEMPTS)
 
     with pytest.raises(UnreachableError):
@@ -137,7 +139,7 @@ def test_two_releases_in_one_answer_are_no_answer() -> None:
 
 def test_an_answer_that_is_none_is_said_to_be_unreadable() -> None:
     with pytest.raises(PredictionError, match="can't be read"):
-        client(Script(Response(200, b"<html>"))).predict([{}])
+        client(Script(TransportResponse(200, b"<html>"))).predict([{}])
 
 
 class Runtime:
@@ -168,7 +170,7 @@ def test_a_models_refusal_through_sagemaker_is_a_refusal() -> None:
     message = json.dumps({"error": {"message": "Row 0 is odd", "problems": []}})
     error = said("ModelError", OriginalStatusCode=400, OriginalMessage=message)
 
-    with pytest.raises(RefusedError, match="Row 0 is odd"):
+    with pytest.raises(PredictionRefusedError, match="Row 0 is odd"):
         client_of(error).predict([{}])
 
 

@@ -25,7 +25,7 @@ def settings(aws, tmp_path):
 
 def start(settings: dict[str, str], *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ops.cli.main", "agent", *options],
+        [sys.executable, "-m", "ops.cli", "agent", *options],
         env=settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -10,7 +10,7 @@ import structlog
 from aws.s3 import Bucket
 from events.manifests import Release, Snapshot, SurveyRef
 from ops.errors import OpsError
-from ops.experiments.tune_site import SearchGround, SiteSearch, _runner, search
+from ops.experiments.tune_site import SiteTuneInputs, SiteTuneOptions, _runner, search
 from tests.agent.agent_world import Clock, MemoryBucket, release_of, survey_ref, training_run
 from tests.agent.aws_world import Aws
 from tests.agent.kubernetes_world import KubernetesWorld, kubeconfig
@@ -22,8 +22,8 @@ from trainer.agent.runners.kubernetes.indexed import WORK_ANNOTATION
 from trainer.agent.runners.process_indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.outcome import Outcome, OutcomeKind
-from trainer.training.settings import SITE_DESCRIPTION
+from trainer.training.job.outcome import OutcomeKind, RunOutcome
+from trainer.training.settings import SITE_SHA256
 from trainer.training.tuning.job import TuningJob
 from trainer.training.tuning.plan import TuningPlan, TuningResult, TuningSettings, TuningTask
 
@@ -58,13 +58,13 @@ class Here:
     def __init__(self, data: Bucket, artifacts: Bucket) -> None:
         self.data, self.artifacts = data, artifacts
         self.started: list[IndexedWork] = []
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[RunOutcome] = []
 
     def start(self, work: IndexedWork) -> None:
         self.started.append(work)
         self.outcomes = [self.work_off(work, index) for index in range(work.completions)]
 
-    def work_off(self, work: IndexedWork, index: int) -> Outcome:
+    def work_off(self, work: IndexedWork, index: int) -> RunOutcome:
         settings = TuningSettings(
             plan=work.environment["RSSI_PLAN"],
             artifact_bucket="artifacts",
@@ -91,7 +91,7 @@ class Here:
 class Pretending(Here):
     """Measures nothing: the more often a stay counts, the worse."""
 
-    def work_off(self, work: IndexedWork, index: int) -> Outcome:
+    def work_off(self, work: IndexedWork, index: int) -> RunOutcome:
         body = self.artifacts.get(work.environment["RSSI_PLAN"]).body
         plan = TuningPlan.model_validate_json(body)
         task = plan.tasks[index]
@@ -103,7 +103,7 @@ class Pretending(Here):
             mean_error_m=2.0 - task.settings.visit_damping,
         )
         self.artifacts.put_once(plan.result_key(index), result.model_dump_json().encode())
-        return Outcome(kind=OutcomeKind.SUCCEEDED)
+        return RunOutcome(kind=OutcomeKind.SUCCEEDED)
 
 
 def _silent():
@@ -123,11 +123,11 @@ class Lab:
         (listed,) = self.data.current("sites/lab/surveys/")
         survey = survey_ref(version=listed.version_id, etag=listed.etag, size=listed.size)
         told = JobTemplate(artifact_bucket="artifacts", image="process")
-        self.ground = SearchGround(release((survey,), **settings), self.artifacts, told)
+        self.ground = SiteTuneInputs(release((survey,), **settings), self.artifacts, told)
         self.runner = (Pretending if pretending else Here)(self.data, self.artifacts)
 
     def search(self, **changes: int):
-        wanted = SiteSearch(**{"trials": 4, "seed": 0, "parallelism": 2, **changes})
+        wanted = SiteTuneOptions(**{"trials": 4, "seed": 0, "parallelism": 2, **changes})
         return search(
             self.ground, QUICK, self.runner, wanted, lambda *_: None, sleep=lambda _: None
         )
@@ -235,7 +235,7 @@ def test_a_survey_that_was_written_over_is_not_taken_for_what_was_planned():
 
 
 def test_a_site_description_that_changed_ends_the_search():
-    lab = Lab(**{SITE_DESCRIPTION: "0" * 64})
+    lab = Lab(**{SITE_SHA256: "0" * 64})
     lab.data.put("sites/lab/site.json", b"{}")
 
     with pytest.raises(OpsError, match=r"site\.json was changed"):
@@ -247,7 +247,7 @@ def test_too_few_visits_end_the_search_with_the_reason():
     lab.data.put("sites/lab/surveys/a.csv", rows(15))
     (listed,) = lab.data.current("sites/lab/surveys/")
     survey = survey_ref(version=listed.version_id, etag=listed.etag, size=listed.size)
-    lab.ground = SearchGround(release((survey,)), lab.artifacts, lab.ground.told)
+    lab.ground = SiteTuneInputs(release((survey,)), lab.artifacts, lab.ground.told)
 
     with pytest.raises(OpsError, match="too few visits"):
         lab.search()
@@ -285,7 +285,7 @@ def test_a_plan_for_another_version_of_the_trainer_is_refused():
 
 def test_a_search_that_failed_is_started_anew():
     lab = Lab(pretending=True)
-    lab.runner.outcomes = [Outcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
+    lab.runner.outcomes = [RunOutcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
 
     assert len(lab.search(trials=2).tried) == 2
 
@@ -305,7 +305,7 @@ def test_a_process_of_this_machine_works_a_number_off(aws: Aws, tmp_path: Path):
     data.put("sites/lab/surveys/a.csv", rows(), "text/csv")
     surveys = Surveys(data, structlog.get_logger()).look("lab").surveys
     told = JobTemplate(artifact_bucket=artifacts.name, image="process")
-    ground = SearchGround(release(surveys), artifacts, told)
+    ground = SiteTuneInputs(release(surveys), artifacts, told)
     plan = ground.plan([TuningTask(settings=QUICK, seeds=(0,))])
     artifacts.put_once(plan.key, plan.model_dump_json().encode())
     runner = IndexedProcesses(tmp_path, {"PATH": os.environ["PATH"], **aws.environment}, _silent())
@@ -338,7 +338,7 @@ def test_a_cluster_works_a_search_off_as_one_indexed_job_a_round(
     settings = AgentSettings(runner="kubernetes", pod_template=template)
 
     with _runner(settings) as runner:
-        wanted = SiteSearch(trials=5, seed=0, parallelism=3)
+        wanted = SiteTuneOptions(trials=5, seed=0, parallelism=3)
         report = search(lab.ground, QUICK, runner, wanted, lambda *_: None, lambda _: None)
 
     assert report == Lab(pretending=True).search(trials=5, parallelism=3)

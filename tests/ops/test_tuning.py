@@ -14,9 +14,15 @@ from typer.testing import CliRunner
 from ops.cli.main import app
 from ops.errors import UsageError
 from ops.experiments.train import settings_of
-from ops.experiments.tune import FRESH_SEEDS, TuningReport, check_writable, finish, rematch
-from ops.experiments.tune_processes import Measuring
-from ops.experiments.tune_search import Space, open_study
+from ops.experiments.tune import (
+    FRESH_SEEDS,
+    TuningReport,
+    check_writable,
+    compare_on_fresh_seeds,
+    finish,
+)
+from ops.experiments.tune_processes import FoldPool
+from ops.experiments.tune_search import SearchSpace, open_study
 from tests.training.made_up_floor import HALL, QUICK, survey_lines, survey_text
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.cross_validation import measure_folds
@@ -24,7 +30,7 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
-from trainer.training.tuning.folds import FoldFigures, Ground
+from trainer.training.tuning.folds import CrossValidation, FoldFigures
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
 BRIEF = QUICK.model_copy(update={"epochs": 2, "hidden": (8,)})
@@ -43,7 +49,7 @@ def result(settings: Hyperparameters, loss: float) -> TuningResult:
 
 class TestTheGround:
     def test_measures_what_evaluating_on_folds_measures(self, survey_file: Path) -> None:
-        measured = Ground.of(rows(), HALL, 2, BRIEF.seed).measure(
+        measured = CrossValidation.of(rows(), HALL, 2, BRIEF.seed).measure(
             TuningTask(settings=BRIEF, seeds=(0, 1))
         )
 
@@ -56,7 +62,7 @@ class TestTheGround:
         lines = survey_lines()
         data = rows([*lines, *lines[:30]])
 
-        tests = Ground.of(data, HALL, 3, 0).tests
+        tests = CrossValidation.of(data, HALL, 3, 0).tests
 
         fold = np.empty(len(data), dtype=int)
         for number, test in enumerate(tests):
@@ -68,7 +74,7 @@ class TestTheGround:
 
     def test_says_when_there_are_too_few_visits(self) -> None:
         with pytest.raises(BadSplit, match="ask for fewer"):
-            Ground.of(rows(survey_lines(visits=1)[:24]), HALL, 20, 0)
+            CrossValidation.of(rows(survey_lines(visits=1)[:24]), HALL, 20, 0)
 
     def test_counts_wrong_answers_where_nobody_knows_positions(self) -> None:
         figures = FoldFigures(rows=10, exact=4)
@@ -76,7 +82,7 @@ class TestTheGround:
         assert figures.result(TuningTask(settings=BRIEF, seeds=(0,))).loss == pytest.approx(0.6)
 
 
-class TestTheSpace:
+class TestTheSearchSpace:
     @pytest.mark.parametrize(
         "start",
         [
@@ -90,9 +96,13 @@ class TestTheSpace:
             assert study.ask().settings == start
 
     def test_yields_settings_that_people_would_write(self) -> None:
-        drawn = {**Space(BRIEF).parameters(), "learning_rate": 0.0012345678, "hidden": "512x256"}
+        drawn = {
+            **SearchSpace(BRIEF).parameters(),
+            "learning_rate": 0.0012345678,
+            "hidden": "512x256",
+        }
 
-        settings = Space(BRIEF).settings(drawn)
+        settings = SearchSpace(BRIEF).settings(drawn)
 
         assert settings.learning_rate == 0.00123
         assert settings.hidden == (512, 256)
@@ -180,11 +190,11 @@ class TestTheStudy:
         with open_study(BRIEF, "q", 0, None) as study:
             for _ in range(6):
                 asked = study.ask()
-                assert not any(study.told_enough(asked, fold, 1.0) for fold in (1, 2, 3))
+                assert not any(study.should_prune(asked, fold, 1.0) for fold in (1, 2, 3))
                 study.tell(asked, result(asked.settings, 1.0))
             worse = study.ask()
 
-            assert [study.told_enough(worse, fold, 2.0) for fold in (1, 2)] == [False, True]
+            assert [study.should_prune(worse, fold, 2.0) for fold in (1, 2)] == [False, True]
             study.prune(worse)
 
             assert study.ended == 7
@@ -192,15 +202,15 @@ class TestTheStudy:
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Measuring]:
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[FoldPool]:
     """Measures in a thread what the command measures in processes."""
-    ground = Ground.of(rows(), HALL, 3, 0)
+    ground = CrossValidation.of(rows(), HALL, 3, 0)
     monkeypatch.setattr("ops.experiments.tune_processes._ground", [ground])
     with ThreadPoolExecutor(1) as pool:
-        yield Measuring(pool, workers=2, folds=3)
+        yield FoldPool(pool, workers=2, folds=3)
 
 
-def test_a_search_ends_after_as_many_trials_as_were_wanted(measured: Measuring) -> None:
+def test_a_search_ends_after_as_many_trials_as_were_wanted(measured: FoldPool) -> None:
     with open_study(BRIEF, "q", 0, None) as study:
         seen = [*measured.search(study, trials=3, seed=5)]
 
@@ -210,13 +220,13 @@ def test_a_search_ends_after_as_many_trials_as_were_wanted(measured: Measuring) 
         assert {each.rows for each in study.results} == {len(rows())}
 
 
-def test_a_search_that_has_all_its_trials_only_measures_the_rematch(measured: Measuring) -> None:
+def test_a_search_that_has_all_its_trials_only_compares_on_fresh_seeds(measured: FoldPool) -> None:
     with open_study(BRIEF, "q", 0, None) as study:
         asked = study.ask()
         study.tell(asked, result(asked.settings, 1.0))
 
         assert [*measured.search(study, trials=1, seed=0)] == []
-        report = rematch(study, BRIEF, measured.measure)
+        report = compare_on_fresh_seeds(study, BRIEF, measured.measure)
 
     assert report.before == report.best
     assert report.before.seeds == FRESH_SEEDS

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ops.account.session import Aws, find_stack
+from ops.account.session import AwsSession, find_stack
 from ops.demo.survey import broken_survey, generated_survey
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SITE = "whole-way"
-RSSI = [sys.executable, "-m", "ops.cli.main"]
+RSSI = [sys.executable, "-m", "ops.cli"]
 
 
 class Terminal:
@@ -232,7 +232,7 @@ def test_what_can_not_be_done_is_told_in_a_sentence(terminal, releases, argument
 
 
 def test_a_folder_that_can_not_be_a_site_is_pointed_out(terminal, releases):
-    aws = Aws(terminal.environment)
+    aws = AwsSession(terminal.environment)
     bucket = find_stack(aws, "dev").data_bucket
     aws.client("s3").put_object(Bucket=bucket, Key="sites/Not A Site/surveys/a.csv", Body=b"b1")
 

@@ -13,7 +13,7 @@ from trainer.localization.bundle.writing import write_bundle
 from trainer.localization.dense.features import FeatureParameters
 from trainer.localization.dense.mxnet_graph import export
 from trainer.localization.dense.network import Dense, Network
-from trainer.training.job.smoke import choose_smoke
+from trainer.training.job.smoke import blended_smoke_rows
 
 BEACONS = ("b3001", "b3002", "AA:BB:01")
 RELEASE = "hall-0123456789ab"
@@ -59,7 +59,7 @@ def fingerprints(rows: int = 60) -> Matrix:
 
 def smoke_rows(network: Network) -> list[SmokeRow]:
     """Rows with the answers of this network."""
-    return choose_smoke(LoadedModel(small_description(), network, (), ""), fingerprints())
+    return blended_smoke_rows(LoadedModel(small_description(), network, (), ""), fingerprints())
 
 
 def write_small_bundle(

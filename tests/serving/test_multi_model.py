@@ -17,8 +17,8 @@ from tests.serving.small_model import RELEASE, small_network, write_small_bundle
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.runtime.engine import PART_ROWS
 from trainer.serving.exchange import HttpRequest
+from trainer.serving.formats.served_model import ServedModel
 from trainer.serving.models.multi_model import MultiModelService, size_of
-from trainer.serving.models.served_model import ServedModel
 from trainer.serving.models.service import respond
 
 ROW = b'{"b3001": -70}'

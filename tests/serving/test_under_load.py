@@ -278,7 +278,7 @@ def test_a_closed_connection_leaves_nothing_to_the_garbage_collector(bundle: Pat
         met = []
 
         def make() -> Connection:
-            connection = connections.make()
+            connection = connections.open_connection()
             met.append(weakref.ref(connection))
             return connection
 
@@ -288,7 +288,7 @@ def test_a_closed_connection_leaves_nothing_to_the_garbage_collector(bundle: Pat
             writer.write(request(GOOD))
             assert (await read_answer(reader))[0] == 200
             writer.close()
-        connections.stopping = True
+        connections.is_stopping = True
         await asyncio.wait_for(connections.all_closed(), PATIENCE_S)
         door.close()
         return met

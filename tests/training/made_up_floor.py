@@ -3,12 +3,12 @@
 import numpy as np
 
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 
 BEACONS = ("b1", "b2", "b3", "b4", "b5")
 CELLS = tuple(f"{column}{row:02d}" for column in "ABCD" for row in (1, 2, 3))
 QUICK = Hyperparameters(epochs=40, hidden=(32,), batch_size=32)
-HALL = Site(name="hall", cell_size_m=3.0)
+HALL = SiteDescription(name="hall", cell_size_m=3.0)
 
 
 def survey_lines(seed: int = 0, rows_per_visit: int = 6, visits: int = 3) -> list[str]:

@@ -9,27 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from events.manifests import (
-    AgainstChampion,
-    Artifact,
-    ComparisonBasis,
-    Release,
-    Snapshot,
-    SurveyRef,
-)
+from events.manifests import Artifact, Release, Snapshot, SurveyRef
+from events.metrics import AgainstChampion, ComparisonBasis
 from tests.training.made_up_floor import HALL, survey_lines, survey_text
 from trainer.localization.bundle.reading import load_bundle
-from trainer.training.evaluation.champion import Champion, HeldOutRows, NoChampion
+from trainer.training.evaluation.champion import ChampionModel, HeldOutRows, NoChampion
 from trainer.training.evaluation.comparison import FEWEST_ROWS
 from trainer.training.evaluation.hold_out import hold_out
-from trainer.training.evaluation.resampling import with_stand_ins
+from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import TrainingResult, train
-from trainer.training.reading.site import FloorPlan, Site
+from trainer.training.reading.site_description import FloorPlan, SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine
-from trainer.training.reports.floor_plan import NoPicture, Picture, picture_beside, picture_of
-from trainer.training.reports.provenance import Background, SurveyOrigin
+from trainer.training.reports.floor_plan import NoPicture, Picture, parse_picture, read_picture
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin
 
 GOOD = Hyperparameters(epochs=15, hidden=(32,), batch_size=64, held_out_share=0.4)
 NOISE = Hyperparameters(epochs=1, hidden=(4,), learning_rate=1e-6, held_out_share=0.4)
@@ -46,7 +40,7 @@ def walk(seed: int, visits: int = 4) -> Survey:
 class Live:
     """A release that is live, and what it learnt."""
 
-    champion: Champion
+    champion: ChampionModel
     result: TrainingResult
 
 
@@ -81,7 +75,7 @@ def went_live(surveys: list[Survey], folder: Path, settings: Hyperparameters = G
     )
     written = json.loads((folder / "metrics.json").read_text())
     held_out = HeldOutRows.model_validate(written["held_out"])
-    return Live(Champion(release, load_bundle(result.bundle), held_out), result)
+    return Live(ChampionModel(release, load_bundle(result.bundle), held_out), result)
 
 
 def against(
@@ -92,11 +86,11 @@ def against(
     settings: Hyperparameters = GOOD,
 ) -> AgainstChampion:
     folder.mkdir()
-    background = Background(
+    context = ReportContext(
         surveys=tuple(SurveyOrigin(DIGEST, known_to_champion=flag) for flag in known),
         champion=live.champion,
     )
-    result = train(surveys, HALL, settings, "hall-ba9876543210", folder, background=background)
+    result = train(surveys, HALL, settings, "hall-ba9876543210", folder, context=context)
     assert result.metrics.against_champion is not None
     return result.metrics.against_champion
 
@@ -208,7 +202,7 @@ def test_the_model_does_not_depend_on_what_is_live(good: Live, tmp_path: Path) -
         GOOD,
         "hall-ba9876543210",
         tmp_path / "alone",
-        background=Background(champion=NoChampion("Nothing is live <yet>.")),
+        context=ReportContext(champion=NoChampion("Nothing is live <yet>.")),
     )
 
     compared = (tmp_path / "compared" / "model.tar.gz").read_bytes()
@@ -217,11 +211,11 @@ def test_the_model_does_not_depend_on_what_is_live(good: Live, tmp_path: Path) -
     assert "Nothing is live &lt;yet&gt;." in (tmp_path / "alone" / "model-card.html").read_text()
 
 
-def test_with_stand_ins_every_location_and_stay_counts_as_among_all_rows() -> None:
+def test_after_oversampling_every_location_and_stay_counts_as_among_all_rows() -> None:
     data = combine([walk(1), walk(2)], HALL)
     split = hold_out(data, 0.2, 0)
 
-    filled = with_stand_ins(data, split.trained, split.held_out)
+    filled = oversample_locations(data, split.trained, split.held_out)
 
     np.testing.assert_array_equal(np.bincount(filled.cells), np.bincount(data.cells))
     np.testing.assert_array_equal(np.bincount(filled.stays), np.bincount(data.stays))
@@ -231,11 +225,11 @@ def test_with_stand_ins_every_location_and_stay_counts_as_among_all_rows() -> No
     assert held - trained, "there are rows that nothing but a leak could bring back"
 
 
-def test_a_location_that_is_held_out_whole_has_no_stand_in() -> None:
+def test_a_location_that_is_held_out_whole_gets_no_rows() -> None:
     data = combine([walk(1)], HALL)
     gone, left = np.flatnonzero(data.cells == 0), np.flatnonzero(data.cells != 0)
 
-    assert not (with_stand_ins(data, left, gone).cells == 0).any()
+    assert not (oversample_locations(data, left, gone).cells == 0).any()
 
 
 PLAN = FloorPlan(image="floor.svg", west=-3, south=-3, width_m=18, height_m=15)
@@ -243,11 +237,13 @@ DRAWN = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 6 5"><path d="M0 
 
 
 def test_the_floor_s_picture_lies_under_the_map(tmp_path: Path) -> None:
-    site = Site(name="hall", cell_size_m=3.0, floor_plan=PLAN, beacons={"b1": (0.7, 3.7)})
+    site = SiteDescription(
+        name="hall", cell_size_m=3.0, floor_plan=PLAN, beacons={"b1": (0.7, 3.7)}
+    )
     (tmp_path / "floor.svg").write_bytes(DRAWN)
-    picture = picture_beside(site, tmp_path)
+    picture = read_picture(site, tmp_path)
 
-    train([walk(1)], site, NOISE, "hall-1", tmp_path, background=Background(floor_plan=picture))
+    train([walk(1)], site, NOISE, "hall-1", tmp_path, context=ReportContext(floor_plan=picture))
 
     card = (tmp_path / "model-card.html").read_text()
     assert isinstance(picture, Picture)
@@ -266,10 +262,10 @@ def test_the_floor_s_picture_lies_under_the_map(tmp_path: Path) -> None:
 def test_a_picture_that_a_card_can_not_carry_is_told_and_left_out(
     content: bytes, said: str, tmp_path: Path
 ) -> None:
-    picture = picture_of(PLAN, content)
+    picture = parse_picture(PLAN, content)
 
     assert isinstance(picture, NoPicture)
-    train([walk(1)], HALL, NOISE, "hall-1", tmp_path, background=Background(floor_plan=picture))
+    train([walk(1)], HALL, NOISE, "hall-1", tmp_path, context=ReportContext(floor_plan=picture))
     assert picture.reason in (tmp_path / "model-card.html").read_text()
     assert said in picture.reason
 
@@ -281,7 +277,7 @@ def test_a_picture_s_name_can_not_lead_elsewhere() -> None:
 
 
 def test_a_picture_that_is_not_there_is_told(tmp_path: Path) -> None:
-    picture = picture_beside(Site(floor_plan=PLAN), tmp_path)
+    picture = read_picture(SiteDescription(floor_plan=PLAN), tmp_path)
 
     assert isinstance(picture, NoPicture)
     assert "floor.svg can't be read" in picture.reason

@@ -18,15 +18,15 @@ from trainer.localization.dense.network import Dense, Network
 from trainer.localization.errors import BadBundle
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
-from trainer.training.errors import BundleDisagrees
+from trainer.training.errors import BundleMismatch
 from trainer.training.evaluation.confidence import (
     FEWEST_FOR_TEMPERATURE,
-    fit_confidence,
+    calibrate_confidence,
     fitted_temperature,
 )
 from trainer.training.evaluation.evaluate import evaluate_bundle
 from trainer.training.job.train import TrainingResult, train_files
-from trainer.training.job.verification import check_bundle
+from trainer.training.job.verification import verify_bundle
 
 Matrix = npt.NDArray[np.float32]
 
@@ -57,7 +57,7 @@ def test_what_is_told_happens_as_often_on_rows_that_nothing_was_fitted_to(
     own = posteriors(4000, seed=5)
     exact = answered_rightly(tempered(own, temperature), seed=6)
 
-    found = fit_confidence(own, exact, np.arange(4000) // 5)
+    found = calibrate_confidence(own, exact, np.arange(4000) // 5)
 
     assert found is not None
     assert found.own.expected_error > 0.15
@@ -76,7 +76,7 @@ def test_each_half_of_the_visits_is_judged_by_the_temperature_of_the_other() -> 
         answered_rightly(tempered(own, 0.3), seed=8),
     )
 
-    found = fit_confidence(own, exact, visits)
+    found = calibrate_confidence(own, exact, visits)
 
     assert found is not None
     assert found.told.expected_error > found.own.expected_error
@@ -86,9 +86,9 @@ def test_too_few_rows_or_a_single_visit_give_no_temperature() -> None:
     own = posteriors(FEWEST_FOR_TEMPERATURE, seed=9)
     exact = answered_rightly(own, seed=10)
 
-    assert fit_confidence(own, exact, np.zeros(len(own), dtype=np.intp)) is None
-    assert fit_confidence(own[1:], exact[1:], np.arange(len(own) - 1)) is None
-    assert fit_confidence(own, exact, np.arange(len(own))) is not None
+    assert calibrate_confidence(own, exact, np.zeros(len(own), dtype=np.intp)) is None
+    assert calibrate_confidence(own[1:], exact[1:], np.arange(len(own) - 1)) is None
+    assert calibrate_confidence(own, exact, np.arange(len(own))) is not None
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -243,6 +243,6 @@ def test_an_export_of_another_model_is_refused_whatever_the_temperature(
     first, *others = model.network.layers
     changed = Network((Dense(first.weight * np.float32(0.9), first.bias), *others))
 
-    check_bundle(released.bundle, export(model.network, model.description.features))
-    with pytest.raises(BundleDisagrees, match="not MXNet's"):
-        check_bundle(released.bundle, export(changed, model.description.features))
+    verify_bundle(released.bundle, export(model.network, model.description.features))
+    with pytest.raises(BundleMismatch, match="not MXNet's"):
+        verify_bundle(released.bundle, export(changed, model.description.features))

@@ -5,14 +5,14 @@ import pytest
 
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, survey_lines, survey_text
 from trainer.training.evaluation.hold_out import hold_out
-from trainer.training.quality.audit import Audit, Weight, audit
-from trainer.training.quality.copies import Order, find_copies
-from trainer.training.reading.site import Site
+from trainer.training.quality.audit import Audit, Severity, audit
+from trainer.training.quality.near_duplicates import Order, find_near_duplicates
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 
 
-def surveys_of(*texts: str, site: Site = HALL) -> list[Survey]:
+def surveys_of(*texts: str, site: SiteDescription = HALL) -> list[Survey]:
     return [
         read_survey(text.encode(), site, name=f"{number}.csv") for number, text in enumerate(texts)
     ]
@@ -22,13 +22,13 @@ def dataset(lines: list[str]) -> TrainingSet:
     return combine(surveys_of(survey_text(lines)), HALL)
 
 
-def looked_over(*texts: str, site: Site = HALL) -> Audit:
+def looked_over(*texts: str, site: SiteDescription = HALL) -> Audit:
     surveys = surveys_of(*texts, site=site)
     return audit(combine(surveys, site), surveys, site)
 
 
 def warnings_of(report: Audit) -> set[str]:
-    return {finding.topic for finding in report.findings if finding.weight is Weight.WARNING}
+    return {finding.topic for finding in report.findings if finding.weight is Severity.WARNING}
 
 
 def shifted(line: str, by: int) -> str:
@@ -40,7 +40,7 @@ def shifted(line: str, by: int) -> str:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("visits", [2, 4, 6])
 def test_honest_visits_are_not_taken_for_copies(seed: int, visits: int) -> None:
-    assert len(find_copies(dataset(survey_lines(seed=seed, visits=visits))).pairs) == 0
+    assert len(find_near_duplicates(dataset(survey_lines(seed=seed, visits=visits))).pairs) == 0
 
 
 @pytest.mark.parametrize("order", list(Order))
@@ -50,7 +50,7 @@ def test_a_planted_block_of_copies_is_found_whichever_way_it_runs(order: Order, 
     block = [shifted(line, by) for line in lines[100:160]]
     planted = block if order is Order.FORWARD else block[::-1]
 
-    found = find_copies(dataset([*planted, *lines]))
+    found = find_near_duplicates(dataset([*planted, *lines]))
 
     assert {each.order for each in found.blocks} == {order}
     copied = set(found.pairs[:, 0].tolist())
@@ -61,7 +61,7 @@ def test_a_planted_block_of_copies_is_found_whichever_way_it_runs(order: Order, 
 def test_copies_stay_on_one_side_of_the_hold_out() -> None:
     lines = survey_lines(seed=5, visits=4)
     data = dataset([*(shifted(line, 1) for line in reversed(lines[100:160])), *lines])
-    pairs = find_copies(data).pairs
+    pairs = find_near_duplicates(data).pairs
 
     sides = hold_out(data, 0.2, 0, pairs)
 
@@ -125,7 +125,7 @@ def test_sentinels_that_are_off_by_one_are_found() -> None:
 
 def test_described_locations_without_a_row_are_named() -> None:
     positions = {cell: HALL.grid_position(cell) or (0.0, 0.0) for cell in CELLS}
-    site = Site(name="hall", positions={**positions, "attic": (50.0, 50.0)})
+    site = SiteDescription(name="hall", positions={**positions, "attic": (50.0, 50.0)})
 
     report = looked_over(survey_text(survey_lines()), site=site)
 

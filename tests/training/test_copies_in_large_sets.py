@@ -10,8 +10,8 @@ import pytest
 from trainer.training.evaluation.hold_out import hold_out
 from trainer.training.quality.audit import audit
 from trainer.training.quality.chains import ENOUGH_BITS, ENOUGH_PAIRS, Rows, enough_bits
-from trainer.training.quality.copies import Order, find_copies
-from trainer.training.reading.site import Site
+from trainer.training.quality.near_duplicates import Order, find_near_duplicates
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 
 CELLS, BEACONS, DWELL = 105, 13, 10
@@ -95,7 +95,7 @@ def with_copies(
 def test_a_short_block_of_a_large_survey_is_found(floor: Floor, order: Order) -> None:
     data, planted = with_copies(walked(floor), range(12_345, 12_845), order)
 
-    found = find_copies(data)
+    found = find_near_duplicates(data)
 
     pairs = {(row, source) for row, source in found.pairs.tolist()}
     assert len(pairs & planted) >= 0.97 * len(planted)
@@ -111,7 +111,7 @@ def test_a_block_with_rows_missing_here_and_there_is_found(order: Order) -> None
     kept = np.ones(len(data), dtype=bool)
     kept[random.choice(copied, len(copied) // 50, replace=False)] = False
 
-    pairs = np.flatnonzero(kept)[find_copies(data.only(np.flatnonzero(kept))).pairs]
+    pairs = np.flatnonzero(kept)[find_near_duplicates(data.take(np.flatnonzero(kept))).pairs]
 
     found = {(row, source) for row, source in pairs.tolist()}
     left = {(row, source) for row, source in planted if kept[row] and kept[source]}
@@ -124,7 +124,7 @@ def test_a_block_with_rows_missing_here_and_there_is_found(order: Order) -> None
 def test_of_a_large_block_every_row_and_its_copy_stay_on_one_side(order: Order) -> None:
     data, planted = with_copies(walked(many_beacons), range(5_000, 25_000), order)
 
-    pairs = find_copies(data).pairs
+    pairs = find_near_duplicates(data).pairs
     sides = hold_out(data, 0.2, 0, pairs)
 
     held = np.zeros(len(data), dtype=bool)
@@ -137,16 +137,18 @@ def test_of_a_large_block_every_row_and_its_copy_stay_on_one_side(order: Order) 
 @pytest.mark.parametrize("floor", [many_beacons, one_beacon, slow_fading, steady_beacon])
 def test_a_route_that_is_walked_again_and_again_is_no_copy(floor: Floor, rows: int) -> None:
     for seed in range(2):
-        assert len(find_copies(walked(floor, rows, seed)).pairs) == 0
+        assert len(find_near_duplicates(walked(floor, rows, seed)).pairs) == 0
 
 
 def test_the_report_says_where_everything_is_too_usual_to_be_searched() -> None:
     data = walked(steady_beacon)
 
-    found = find_copies(data)
+    found = find_near_duplicates(data)
 
     assert found.left_out_rows > 0.9 * len(data)
-    [finding] = [each for each in audit(data, [], Site()).findings if each.topic == "copies"]
+    [finding] = [
+        each for each in audit(data, [], SiteDescription()).findings if each.topic == "copies"
+    ]
     assert f"{found.left_out_rows} rows were not searched for near copies" in finding.seen
 
 
@@ -159,7 +161,7 @@ def test_two_places_with_many_rows_take_little_memory(rows: int) -> None:
     )
 
     tracemalloc.start()
-    found = find_copies(data)
+    found = find_near_duplicates(data)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

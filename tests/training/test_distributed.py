@@ -36,7 +36,7 @@ from trainer.training.fitting.fit import fit
 
 asked = settings(int(sys.argv[2]))
 with join_worker_group(WorkerGroupSettings()):
-    fit(rows().only(np.arange(100)), FeatureParameters(), asked)
+    fit(rows().take(np.arange(100)), FeatureParameters(), asked)
     network = fit(rows(), FeatureParameters(), asked)
     fits = worker_group()._fits
 arrays = [array for layer in network.layers for array in (layer.weight, layer.bias)]

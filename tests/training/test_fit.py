@@ -60,7 +60,7 @@ def test_the_weights_are_the_same_to_the_bit_whatever_the_order_of_rows() -> Non
     data = made_up()
     order = np.random.default_rng(0).permutation(ROWS)
 
-    assert same(trained(data), trained(data.only(order)))
+    assert same(trained(data), trained(data.take(order)))
     assert not same(trained(data), trained(data, SHORT.model_copy(update={"seed": 1})))
 
 

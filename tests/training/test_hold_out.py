@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.training.made_up_floor import CELLS, HALL, survey_lines, survey_text
-from trainer.training.evaluation.hold_out import HoldOut, Protocol, hold_out
+from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, hold_out
 from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
@@ -24,7 +24,7 @@ def test_no_visit_and_no_exact_copy_is_on_both_sides(seed: int) -> None:
     sides = split(data, seed)
     keys = row_keys(data)
 
-    assert sides.protocol is Protocol.WHOLE_VISITS
+    assert sides.protocol is HoldOutScheme.WHOLE_VISITS
     assert not set(data.visits[sides.trained]) & set(data.visits[sides.held_out])
     assert not set(keys[sides.trained]) & set(keys[sides.held_out])
     assert sorted([*sides.trained, *sides.held_out]) == list(range(len(data)))
@@ -73,7 +73,7 @@ def test_visits_are_cut_where_each_location_was_visited_once_and_the_split_says_
     data = dataset(survey_lines(visits=1, rows_per_visit=10))
     sides = split(data)
 
-    assert sides.protocol is Protocol.CUT_VISITS
+    assert sides.protocol is HoldOutScheme.CUT_VISITS
     assert not set(row_keys(data)[sides.trained]) & set(row_keys(data)[sides.held_out])
     assert len(set(data.cells[sides.trained])) == len(CELLS)
 
@@ -83,7 +83,7 @@ def test_whole_locations_are_held_out_where_each_holds_one_row_only_many_times()
     data = dataset(lines)
     sides = split(data)
 
-    assert sides.protocol is Protocol.WHOLE_CELLS
+    assert sides.protocol is HoldOutScheme.WHOLE_CELLS
     assert len(sides.held_out)
     assert not set(data.cells[sides.trained]) & set(data.cells[sides.held_out])
 

@@ -24,16 +24,16 @@ from events import names
 from events.manifests import Quarantine, Release, RunSpec, Snapshot, SurveyRef
 from trainer.training.errors import BadSurvey
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.job import Job
-from trainer.training.job.outcome import Outcome, OutcomeKind
-from trainer.training.reading.site import Site
+from trainer.training.job.outcome import OutcomeKind, RunOutcome
+from trainer.training.job.training_job import TrainingJob
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.settings import JobSettings
 
 FILES_PER_RUN = 10
 RUNS = 21
 QUICK = Hyperparameters(epochs=1, hidden=(4,))
-SITE = Site(name="lab")
+SITE = SiteDescription(name="lab")
 STARTED = datetime(2026, 11, 1, tzinfo=UTC)
 
 READINGS = st.one_of(
@@ -148,7 +148,7 @@ class Lab:
             trainer_version="1",
             hyperparameters=QUICK.model_dump(),
         )
-        job = Job(
+        job = TrainingJob(
             settings=JobSettings(
                 site="lab",
                 run_id=spec.run_id,
@@ -185,7 +185,7 @@ class Ran:
     lab: Lab
     run: str
     surveys: list[SurveyRef]
-    outcome: Outcome
+    outcome: RunOutcome
 
     @property
     def refused(self) -> list[bool]:

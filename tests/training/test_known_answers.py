@@ -15,16 +15,16 @@ import pytest
 from trainer.training.evaluation.evaluate import evaluate_bundle
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
-from trainer.training.quality.audit import Audit, Weight, audit
+from trainer.training.quality.audit import Audit, Severity, audit
 from trainer.training.quality.drift import FEWEST_READINGS, beacon_drifts, eras_of
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine
 
 PITCH_M = 3.0
 COLUMNS, ROWS, BEACONS = 6, 4, 8
 POWER_DBM, EXPONENT, SHADOWING_DB, FADING_DB, DEAF_DBM = -59.0, 2.6, 3.0, 4.0, -90.0
-OFFICE = Site(name="office", cell_size_m=PITCH_M)
+OFFICE = SiteDescription(name="office", cell_size_m=PITCH_M)
 LABELS = [f"{'ABCDEF'[column]}{row:02d}" for column in range(COLUMNS) for row in range(ROWS)]
 SETTINGS = Hyperparameters(epochs=25, hidden=(48,), batch_size=64)
 
@@ -82,7 +82,7 @@ def warned(report: Audit) -> dict[str, str]:
     return {
         finding.topic: finding.seen
         for finding in report.findings
-        if finding.weight is Weight.WARNING
+        if finding.weight is Severity.WARNING
     }
 
 

@@ -10,8 +10,8 @@ import pytest
 from tests.training.made_up_floor import HALL, QUICK
 from trainer.localization.bundle.reading import load_bundle
 from trainer.training.evaluation.baselines import baselines
-from trainer.training.evaluation.cross_validation import fit_and_ask
-from trainer.training.evaluation.evaluate import Judgement, judge_model, together
+from trainer.training.evaluation.cross_validation import fit_and_measure
+from trainer.training.evaluation.evaluate import RowScores, concatenate_scores, score_model
 from trainer.training.evaluation.reliability import Bootstrap
 from trainer.training.job import smoke as smoke_rows
 from trainer.training.job.train import TrainingResult, train_files
@@ -49,10 +49,10 @@ def allocated(work: Callable[[], object]) -> int:
 def test_of_what_the_model_says_of_each_cell_only_a_part_is_kept() -> None:
     settings = QUICK.model_copy(update={"epochs": 1})
     few, many, more = (made_up(rows) for rows in (500, 10_000, 40_000))
-    fit_and_ask(few, few, HALL, settings)  # what is imported now is not counted
+    fit_and_measure(few, few, HALL, settings)  # what is imported now is not counted
 
-    used = allocated(lambda: fit_and_ask(few, many, HALL, settings))
-    used_by_more = allocated(lambda: fit_and_ask(few, more, HALL, settings))
+    used = allocated(lambda: fit_and_measure(few, many, HALL, settings))
+    used_by_more = allocated(lambda: fit_and_measure(few, more, HALL, settings))
 
     posterior_of_a_row = CELLS * 4
     assert (used_by_more - used) / (len(more) - len(many)) < posterior_of_a_row / 4
@@ -73,14 +73,14 @@ def test_answers_that_are_judged_in_parts_are_those_to_all_rows(trained: Trainin
     model = load_bundle(trained.bundle)
     rows = made_up(9_000)
 
-    judged = judge_model(model, rows, HALL)
-    alone = [judge_model(model, rows.only(part), HALL) for part in np.split(np.arange(9_000), 9)]
+    judged = score_model(model, rows, HALL)
+    alone = [score_model(model, rows.take(part), HALL) for part in np.split(np.arange(9_000), 9)]
 
-    assert fields(judged) == fields(together(alone))
+    assert fields(judged) == fields(concatenate_scores(alone))
 
 
-def fields(judgement: Judgement) -> list[list[float] | None]:
-    found = [getattr(judgement, name) for name in Judgement.__slots__]
+def fields(scores: RowScores) -> list[list[float] | None]:
+    found = [getattr(scores, name) for name in RowScores.__slots__]
     return [None if values is None else np.nan_to_num(values).tolist() for values in found]
 
 

@@ -15,9 +15,9 @@ from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BadSurvey
 from trainer.training.job.train import TrainingResult, train_files
-from trainer.training.quality.audit import Weight, audit
-from trainer.training.reading.missing_values import without_fillers
-from trainer.training.reading.site import Site, Thresholds
+from trainer.training.quality.audit import Severity, audit
+from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.site_description import SiteDescription, Thresholds
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine
 
@@ -25,7 +25,7 @@ DEAF_DBM = -74
 SHORT = QUICK.model_copy(update={"epochs": 3})
 
 
-def survey(text: str, site: Site = HALL) -> Survey:
+def survey(text: str, site: SiteDescription = HALL) -> Survey:
     return read_survey(text.encode(), site, name="walk")
 
 
@@ -119,7 +119,7 @@ def test_the_audit_tells_what_the_number_is_and_how_often_it_stands() -> None:
     said = {finding.topic: finding for finding in report.findings}
 
     note = said["a number for not heard"]
-    assert note.weight is Weight.NOTE
+    assert note.weight is Severity.NOTE
     share = times / (read[0].rssi.size)
     assert f"-110 dBm, {times} times ({share:.0%}" in note.seen
     assert "-108 dBm" in note.done
@@ -162,7 +162,7 @@ def test_a_receivers_own_floor_is_left_alone(seed: int) -> None:
     ]
     read = survey(survey_text(lines))
 
-    assert without_fillers([read], HALL)[0] is read
+    assert mask_sentinel([read], HALL)[0] is read
 
 
 @pytest.mark.parametrize(
@@ -176,19 +176,19 @@ def test_a_receivers_own_floor_is_left_alone(seed: int) -> None:
 def test_what_is_not_clear_is_left_as_it_stands(lines: list[str], why: str) -> None:
     read = survey(survey_text(lines))
 
-    assert without_fillers([read], HALL)[0] is read, why
+    assert mask_sentinel([read], HALL)[0] is read, why
 
 
 def test_rows_that_hold_nothing_else_hear_no_beacon_and_are_dropped() -> None:
     silent = "A01,2026-11-01 10:00:00," + ",".join(["-110"] * len(BEACONS))
     lines = [silent, *floor("-110").splitlines()[1:]]
 
-    [read] = without_fillers([survey(survey_text(lines))], HALL)
+    [read] = mask_sentinel([survey(survey_text(lines))], HALL)
 
     assert [fault.line for fault in read.faults] == [2]
     assert len(read.labels) == len(lines) - 1 - floor().count(",-200" * len(BEACONS))
     assert len(read.rssi) == len(read.lines) == len(read.labels)
-    assert without_fillers([read], HALL)[0] is read
+    assert mask_sentinel([read], HALL)[0] is read
 
 
 def test_a_survey_that_hears_too_little_is_set_aside_by_its_place() -> None:
@@ -197,6 +197,6 @@ def test_a_survey_that_hears_too_little_is_set_aside_by_its_place() -> None:
     deaf = survey(survey_text([*floor("-110").splitlines()[1:30], *[silent] * 20]), strict)
 
     with pytest.raises(BadSurvey, match="rows are without any beacon") as refused:
-        without_fillers([survey(floor("-110", seed=2)), deaf], strict)
+        mask_sentinel([survey(floor("-110", seed=2)), deaf], strict)
 
-    assert refused.value.place == 1
+    assert refused.value.survey_index == 1

@@ -8,16 +8,16 @@ import pytest
 
 from trainer.training.errors import BadSurvey
 from trainer.training.evaluation.evaluate import Evaluation, evaluate_bundle
-from trainer.training.evaluation.hold_out import Protocol, hold_out
+from trainer.training.evaluation.hold_out import HoldOutScheme, hold_out
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
-from trainer.training.quality.audit import Weight, audit
-from trainer.training.quality.copies import Order, find_copies
-from trainer.training.reading.site import Site
+from trainer.training.quality.audit import Severity, audit
+from trainer.training.quality.near_duplicates import Order, find_near_duplicates
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 
-LIBRARY = Site(name="library-1f")
+LIBRARY = SiteDescription(name="library-1f")
 SEEDS = range(5)
 
 
@@ -82,7 +82,7 @@ def test_what_a_release_says_of_itself_is_measured_on_whole_visits(
 
     result = train_files([labelled], tmp_path, 0, LIBRARY)
 
-    assert result.protocol is Protocol.WHOLE_VISITS
+    assert result.protocol is HoldOutScheme.WHOLE_VISITS
     assert result.metrics.held_out_rows > 0.1 * result.metrics.rows
     assert result.metrics.exact_accuracy < evaluate_bundle(result.bundle, labelled).exact_accuracy
 
@@ -103,7 +103,7 @@ def listed_twins(ble_rssi: Path) -> set[tuple[int, int]]:
 def test_the_copied_block_is_found_on_its_own(
     whole_set: TrainingSet, listed_twins: set[tuple[int, int]]
 ) -> None:
-    found = find_copies(whole_set)
+    found = find_near_duplicates(whole_set)
     pairs = {(row, twin) for row, twin in found.pairs.tolist()}
     rows = {row for row, _ in pairs}
     listed = {row for row, _ in listed_twins}
@@ -116,14 +116,14 @@ def test_the_copied_block_is_found_on_its_own(
 
 def test_rows_that_hold_no_copies_are_not_accused(whole_set: TrainingSet) -> None:
     for honest in (np.arange(600), np.arange(600, len(whole_set))):
-        assert len(find_copies(whole_set.only(honest)).pairs) == 0
+        assert len(find_near_duplicates(whole_set.take(honest)).pairs) == 0
 
 
 def test_a_row_and_its_copy_are_held_out_together(
     whole_set: TrainingSet, listed_twins: set[tuple[int, int]]
 ) -> None:
     for seed in range(3):
-        sides = hold_out(whole_set, 0.2, seed, find_copies(whole_set).pairs)
+        sides = hold_out(whole_set, 0.2, seed, find_near_duplicates(whole_set).pairs)
         held = set(sides.held_out.tolist())
         split = sum((row in held) != (twin in held) for row, twin in listed_twins)
         assert split <= 0.02 * len(listed_twins)
@@ -135,7 +135,7 @@ def test_the_audit_says_what_is_wrong_with_the_set(ble_rssi: Path, whole_set: Tr
     warnings = {
         finding.topic: finding
         for finding in audit(whole_set, [survey], LIBRARY).findings
-        if finding.weight is Weight.WARNING
+        if finding.weight is Severity.WARNING
     }
 
     assert set(warnings) == {"copies", "off-by-one sentinels"}

@@ -1,10 +1,10 @@
 """The trainer's own log: kept as written, and never without end."""
 
-from trainer.training.job.run_log import MOST_HEAD_BYTES, MOST_TAIL_BYTES, OwnLog
+from trainer.training.job.run_log import MOST_HEAD_BYTES, MOST_TAIL_BYTES, RunLog
 
 
 def test_a_short_log_is_kept_whole() -> None:
-    log = OwnLog()
+    log = RunLog()
 
     handed_on = [log(None, "info", line) for line in ("one", "zwei ü", "three")]
 
@@ -13,7 +13,7 @@ def test_a_short_log_is_kept_whole() -> None:
 
 
 def test_of_a_long_log_the_beginning_and_the_end_are_kept_and_the_rest_is_counted() -> None:
-    log = OwnLog()
+    log = RunLog()
     lines = [f"line {number:06d} {'x' * 80}" for number in range(20_000)]
 
     for line in lines:
@@ -29,7 +29,7 @@ def test_of_a_long_log_the_beginning_and_the_end_are_kept_and_the_rest_is_counte
 
 
 def test_a_line_without_end_is_cut() -> None:
-    log = OwnLog()
+    log = RunLog()
 
     log(None, "info", "y" * 10 * MOST_HEAD_BYTES)
 

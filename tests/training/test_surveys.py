@@ -14,13 +14,13 @@ from trainer.training.reading.csv_blocks import Block, read_blocks
 from trainer.training.reading.csv_polars import read_plain
 from trainer.training.reading.csv_text import Wanted, read_header
 from trainer.training.reading.row_faults import FaultKind
-from trainer.training.reading.site import Site, Thresholds
+from trainer.training.reading.site_description import SiteDescription, Thresholds
 from trainer.training.reading.surveys import Survey, read_from, read_survey
 
-SITE = Site(name="hall")
+SITE = SiteDescription(name="hall")
 
 
-def read(text: str | bytes, site: Site = SITE) -> Survey:
+def read(text: str | bytes, site: SiteDescription = SITE) -> Survey:
     return read_survey(text.encode() if isinstance(text, str) else text, site)
 
 
@@ -140,7 +140,7 @@ def test_a_bad_survey_is_set_aside_with_a_reason_that_says_where(
 
 
 def test_a_survey_that_contradicts_its_site_is_set_aside() -> None:
-    site = Site(name="hall", positions={"A01": (0.0, 0.0)})
+    site = SiteDescription(name="hall", positions={"A01": (0.0, 0.0)})
 
     with pytest.raises(BadSurvey, match="site's description"):
         read("location,x,y,b1\nA01,9,9,-70\n", site)
@@ -160,7 +160,7 @@ def test_whatever_is_uploaded_is_read_or_set_aside(content: bytes) -> None:
     assert not (survey.rssi >= 0).any()
 
 
-LENIENT = Site(
+LENIENT = SiteDescription(
     name="hall", thresholds=Thresholds(malformed_rows=1, implausible_rows=1, silent_rows=1)
 )
 
@@ -174,7 +174,11 @@ def outcome(text: str, *, large: bool, block_bytes: int = 1 << 20) -> tuple[obje
     readings = np.nan_to_num(survey.rssi, nan=1.0).tolist()
     places = None if survey.positions is None else np.nan_to_num(survey.positions).tolist()
     times = None if survey.times is None else np.nan_to_num(survey.times).tolist()
-    found = (survey.found.delimiter, survey.found.not_heard, survey.found.time_format)
+    found = (
+        survey.file_format.delimiter,
+        survey.file_format.not_heard,
+        survey.file_format.time_format,
+    )
     return (survey.labels, readings, places, survey.lines.tolist(), times, survey.faults, found)
 
 
@@ -285,7 +289,7 @@ BAD_ROWS = {
     FaultKind.NO_NUMBER: "A01,1,1,-70,loud\n",
     FaultKind.RAGGED: "A01,1,1,-70\n",
 }
-FORGIVING = Site(name="hall", thresholds=Thresholds(malformed_rows=0.02))
+FORGIVING = SiteDescription(name="hall", thresholds=Thresholds(malformed_rows=0.02))
 
 
 @pytest.mark.parametrize(("kind", "row"), BAD_ROWS.items(), ids=[kind.name for kind in BAD_ROWS])
@@ -328,13 +332,13 @@ def test_a_column_without_any_number_is_named_and_may_be_ignored() -> None:
 
     with pytest.raises(BadSurvey, match=r"'comment'.*ignored_columns"):
         read(text)
-    assert read(text, Site(name="hall", ignored_columns=("comment",))).beacons == ("b1",)
+    assert read(text, SiteDescription(name="hall", ignored_columns=("comment",))).beacons == ("b1",)
 
 
 def test_the_report_says_how_a_file_is_written() -> None:
     text = "location;date;b1;b2\nA01;10-18-2016 11:15:21;-200;-70\nA01;10-18-2016 11:15:23;-199;\n"
 
-    found = read("\ufeff" + text.replace("-199", "-71")).found
+    found = read("\ufeff" + text.replace("-199", "-71")).file_format
 
     assert (found.encoding, found.delimiter) == ("utf-8", ";")
     assert found.time_format == "%m-%d-%Y %H:%M:%S"
@@ -364,7 +368,7 @@ def test_every_usual_way_to_write_a_time_is_understood(first: str, second: str) 
 def test_a_time_in_no_known_form_is_read_over() -> None:
     survey = read("location,time,b1\nA01,noon,-70\n")
 
-    assert (survey.times, survey.found.time_format) == (None, None)
+    assert (survey.times, survey.file_format.time_format) == (None, None)
 
 
 def test_a_survey_is_called_by_its_file(survey_file: Path) -> None:

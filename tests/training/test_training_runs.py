@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
 from trainer.localization.bundle.description import MxnetExport
 from trainer.localization.bundle.loaded_model import LoadedModel
@@ -20,18 +20,18 @@ from trainer.localization.bundle.writing import write_bundle
 from trainer.localization.dense.mxnet_graph import export, exported_probabilities
 from trainer.localization.dense.network import Dense, Network
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.training.errors import BadSurvey, BundleDisagrees, NotEnoughData
+from trainer.training.errors import BadSurvey, BundleMismatch, NotEnoughData
 from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.evaluation.evaluate import evaluate_bundle
 from trainer.training.job.train import TrainingResult, train_files
-from trainer.training.job.verification import check_bundle
-from trainer.training.reading.site import Site
+from trainer.training.job.verification import verify_bundle
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.floor_map import floor_map_svg
 
 Matrix = npt.NDArray[Any]
 
 
-def train_text(text: str, folder: Path, site: Site = HALL) -> TrainingResult:
+def train_text(text: str, folder: Path, site: SiteDescription = HALL) -> TrainingResult:
     folder.mkdir(parents=True, exist_ok=True)
     survey = folder / "survey.csv"
     survey.write_text(text)
@@ -112,8 +112,8 @@ def test_a_bundle_with_other_weights_than_its_export_is_not_released(
         tmp_path / "model.tar.gz", model.description, model.network, foreign, model.smoke
     )
 
-    with pytest.raises(BundleDisagrees, match="not MXNet's"):
-        check_bundle(info.path, foreign)
+    with pytest.raises(BundleMismatch, match="not MXNet's"):
+        verify_bundle(info.path, foreign)
 
 
 def test_a_bundle_with_smoke_rows_of_another_model_is_not_released(
@@ -132,8 +132,8 @@ def test_a_bundle_with_smoke_rows_of_another_model_is_not_released(
         swapped,
     )
 
-    with pytest.raises(BundleDisagrees, match="503"):
-        check_bundle(info.path, MxnetExport(b"{}", b""))
+    with pytest.raises(BundleMismatch, match="503"):
+        verify_bundle(info.path, MxnetExport(b"{}", b""))
 
 
 def test_the_order_of_the_columns_is_no_matter(trained: TrainingResult, tmp_path: Path) -> None:

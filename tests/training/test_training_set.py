@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.training.errors import BadSurvey, NotEnoughData
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 
@@ -12,8 +12,8 @@ HEADER = "location,b1,b2\n"
 ROWS = "A01,-70,-80\nB02,-80,-70\n" * 6
 
 
-def combined(*texts: str, site: Site | None = None) -> TrainingSet:
-    place = site or Site(name="hall", cell_size_m=2.0)
+def combined(*texts: str, site: SiteDescription | None = None) -> TrainingSet:
+    place = site or SiteDescription(name="hall", cell_size_m=2.0)
     return combine([read_survey(text.encode(), place) for text in texts], place)
 
 
@@ -40,7 +40,7 @@ def test_labels_on_the_grid_get_its_positions() -> None:
 def test_letters_count_columns_as_in_a_spreadsheet(
     label: str, position: tuple[float, float]
 ) -> None:
-    assert Site(name="hall", cell_size_m=1.0).grid_position(label) == position
+    assert SiteDescription(name="hall", cell_size_m=1.0).grid_position(label) == position
 
 
 def test_one_label_off_the_grid_leaves_the_site_without_metres() -> None:
@@ -48,7 +48,7 @@ def test_one_label_off_the_grid_leaves_the_site_without_metres() -> None:
 
 
 def test_described_positions_win_over_the_grid() -> None:
-    site = Site(name="hall", positions={"A01": (7.0, 7.0), "B02": (8.0, 8.0)})
+    site = SiteDescription(name="hall", positions={"A01": (7.0, 7.0), "B02": (8.0, 8.0)})
     data = combined(HEADER + ROWS, site=site)
 
     assert data.positions is not None
@@ -69,7 +69,7 @@ def test_a_later_survey_that_moves_a_label_is_the_bad_one() -> None:
     with pytest.raises(BadSurvey, match="earlier survey") as caught:
         combined(header + "A01,1,1,-70\n", header + "B01,2,2,-70\n", header + "A01,3,1,-70\n")
 
-    assert caught.value.place == 2
+    assert caught.value.survey_index == 2
 
 
 @pytest.mark.parametrize(

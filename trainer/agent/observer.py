@@ -12,7 +12,7 @@ from events.manifests import SurveyRef
 from trainer.agent.adapters.releases import Artifacts
 from trainer.agent.adapters.surveys import Sight, Surveys
 from trainer.agent.core.reconcile import Candidate, Recipe, candidate
-from trainer.training.settings import SITE_DESCRIPTION
+from trainer.training.settings import SITE_SHA256
 
 
 class View(NamedTuple):
@@ -71,7 +71,7 @@ class Lookout:
         """The recipe with the site's description pinned, if there is one."""
         if seen.description is None:
             return self.recipe
-        pinned = {**self.recipe.hyperparameters, SITE_DESCRIPTION: seen.description}
+        pinned = {**self.recipe.hyperparameters, SITE_SHA256: seen.description}
         return replace(self.recipe, hyperparameters=pinned)
 
 

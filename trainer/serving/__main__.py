@@ -1,7 +1,8 @@
 """``python -m trainer.serving serve``: what the container runs.
 
-Exit codes: 0 after an orderly end, 1 if the address can't be listened on, 2 for wrong arguments. A
-model that can't be served is no reason to exit: ``/ping`` answers 503 and says why.
+Exit codes: 0 after a graceful shutdown, 1 if the address can't be listened on, 2 for wrong
+arguments or settings. A model that can't be served is no reason to exit: ``/ping`` answers 503 and
+says why.
 """
 
 import argparse
@@ -14,24 +15,28 @@ from trainer.serving.settings import ServingSettings, read_settings
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until told to stop; returns the exit code."""
+    """Serve until a signal; returns the exit code."""
     try:
         settings = read_settings(os.environ)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    asked = _parser(settings).parse_args(arguments)
-    # Read by numpy when it is imported: products this small are fastest on one thread.
+    options = _parser(settings).parse_args(arguments)
+    # numpy reads it at import; products this small are fastest on one thread.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from trainer.serving.http.server import run  # noqa: PLC0415 - after the line above
 
-    wanted = replace(
-        settings, model=asked.model, host=asked.host, port=asked.port, workers=asked.workers
+    settings = replace(
+        settings,
+        model=options.model,
+        host=options.host,
+        port=options.port,
+        workers=options.workers,
     )
     try:
-        return run(wanted)
+        return run(settings)
     except OSError as error:
-        sys.stderr.write(f"Can't listen on {asked.host} port {asked.port}: {error.strerror}.\n")
+        sys.stderr.write(f"Can't listen on {options.host} port {options.port}: {error.strerror}.\n")
         return 1
 
 

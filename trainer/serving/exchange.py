@@ -1,11 +1,11 @@
-"""Requests and replies as plain values, and the refusals that become replies.
+"""HTTP requests and responses as plain values, and the errors that become responses.
 
 ::
 
-    RequestRefusedError     a request that is not answered: its status, why, what to do instead
+    RequestRefusedError     the client has to change its request: status, reason, remedy
     └── TooLargeError       413: the body, packed or unpacked, is above SageMaker's limit
 
-What may go wrong: header values come from strangers; what is echoed has to be fit for a header.
+Header values come from untrusted clients: what is echoed is checked first.
 """
 
 import re
@@ -40,22 +40,22 @@ class HttpRequest(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     query: str = ""
-    """Of the target, what follows the question mark."""
+    """What follows the question mark of the target."""
 
 
 class HttpResponse(NamedTuple):
-    """One HTTP answer."""
+    """One HTTP response."""
 
     status: int
     body: bytes
     content_type: str = JSON
     headers: Headers = ()
     rows: int = 0
-    """How many rows it answers."""
+    """How many rows it holds predictions for."""
 
 
 class RequestRefusedError(Exception):
-    """A request that is not answered; the client has to change it."""
+    """A request that is refused; the client has to change it."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class RequestRefusedError(Exception):
         problems: Sequence[ReadingProblem] = (),
         headers: Headers = (),
     ) -> None:
-        """Refuse with an HTTP status, a sentence, the places of the problems and headers."""
+        """Refuse with an HTTP status, a message, the places of the problems and headers."""
         super().__init__(message)
         self.status = status
         self.problems = tuple(problems)
         self.headers = headers
 
-    def reply(self) -> HttpResponse:
-        """What the client gets to read."""
+    def response(self) -> HttpResponse:
+        """The response that says so."""
         return error_response(self.status, str(self), self.problems, self.headers)
 
 
@@ -88,16 +88,16 @@ class TooLargeError(RequestRefusedError):
 def error_response(
     status: int, message: str, problems: Sequence[ReadingProblem] = (), headers: Headers = ()
 ) -> HttpResponse:
-    """A refusal that a person can act on."""
+    """An error in JSON that tells a person what to change."""
     body = {"error": {"message": message, "problems": list(problems)}}
     return HttpResponse(status, orjson.dumps(body), headers=headers)
 
 
-def echoed(headers: Mapping[str, str], ours: str) -> Headers:
-    """What SageMaker expects back: custom attributes after ``ours``, and the inference id.
+def echoed_headers(headers: Mapping[str, str], ours: str) -> Headers:
+    """What SageMaker expects back: ``ours`` before the custom attributes, and the inference id.
 
     Raises:
-        RequestRefusedError: 400, they do not fit into headers.
+        RequestRefusedError: 400, if they do not fit into headers.
     """
     theirs = headers.get(CUSTOM_ATTRIBUTES)
     attributes = f"{ours};{theirs}" if theirs else ours
@@ -109,8 +109,8 @@ def echoed(headers: Mapping[str, str], ours: str) -> Headers:
     return (CUSTOM_ATTRIBUTES, attributes), (INFERENCE_ID, inference_id)
 
 
-def _check(name: str, value: str, most: int, spent: int = 0) -> None:
-    if len(value) > most or not _PRINTABLE.fullmatch(value):
+def _check(name: str, value: str, limit: int, spent: int = 0) -> None:
+    if len(value) > limit or not _PRINTABLE.fullmatch(value):
         raise RequestRefusedError(
-            400, f"{name} may have {most - spent} printable ASCII characters; shorten or clean it."
+            400, f"{name} may have {limit - spent} printable ASCII characters; shorten or clean it."
         )

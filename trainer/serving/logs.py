@@ -1,6 +1,6 @@
 """One JSON object a line on standard output, where SageMaker collects it.
 
-Its own few lines, as a logging library would double the container's start.
+Written by hand, as importing a logging library would double the container's start time.
 """
 
 import logging
@@ -21,7 +21,7 @@ def log(level: str, event: str, **fields: Loggable) -> None:
 
 
 def write_line(line: bytes) -> None:
-    """Write what is JSON already, at once, so that lines of workers do not mix."""
+    """Write one line of JSON at once, so that the lines of several workers do not mix."""
     sys.stdout.write(line.decode() + "\n")
     sys.stdout.flush()
 
@@ -32,7 +32,7 @@ def _shown(value: Loggable) -> str | int | float | None:
 
 
 class JsonLines(logging.Handler):
-    """Sends what libraries log the same way."""
+    """Writes the log records of libraries in the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record as one line."""

@@ -1,8 +1,8 @@
-"""Counts of what was served by all workers of a server, for Prometheus and for CloudWatch.
+"""Counts of what all workers of a server answered, for Prometheus and for CloudWatch.
 
-Each worker counts in its own stretch of one piece of shared memory, so nothing is locked and a
-worker that dies takes nothing with it: its successor counts on. What may go wrong: a reader sees a
-request in one count and not yet in another; the next look has it.
+Each worker counts in its own slice of shared memory, so nothing is locked, and the successor of a
+worker that died goes on with its counts. A reader may see a request in one counter and not yet in
+another.
 """
 
 import mmap
@@ -15,8 +15,8 @@ from itertools import accumulate
 import orjson
 
 STATUSES = (200, 400, 404, 405, 406, 408, 409, 413, 415, 431, 500, 503, 507)
-"""Every status that the container answers, and what the refusals among them are called."""
-KINDS = {
+"""Every status that the container answers."""
+ERROR_KINDS = {
     400: "bad_request",
     404: "not_found",
     405: "method",
@@ -35,7 +35,7 @@ ROWS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 50_000)
 
 NAMESPACE = "RssiServing"
 _MAX_VALUES = 100
-"""CloudWatch takes at most so many values of a metric in one line."""
+"""CloudWatch's limit on the values of one metric in one line."""
 
 _LATENCY = len(STATUSES)
 _LATENCY_SUM = _LATENCY + len(LATENCY_S) + 1
@@ -47,25 +47,25 @@ Info = Mapping[str, str | int | None]
 
 
 class Counters:
-    """The counts of all workers; each writes its own stretch and any may read them all."""
+    """The counts of all workers; each writes its own slice and any may read them all."""
 
     def __init__(self, workers: int) -> None:
-        """Take shared memory for as many workers; before they are forked."""
+        """Allocate shared memory for the workers, before they are forked."""
         self._workers = workers
         shared = memoryview(mmap.mmap(-1, workers * _SIZE * 8))
         self._cells: memoryview[float] = shared.cast("d")
 
     def of(self, worker: int) -> "WorkerCounters":
-        """The stretch of one worker, by its number from 0."""
+        """The slice of one worker, by its number from 0."""
         return WorkerCounters(self, self._cells[worker * _SIZE : (worker + 1) * _SIZE])
 
     def total(self) -> list[float]:
         """The sum over the workers, cell by cell."""
-        stretches = [self._cells[at * _SIZE : (at + 1) * _SIZE] for at in range(self._workers)]
-        return [sum(cells) for cells in zip(*stretches, strict=True)]
+        slices = [self._cells[at * _SIZE : (at + 1) * _SIZE] for at in range(self._workers)]
+        return [sum(cells) for cells in zip(*slices, strict=True)]
 
     def exposition(self, info: Info) -> bytes:
-        """The text that Prometheus reads.
+        """The metrics in Prometheus' text format.
 
         Args:
             info: what is served, as labels of one constant gauge.
@@ -76,7 +76,10 @@ class Counters:
             *_head("rssi_requests_total", "counter", "Requests answered, by HTTP status."),
             *(f'rssi_requests_total{{status="{s}"}} {n:.0f}' for s, n in counts.items()),
             *_head("rssi_errors_total", "counter", "Requests refused or failed, by kind."),
-            *(f'rssi_errors_total{{kind="{kind}"}} {counts[s]:.0f}' for s, kind in KINDS.items()),
+            *(
+                f'rssi_errors_total{{kind="{kind}"}} {counts[s]:.0f}'
+                for s, kind in ERROR_KINDS.items()
+            ),
             *_histogram(
                 "rssi_request_seconds",
                 "From the end of a request to its answer.",
@@ -99,16 +102,16 @@ class WorkerCounters:
     """One worker's counts."""
 
     def __init__(self, counters: Counters, cells: "memoryview[float]") -> None:
-        """Count in ``cells``, a stretch of ``counters``."""
+        """Count in ``cells``, a slice of ``counters``."""
         self.all = counters
         self._cells = cells
         self._recent = deque[float](maxlen=_MAX_VALUES)
-        self._told = cells.tolist()
+        self._reported = cells.tolist()
 
     def count(self, status: int, seconds: float, rows: int) -> None:
-        """Count one answered request; ``rows`` is 0 where nothing was predicted."""
+        """Count one response; ``rows`` is 0 where nothing was predicted."""
         cells = self._cells
-        # An unknown status is counted as what it is next to rather than lost.
+        # An unknown status is counted as the next listed one rather than lost.
         cells[min(bisect_left(STATUSES, status), len(STATUSES) - 1)] += 1
         cells[_LATENCY + bisect_left(LATENCY_S, seconds)] += 1
         cells[_LATENCY_SUM] += seconds
@@ -128,16 +131,16 @@ class WorkerCounters:
             One line of JSON, or None if nothing happened.
         """
         cells = self._cells.tolist()
-        since = [now - then for now, then in zip(cells, self._told, strict=True)]
-        counts = dict(zip(STATUSES, since, strict=False))
+        difference = [now - then for now, then in zip(cells, self._reported, strict=True)]
+        counts = dict(zip(STATUSES, difference, strict=False))
         if not any(counts.values()):
             return None
-        self._told = cells
+        self._reported = cells
         values = {
             "Requests": sum(counts.values()),
             "Errors4XX": sum(n for status, n in counts.items() if 400 <= status < 500),
             "Errors5XX": sum(n for status, n in counts.items() if status >= 500),
-            "Rows": since[_ROWS_SUM],
+            "Rows": difference[_ROWS_SUM],
             "Latency": [round(seconds * 1000, 4) for seconds in self._recent],
         }
         self._recent.clear()
@@ -163,12 +166,12 @@ def _histogram(
 ) -> list[str]:
     *counts, total = cells
     labels = [*(f"{bound:g}" for bound in bounds), "+Inf"]
-    upto = [*accumulate(counts)]
+    cumulative = [*accumulate(counts)]
     return [
         *_head(name, "histogram", meaning),
-        *(f'{name}_bucket{{le="{le}"}} {n:.0f}' for le, n in zip(labels, upto, strict=True)),
+        *(f'{name}_bucket{{le="{le}"}} {n:.0f}' for le, n in zip(labels, cumulative, strict=True)),
         f"{name}_sum {total:.9g}",
-        f"{name}_count {upto[-1]:.0f}",
+        f"{name}_count {cumulative[-1]:.0f}",
     ]
 
 

@@ -14,21 +14,21 @@ MODELS_MEMORY = "RSSI_MODELS_MEMORY_MB"
 METRICS = "RSSI_METRICS"
 EMF_PERIOD = "RSSI_EMF_PERIOD_S"
 
-_WORDS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+_SWITCHES = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 
 
 @dataclass(frozen=True, slots=True)
 class ServingSettings:
-    """Where the model lies and where to listen; the defaults are SageMaker's contract."""
+    """Which model to serve and where to listen; the defaults are SageMaker's contract."""
 
     model: Path
     host: str
     port: int
     workers: int
     multi_model: bool = False
-    """Whether models come and go by requests; SageMaker says so of a multi-model endpoint."""
+    """Whether requests load and unload models; SageMaker sets it for a multi-model endpoint."""
     models_memory_mb: int = 512
-    """What the models of a multi-model server may take in all its workers together."""
+    """The limit on all models of a multi-model server, over all its workers."""
     metrics: bool = True
     """Whether ``/metrics`` answers and CloudWatch's lines are logged."""
     emf_period_s: int = 60
@@ -38,7 +38,7 @@ def read_settings(environment: Mapping[str, str]) -> ServingSettings:
     """The settings of this process.
 
     Raises:
-        ValueError: one of them is not what it should be; names it.
+        ValueError: a variable has no valid value; the message names it.
     """
     return ServingSettings(
         model=Path(environment.get(MODEL_DIR) or "/opt/ml/model"),
@@ -61,9 +61,9 @@ def _switch(environment: Mapping[str, str], name: str, *, default: bool) -> bool
     text = environment.get(name)
     if not text:
         return default
-    if text.lower() not in _WORDS:
-        raise ValueError(f"{name} is {text!r}, and has to be one of {', '.join(_WORDS)}.")
-    return _WORDS[text.lower()]
+    if text.lower() not in _SWITCHES:
+        raise ValueError(f"{name} is {text!r}, and has to be one of {', '.join(_SWITCHES)}.")
+    return _SWITCHES[text.lower()]
 
 
 def _number(

@@ -14,10 +14,10 @@ from structlog.typing import FilteringBoundLogger
 
 from aws.s3 import StoreError
 from trainer import logs
-from trainer.training.job.job import Job
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
-from trainer.training.job.run_log import OwnLog
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
+from trainer.training.job.run_log import RunLog
 from trainer.training.job.stores import stores
+from trainer.training.job.training_job import TrainingJob
 from trainer.training.settings import JobSettings
 
 
@@ -25,8 +25,8 @@ def main() -> int:
     """Run the job that the environment describes and return its exit code."""
     # MXNet reads it when it is imported; at this size one thread is the fastest (measured).
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    own_log = OwnLog()
-    log = logs.configure(own_log)
+    run_log = RunLog()
+    log = logs.configure(run_log)
     try:
         settings = JobSettings()
     except ValidationError as error:
@@ -35,7 +35,7 @@ def main() -> int:
     log = log.bind(
         run_id=settings.run_id, correlation_id=settings.correlation_id, attempt=settings.attempt
     )
-    outcome, job = _attempt(settings, log, own_log)
+    outcome, job = _attempt(settings, log, run_log)
     if settings.note_path:
         settings.note_path.write_bytes(outcome.note())
     log.info("ended", kind=outcome.kind, exit_code=int(outcome.exit_code), reason=outcome.reason)
@@ -45,31 +45,31 @@ def main() -> int:
 
 
 def _attempt(
-    settings: JobSettings, log: FilteringBoundLogger, own_log: OwnLog
-) -> tuple[Outcome, Job | None]:
+    settings: JobSettings, log: FilteringBoundLogger, run_log: RunLog
+) -> tuple[RunOutcome, TrainingJob | None]:
     """How it ended, and the job unless not even its clients could be made."""
     job = None
     try:
-        job = _job(settings, log, own_log)
+        job = _job(settings, log, run_log)
         return job.run(), job
     except StoreError as error:
         log.warning("a store failed", reason=str(error))
-        return Outcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error)), job
+        return RunOutcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error)), job
     except Exception as error:  # The process's edge: whatever it is gets told, then the exit code.
         log.exception("crashed")
         reason = f"{type(error).__name__}: {error}"
-        return Outcome(kind=OutcomeKind.FAILED, reason=reason), job
+        return RunOutcome(kind=OutcomeKind.FAILED, reason=reason), job
 
 
-def _job(settings: JobSettings, log: FilteringBoundLogger, own_log: OwnLog) -> Job:
+def _job(settings: JobSettings, log: FilteringBoundLogger, run_log: RunLog) -> TrainingJob:
     data, artifacts = stores(settings)
-    return Job(
+    return TrainingJob(
         settings=settings,
         data=data,
         artifacts=artifacts,
         clock=lambda: datetime.now(UTC),
         log=log,
-        log_so_far=own_log.content,
+        log_so_far=run_log.content,
     )
 
 

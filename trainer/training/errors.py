@@ -6,7 +6,7 @@
     ├── BadSurvey         one survey is not usable: quarantine it, with this text as the reason
     ├── NotEnoughData     the surveys are fine, but too few to learn from: wait for more
     ├── BadSplit          a file of splits that does not fit its survey: correct it
-    └── BundleDisagrees   the packaged model does not answer as the trained one: page, no release
+    └── BundleMismatch   the packaged model does not answer as the trained one: page, no release
 """
 
 
@@ -17,14 +17,14 @@ class TrainingError(Exception):
 class BadSurvey(TrainingError):  # noqa: N818 - named for what was found
     """A survey that must be set aside whole; a part of it could be as wrong as the rest."""
 
-    def __init__(self, reason: str, *, place: int | None = None) -> None:
+    def __init__(self, reason: str, *, survey_index: int | None = None) -> None:
         """Say in ``reason`` what was found, where, and what would be right.
 
-        ``place`` is the survey's place among several that contradict each other.
+        ``survey_index`` is the survey's place among several that contradict each other.
         """
         super().__init__(reason)
         self.reason = reason
-        self.place = place
+        self.survey_index = survey_index
 
 
 class NotEnoughData(TrainingError):  # noqa: N818 - named for what was found
@@ -35,5 +35,5 @@ class BadSplit(TrainingError):  # noqa: N818 - named for what was found
     """Splits or folds that the rows at hand can't be divided into."""
 
 
-class BundleDisagrees(TrainingError):  # noqa: N818 - named for what was found
+class BundleMismatch(TrainingError):  # noqa: N818 - named for what was found
     """The packaged model, served once, answered otherwise than MXNet does with its weights."""

@@ -17,7 +17,7 @@ TRAINER_VERSION = "4"
 
 KUBERNETES_TERMINATION_LOG = Path("/dev/termination-log")
 
-SITE_DESCRIPTION = "site_sha256"
+SITE_SHA256 = "site_sha256"
 """The hyperparameter that pins ``site.json``, so that a run's id names all that it depends on."""
 
 _PREFIX = "RSSI_"

@@ -10,7 +10,7 @@ from datetime import datetime
 from trainer.agent.errors import ForeignJobError
 from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
-from trainer.training.job.outcome import ExitCode, Outcome, worth_retrying
+from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 
 class MemoryRunner:
@@ -53,7 +53,7 @@ class MemoryRunner:
     def close(self) -> None:
         """Nothing to let go of: the runs go on, as in a cluster."""
 
-    def end(self, run_id: str, exit_code: ExitCode, outcome: Outcome | None = None) -> None:
+    def end(self, run_id: str, exit_code: ExitCode, outcome: RunOutcome | None = None) -> None:
         """Let a run end with this exit code."""
         self._change(
             run_id,

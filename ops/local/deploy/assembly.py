@@ -18,47 +18,47 @@ _STACK = "aws:cloudformation:stack"
 _ASSETS = "cdk:asset-manifest"
 
 
-class _Document(BaseModel):
+class _AssemblyDocument(BaseModel):
     """Base of what the CDK writes; members that are not needed here are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
 
 
-class _Properties(_Document):
+class _ArtifactProperties(_AssemblyDocument):
     template_file: str = ""
     stack_name: str | None = None
     file: str = ""
 
 
-class _Artifact(_Document):
+class _AssemblyArtifact(_AssemblyDocument):
     type: str
-    properties: _Properties = _Properties()
+    properties: _ArtifactProperties = _ArtifactProperties()
     dependencies: tuple[str, ...] = ()
 
 
-class _Manifest(_Document):
-    artifacts: dict[str, _Artifact]
+class _AssemblyManifest(_AssemblyDocument):
+    artifacts: dict[str, _AssemblyArtifact]
 
 
-class _Source(_Document):
+class _AssetSource(_AssemblyDocument):
     path: str
     packaging: str = "file"
 
 
-class _Destination(_Document):
+class _AssetDestination(_AssemblyDocument):
     object_key: str
 
 
-class _File(_Document):
-    source: _Source
-    destinations: dict[str, _Destination]
+class _AssetEntry(_AssemblyDocument):
+    source: _AssetSource
+    destinations: dict[str, _AssetDestination]
 
 
-class _AssetManifest(_Document):
-    files: dict[str, _File] = Field(default_factory=dict)
+class _AssetManifest(_AssemblyDocument):
+    files: dict[str, _AssetEntry] = Field(default_factory=dict)
 
 
-Document = TypeVar("Document", bound=_Document)
+DocumentT = TypeVar("DocumentT", bound=_AssemblyDocument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class FileAsset:
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class SynthesizedStack:
     """One stack: its name, its template and its assets."""
 
     name: str
@@ -96,13 +96,13 @@ class Stack:
     assets: tuple[FileAsset, ...]
 
 
-def read_assembly(directory: Path) -> list[Stack]:
+def read_assembly(directory: Path) -> list[SynthesizedStack]:
     """The stacks of an assembly, those that others need first.
 
     Raises:
         AssemblyError: there is no assembly, or a file of it is missing or malformed.
     """
-    artifacts = _document(directory / "manifest.json", _Manifest).artifacts
+    artifacts = _document(directory / "manifest.json", _AssemblyManifest).artifacts
     needs = {
         name: [other for other in artifact.dependencies if other in artifacts]
         for name, artifact in artifacts.items()
@@ -116,14 +116,14 @@ def read_assembly(directory: Path) -> list[Stack]:
     ]
 
 
-def _stack(directory: Path, name: str, artifacts: dict[str, _Artifact]) -> Stack:
+def _stack(directory: Path, name: str, artifacts: dict[str, _AssemblyArtifact]) -> SynthesizedStack:
     artifact = artifacts[name]
     manifests = [
         artifacts[other].properties.file
         for other in artifact.dependencies
         if other in artifacts and artifacts[other].type == _ASSETS
     ]
-    return Stack(
+    return SynthesizedStack(
         artifact.properties.stack_name or name,
         _template(directory / artifact.properties.template_file),
         tuple(asset for manifest in manifests for asset in _assets(directory, manifest)),
@@ -142,7 +142,7 @@ def _assets(directory: Path, manifest: str) -> list[FileAsset]:
     ]
 
 
-def _document(path: Path, model: type[Document]) -> Document:
+def _document(path: Path, model: type[DocumentT]) -> DocumentT:
     try:
         return model.model_validate_json(_read(path))
     except ValidationError as error:

@@ -9,36 +9,43 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from ops.local.deploy import computing, messaging, observing, permissions, storage
-from ops.local.deploy.assembly import FileAsset, Stack, read_assembly
-from ops.local.deploy.kind import Creation, Kind, Place, already, identity_of, named
-from ops.local.deploy.not_emulated import left_out
-from ops.local.deploy.reader import Reader
-from ops.local.deploy.template import Identity, Resource, Template
+from ops.local.deploy import compute, messaging, observability, permissions, storage
+from ops.local.deploy.assembly import FileAsset, SynthesizedStack, read_assembly
+from ops.local.deploy.not_emulated import is_ignored
+from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.resource_type import (
+    Creation,
+    DeploymentLocation,
+    ResourceType,
+    identity_of,
+    named,
+    tolerate,
+)
+from ops.local.deploy.template import ResourceIdentity, StackTemplate, TemplateResource
 from ops.local.errors import AssemblyError, DeploymentFailedError, NotEmulatedError, ServiceError
-from ops.local.gateway.clients import Clients
+from ops.local.gateway.clients import ServiceClients
 from ops.local.settings import CloudSettings
 
 _log = logging.getLogger(__name__)
 _WORKERS = 4  # the calls share one process with what answers them
-_KINDS: Mapping[str, Kind] = {
-    **storage.KINDS,
-    **messaging.KINDS,
-    **computing.KINDS,
-    **permissions.KINDS,
-    **observing.KINDS,
+_RESOURCE_TYPES: Mapping[str, ResourceType] = {
+    **storage.RESOURCE_TYPES,
+    **messaging.RESOURCE_TYPES,
+    **compute.RESOURCE_TYPES,
+    **permissions.RESOURCE_TYPES,
+    **observability.RESOURCE_TYPES,
 }
 
 
-def _nothing(_: Reader, __: Identity) -> Creation:
+def _create_nothing(_: PropertyReader, __: ResourceIdentity) -> Creation:
     return lambda _: None
 
 
-_LEFT_OUT = Kind(named(Arn="embedded:left-out/{}"), _nothing)
+_IGNORED = ResourceType(named(Arn="embedded:left-out/{}"), _create_nothing)
 
 
 @dataclass(frozen=True, slots=True)
-class Deployed:
+class DeploymentResult:
     """What came of a deployment.
 
     Attributes:
@@ -51,8 +58,8 @@ class Deployed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    template: Template
+class _StackPlan:
+    template: StackTemplate
     creations: Mapping[str, Creation]
     assets: tuple[FileAsset, ...]
 
@@ -65,11 +72,11 @@ class Deployer:
         settings: its region and account.
     """
 
-    def __init__(self, clients: Clients, settings: CloudSettings) -> None:
+    def __init__(self, clients: ServiceClients, settings: CloudSettings) -> None:
         self._clients = clients
-        self._place = Place(settings, clients.address)
+        self._location = DeploymentLocation(settings, clients.address)
 
-    def deploy(self, directory: Path) -> Deployed:
+    def deploy(self, directory: Path) -> DeploymentResult:
         """Deploy every stack of an assembly; what is there already is brought up to date.
 
         Raises:
@@ -79,11 +86,11 @@ class Deployer:
         """
         plans, exports, findings = [], dict[str, str](), list[str]()
         for stack in read_assembly(directory):
-            template = Template(
-                stack.template, stack.name, self._place.settings, self._identify, exports
+            template = StackTemplate(
+                stack.template, stack.name, self._location.settings, self._identify, exports
             )
             creations = self._prepare(template, findings)
-            plans.append(_Plan(template, creations, _code_assets(stack, template)))
+            plans.append(_StackPlan(template, creations, _code_assets(stack, template)))
             exports |= template.exported()
         if findings:
             raise NotEmulatedError(findings)
@@ -92,19 +99,19 @@ class Deployer:
             self._create(plan)
         return _summary(plans)
 
-    def _identify(self, resource: Resource, template: Template) -> Identity:
-        kind = _KINDS.get(resource.kind, _LEFT_OUT)
-        return identity_of(kind, resource, template, self._place)
+    def _identify(self, resource: TemplateResource, template: StackTemplate) -> ResourceIdentity:
+        kind = _RESOURCE_TYPES.get(resource.kind, _IGNORED)
+        return identity_of(kind, resource, template, self._location)
 
     # --- reading
 
-    def _prepare(self, template: Template, findings: list[str]) -> dict[str, Creation]:
+    def _prepare(self, template: StackTemplate, findings: list[str]) -> dict[str, Creation]:
         """What would create each resource; adds to ``findings`` what can't be created."""
         creations = {}
         for name, resource in template.resources.items():
-            if left_out(resource.kind):
+            if is_ignored(resource.kind):
                 _log.debug("%s (%s) is left out", resource.path, resource.kind)
-            elif resource.kind not in _KINDS:
+            elif resource.kind not in _RESOURCE_TYPES:
                 findings.append(f"{resource.path}: the type {resource.kind}")
             else:
                 try:
@@ -113,17 +120,21 @@ class Deployer:
                     findings.append(f"{resource.path}: {error}")
         return creations
 
-    def _prepare_one(self, template: Template, resource: Resource, findings: list[str]) -> Creation:
+    def _prepare_one(
+        self, template: StackTemplate, resource: TemplateResource, findings: list[str]
+    ) -> Creation:
         path = f"{resource.path}.Properties"
         properties = template.resolve(resource.properties)
         if not isinstance(properties, dict):
             raise AssemblyError("its properties are no object")
-        reader = Reader(properties, path)
-        creation = _KINDS[resource.kind].prepare(reader, template.identity(resource.logical_id))
+        reader = PropertyReader(properties, path)
+        creation = _RESOURCE_TYPES[resource.kind].prepare(
+            reader, template.identity(resource.logical_id)
+        )
         findings.extend(
             f"{unread}: not emulated for {resource.kind}"
             for unread in reader.unread()
-            if not left_out(resource.kind, unread.removeprefix(f"{path}."))
+            if not is_ignored(resource.kind, unread.removeprefix(f"{path}."))
         )
         return creation
 
@@ -131,13 +142,13 @@ class Deployer:
 
     def _upload(self, assets: tuple[FileAsset, ...]) -> None:
         s3 = self._clients.get("s3")
-        bucket = _asset_bucket(self._place.settings)
-        with already("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+        bucket = _asset_bucket(self._location.settings)
+        with tolerate("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             s3.create_bucket(Bucket=bucket)
         for asset in assets:
             s3.put_object(Bucket=bucket, Key=asset.key, Body=asset.content())
 
-    def _create(self, plan: _Plan) -> None:
+    def _create(self, plan: _StackPlan) -> None:
         """Create resources as soon as what they need is there, several at a time."""
         sorter = _sorter(plan.template)
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="deploy") as executor:
@@ -146,7 +157,7 @@ class Deployer:
                 list(executor.map(lambda name: self._create_one(plan, name), ready))
                 sorter.done(*ready)
 
-    def _create_one(self, plan: _Plan, name: str) -> None:
+    def _create_one(self, plan: _StackPlan, name: str) -> None:
         creation = plan.creations.get(name)
         if creation is None:
             return
@@ -157,7 +168,7 @@ class Deployer:
             raise DeploymentFailedError(f"Resources.{name} ({kind}): {error}") from error
 
 
-def _sorter(template: Template) -> "TopologicalSorter[str]":
+def _sorter(template: StackTemplate) -> "TopologicalSorter[str]":
     graph = {name: template.needs(each) for name, each in template.resources.items()}
     sorter = TopologicalSorter(graph)
     try:
@@ -172,7 +183,7 @@ def _asset_bucket(settings: CloudSettings) -> str:
     return f"cdk-hnb659fds-assets-{settings.account_id}-{settings.region}"
 
 
-def _code_assets(stack: Stack, template: Template) -> tuple[FileAsset, ...]:
+def _code_assets(stack: SynthesizedStack, template: StackTemplate) -> tuple[FileAsset, ...]:
     """The assets that functions are made from; layers' may not even be staged."""
     keys = {
         str(code.get("S3Key"))
@@ -183,10 +194,10 @@ def _code_assets(stack: Stack, template: Template) -> tuple[FileAsset, ...]:
     return tuple(asset for asset in stack.assets if asset.key in keys)
 
 
-def _summary(plans: list[_Plan]) -> Deployed:
+def _summary(plans: list[_StackPlan]) -> DeploymentResult:
     outputs = dict[str, str]()
     physical_ids = dict[str, str]()
     for plan in plans:
         outputs |= plan.template.outputs()
         physical_ids |= {name: plan.template.identity(name).ref for name in plan.creations}
-    return Deployed(outputs, physical_ids)
+    return DeploymentResult(outputs, physical_ids)

@@ -2,12 +2,19 @@
 
 import json
 
-from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
-from ops.local.deploy.reader import Reader
-from ops.local.deploy.template import Identity
-from ops.local.events.event_bus import DEFAULT_BUS
+from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.resource_type import (
+    Creation,
+    DeploymentLocation,
+    PropertyText,
+    ResourceType,
+    named,
+    tolerate,
+)
+from ops.local.deploy.template import ResourceIdentity
 from ops.local.events.event_pattern import EventPattern
-from ops.local.gateway.clients import Clients
+from ops.local.events.service import DEFAULT_BUS
+from ops.local.gateway.clients import ServiceClients
 
 _QUEUE_ATTRIBUTES = {
     "DelaySeconds": "DelaySeconds",
@@ -30,13 +37,13 @@ _TARGET_MEMBERS = (
 )
 
 
-def _queue_identity(place: Place, name: str, _: Given) -> Identity:
-    url = f"{place.address}/{place.settings.account_id}/{name}"
-    arn = place.arn("sqs", name)
-    return Identity(url, {"Arn": arn, "QueueName": name, "QueueUrl": url})
+def _queue_identity(location: DeploymentLocation, name: str, _: PropertyText) -> ResourceIdentity:
+    url = f"{location.address}/{location.settings.account_id}/{name}"
+    arn = location.arn("sqs", name)
+    return ResourceIdentity(url, {"Arn": arn, "QueueName": name, "QueueUrl": url})
 
 
-def _queue(properties: Reader, identity: Identity) -> Creation:
+def _queue(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("QueueName")
     attributes = {
         attribute: properties.text(name)
@@ -47,9 +54,9 @@ def _queue(properties: Reader, identity: Identity) -> Creation:
     if redrive:
         attributes["RedrivePolicy"] = json.dumps(redrive)
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         sqs = clients.get("sqs")
-        with already("QueueNameExists", "QueueAlreadyExists"):
+        with tolerate("QueueNameExists", "QueueAlreadyExists"):
             sqs.create_queue(QueueName=identity.attributes["QueueName"], Attributes=attributes)
             return
         sqs.set_queue_attributes(QueueUrl=identity.ref, Attributes=attributes)
@@ -57,23 +64,23 @@ def _queue(properties: Reader, identity: Identity) -> Creation:
     return create
 
 
-def _queue_policy(properties: Reader, _: Identity) -> Creation:
+def _queue_policy(properties: PropertyReader, _: ResourceIdentity) -> Creation:
     policy = json.dumps(properties.raw("PolicyDocument"))
     urls = properties.texts("Queues")
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         for url in urls:
             clients.get("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
 
     return create
 
 
-def _topic_identity(place: Place, name: str, _: Given) -> Identity:
-    arn = place.arn("sns", name)
-    return Identity(arn, {"TopicArn": arn, "TopicName": name})
+def _topic_identity(location: DeploymentLocation, name: str, _: PropertyText) -> ResourceIdentity:
+    arn = location.arn("sns", name)
+    return ResourceIdentity(arn, {"TopicArn": arn, "TopicName": name})
 
 
-def _topic(properties: Reader, identity: Identity) -> Creation:
+def _topic(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("TopicName")
     attributes = {
         name: properties.text(name) for name in ("DisplayName", "FifoTopic") if properties.has(name)
@@ -83,7 +90,7 @@ def _topic(properties: Reader, identity: Identity) -> Creation:
         for each in properties.children("Subscription")
     ]
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         sns = clients.get("sns")
         sns.create_topic(Name=identity.attributes["TopicName"], Attributes=attributes)
         for protocol, endpoint in subscriptions:
@@ -92,11 +99,11 @@ def _topic(properties: Reader, identity: Identity) -> Creation:
     return create
 
 
-def _topic_policy(properties: Reader, _: Identity) -> Creation:
+def _topic_policy(properties: PropertyReader, _: ResourceIdentity) -> Creation:
     policy = json.dumps(properties.raw("PolicyDocument"))
     arns = properties.texts("Topics")
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         for arn in arns:
             clients.get("sns").set_topic_attributes(
                 TopicArn=arn, AttributeName="Policy", AttributeValue=policy
@@ -105,7 +112,7 @@ def _topic_policy(properties: Reader, _: Identity) -> Creation:
     return create
 
 
-def _subscription(properties: Reader, _: Identity) -> Creation:
+def _subscription(properties: PropertyReader, _: ResourceIdentity) -> Creation:
     topic = properties.required("TopicArn")
     protocol, endpoint = properties.required("Protocol"), properties.required("Endpoint")
     attributes = {
@@ -117,7 +124,7 @@ def _subscription(properties: Reader, _: Identity) -> Creation:
         if properties.has(name):
             attributes[name] = properties.text(name)
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         clients.get("sns").subscribe(
             TopicArn=topic, Protocol=protocol, Endpoint=endpoint, Attributes=attributes
         )
@@ -125,47 +132,51 @@ def _subscription(properties: Reader, _: Identity) -> Creation:
     return create
 
 
-def _bus(properties: Reader, identity: Identity) -> Creation:
+def _bus(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("Name")
     description = properties.pick("Description")
 
-    def create(clients: Clients) -> None:
-        with already("ResourceAlreadyExistsException"):
+    def create(clients: ServiceClients) -> None:
+        with tolerate("ResourceAlreadyExistsException"):
             clients.get("events").create_event_bus(Name=identity.ref, **description)
 
     return create
 
 
-def _rule_identity(place: Place, name: str, given: Given) -> Identity:
+def _rule_identity(
+    location: DeploymentLocation, name: str, given: PropertyText
+) -> ResourceIdentity:
     bus = given("EventBusName").rpartition("event-bus/")[2] or DEFAULT_BUS
     path = name if bus == DEFAULT_BUS else f"{bus}/{name}"
-    return Identity(path.replace("/", "|"), {"Arn": place.arn("events", f"rule/{path}")})
+    return ResourceIdentity(path.replace("/", "|"), {"Arn": location.arn("events", f"rule/{path}")})
 
 
-def _rule(properties: Reader, identity: Identity) -> Creation:
+def _rule(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("Name")
     bus = properties.text("EventBusName", DEFAULT_BUS)
-    asked = properties.pick("Description", "State", "ScheduleExpression", "RoleArn")
+    arguments = properties.pick("Description", "State", "ScheduleExpression", "RoleArn")
     if properties.has("EventPattern"):
-        asked["EventPattern"] = json.dumps(properties.raw("EventPattern"))
-        EventPattern(str(asked["EventPattern"]))
+        arguments["EventPattern"] = json.dumps(properties.raw("EventPattern"))
+        EventPattern(str(arguments["EventPattern"]))
     targets = [each.pick(*_TARGET_MEMBERS) for each in properties.children("Targets")]
     name = identity.ref.rpartition("|")[2]
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         events = clients.get("events")
-        events.put_rule(Name=name, EventBusName=bus, **asked)
+        events.put_rule(Name=name, EventBusName=bus, **arguments)
         events.put_targets(Rule=name, EventBusName=bus, Targets=targets)
 
     return create
 
 
-KINDS = {
-    "AWS::SQS::Queue": Kind(_queue_identity, _queue, "QueueName", longest=80),
-    "AWS::SQS::QueuePolicy": Kind(named(), _queue_policy),
-    "AWS::SNS::Topic": Kind(_topic_identity, _topic, "TopicName", longest=256),
-    "AWS::SNS::TopicPolicy": Kind(named(), _topic_policy),
-    "AWS::SNS::Subscription": Kind(named(), _subscription),
-    "AWS::Events::EventBus": Kind(named(Arn="events:event-bus/{}"), _bus, "Name", longest=256),
-    "AWS::Events::Rule": Kind(_rule_identity, _rule, "Name"),
+RESOURCE_TYPES = {
+    "AWS::SQS::Queue": ResourceType(_queue_identity, _queue, "QueueName", max_name_length=80),
+    "AWS::SQS::QueuePolicy": ResourceType(named(), _queue_policy),
+    "AWS::SNS::Topic": ResourceType(_topic_identity, _topic, "TopicName", max_name_length=256),
+    "AWS::SNS::TopicPolicy": ResourceType(named(), _topic_policy),
+    "AWS::SNS::Subscription": ResourceType(named(), _subscription),
+    "AWS::Events::EventBus": ResourceType(
+        named(Arn="events:event-bus/{}"), _bus, "Name", max_name_length=256
+    ),
+    "AWS::Events::Rule": ResourceType(_rule_identity, _rule, "Name"),
 }

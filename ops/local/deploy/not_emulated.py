@@ -30,7 +30,7 @@ NOT_EMULATED: Mapping[str, str] = {
 }
 
 
-def left_out(kind: str, path: str = "") -> bool:
+def is_ignored(kind: str, path: str = "") -> bool:
     """Whether a resource type, or a property of one by its path, is knowingly left out."""
     names = re.sub(r"\[\d+\]", "", path).split(".") if path else []
     prefixes = [".".join([kind, *names[:n]]) for n in range(len(names) + 1)]

@@ -3,28 +3,37 @@
 import json
 from collections.abc import Sequence
 
-from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
-from ops.local.deploy.reader import Reader
-from ops.local.deploy.template import Identity
-from ops.local.gateway.clients import Clients
+from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.resource_type import (
+    Creation,
+    DeploymentLocation,
+    PropertyText,
+    ResourceType,
+    named,
+    tolerate,
+)
+from ops.local.deploy.template import ResourceIdentity
+from ops.local.gateway.clients import ServiceClients
 
 
-def _role_identity(place: Place, name: str, given: Given) -> Identity:
-    arn = f"arn:aws:iam::{place.settings.account_id}:role{given('Path') or '/'}{name}"
-    return Identity(name, {"Arn": arn})
+def _role_identity(
+    location: DeploymentLocation, name: str, given: PropertyText
+) -> ResourceIdentity:
+    arn = f"arn:aws:iam::{location.settings.account_id}:role{given('Path') or '/'}{name}"
+    return ResourceIdentity(name, {"Arn": arn})
 
 
-def _role(properties: Reader, identity: Identity) -> Creation:
+def _role(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("RoleName")
     trust = json.dumps(properties.raw("AssumeRolePolicyDocument"))
-    asked = properties.pick("Description", "MaxSessionDuration", "Path")
+    arguments = properties.pick("Description", "MaxSessionDuration", "Path")
     inline = _inline_policies(properties.children("Policies"))
     managed = properties.texts("ManagedPolicyArns")
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         iam = clients.get("iam")
-        with already("EntityAlreadyExists"):
-            iam.create_role(RoleName=identity.ref, AssumeRolePolicyDocument=trust, **asked)
+        with tolerate("EntityAlreadyExists"):
+            iam.create_role(RoleName=identity.ref, AssumeRolePolicyDocument=trust, **arguments)
         iam.update_assume_role_policy(RoleName=identity.ref, PolicyDocument=trust)
         for name, document in inline.items():
             iam.put_role_policy(RoleName=identity.ref, PolicyName=name, PolicyDocument=document)
@@ -34,18 +43,18 @@ def _role(properties: Reader, identity: Identity) -> Creation:
     return create
 
 
-def _inline_policies(policies: Sequence[Reader]) -> dict[str, str]:
+def _inline_policies(policies: Sequence[PropertyReader]) -> dict[str, str]:
     return {
         each.required("PolicyName"): json.dumps(each.raw("PolicyDocument")) for each in policies
     }
 
 
-def _policy(properties: Reader, _: Identity) -> Creation:
+def _policy(properties: PropertyReader, _: ResourceIdentity) -> Creation:
     name = properties.required("PolicyName")
     document = json.dumps(properties.raw("PolicyDocument"))
     roles = properties.texts("Roles")
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         for role in roles:
             clients.get("iam").put_role_policy(
                 RoleName=role, PolicyName=name, PolicyDocument=document
@@ -54,32 +63,34 @@ def _policy(properties: Reader, _: Identity) -> Creation:
     return create
 
 
-def _managed_policy_identity(place: Place, name: str, given: Given) -> Identity:
-    arn = f"arn:aws:iam::{place.settings.account_id}:policy{given('Path') or '/'}{name}"
-    return Identity(arn, {"PolicyArn": arn})
+def _managed_policy_identity(
+    location: DeploymentLocation, name: str, given: PropertyText
+) -> ResourceIdentity:
+    arn = f"arn:aws:iam::{location.settings.account_id}:policy{given('Path') or '/'}{name}"
+    return ResourceIdentity(arn, {"PolicyArn": arn})
 
 
-def _managed_policy(properties: Reader, identity: Identity) -> Creation:
+def _managed_policy(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("ManagedPolicyName")
-    asked = properties.pick("Description", "Path")
+    arguments = properties.pick("Description", "Path")
     document = json.dumps(properties.raw("PolicyDocument"))
     roles = properties.texts("Roles")
     name = identity.ref.rpartition("/")[2]
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         iam = clients.get("iam")
-        with already("EntityAlreadyExists"):
-            iam.create_policy(PolicyName=name, PolicyDocument=document, **asked)
+        with tolerate("EntityAlreadyExists"):
+            iam.create_policy(PolicyName=name, PolicyDocument=document, **arguments)
         for role in roles:
             iam.attach_role_policy(RoleName=role, PolicyArn=identity.ref)
 
     return create
 
 
-KINDS = {
-    "AWS::IAM::Role": Kind(_role_identity, _role, "RoleName"),
-    "AWS::IAM::Policy": Kind(named(), _policy, "PolicyName", longest=128),
-    "AWS::IAM::ManagedPolicy": Kind(
-        _managed_policy_identity, _managed_policy, "ManagedPolicyName", longest=128
+RESOURCE_TYPES = {
+    "AWS::IAM::Role": ResourceType(_role_identity, _role, "RoleName"),
+    "AWS::IAM::Policy": ResourceType(named(), _policy, "PolicyName", max_name_length=128),
+    "AWS::IAM::ManagedPolicy": ResourceType(
+        _managed_policy_identity, _managed_policy, "ManagedPolicyName", max_name_length=128
     ),
 }

@@ -2,22 +2,29 @@
 
 from typing import TYPE_CHECKING
 
-from ops.local.deploy.kind import Creation, Given, Kind, Place, already, named
-from ops.local.deploy.reader import Reader
-from ops.local.deploy.template import Identity
-from ops.local.gateway.clients import Clients
+from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.resource_type import (
+    Creation,
+    DeploymentLocation,
+    PropertyText,
+    ResourceType,
+    named,
+    tolerate,
+)
+from ops.local.deploy.template import ResourceIdentity
+from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import JsonObject
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 
-def _bucket_identity(_: Place, name: str, __: Given) -> Identity:
+def _bucket_identity(_: DeploymentLocation, name: str, __: PropertyText) -> ResourceIdentity:
     domain = f"{name}.s3.amazonaws.com"
-    return Identity(name, {"Arn": f"arn:aws:s3:::{name}", "DomainName": domain})
+    return ResourceIdentity(name, {"Arn": f"arn:aws:s3:::{name}", "DomainName": domain})
 
 
-def _bucket(properties: Reader, identity: Identity) -> Creation:
+def _bucket(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     name = identity.ref
     properties.text("BucketName")
     versioning = properties.child("VersioningConfiguration").text("Status")
@@ -38,9 +45,9 @@ def _bucket(properties: Reader, identity: Identity) -> Creation:
         for rule in properties.child("LifecycleConfiguration").children("Rules")
     ]
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         s3 = clients.get("s3")
-        with already("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+        with tolerate("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             s3.create_bucket(Bucket=name)
         if versioning:
             s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": versioning})
@@ -64,7 +71,7 @@ def _bucket(properties: Reader, identity: Identity) -> Creation:
     return create
 
 
-def _lifecycle_rule(rule: Reader) -> JsonObject:
+def _lifecycle_rule(rule: PropertyReader) -> JsonObject:
     """A rule in the API's words; moto keeps it and does not act on it."""
     converted: JsonObject = {
         "Status": rule.text("Status"),
@@ -91,7 +98,7 @@ def _lifecycle_rule(rule: Reader) -> JsonObject:
     )
 
 
-def _table(properties: Reader, identity: Identity) -> Creation:
+def _table(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     name = identity.ref
     definition = properties.pick(
         "AttributeDefinitions",
@@ -114,33 +121,39 @@ def _table(properties: Reader, identity: Identity) -> Creation:
     if encrypted:
         definition["SSESpecification"] = {"Enabled": True}
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         dynamodb = clients.get("dynamodb")
-        with already("ResourceInUseException"):
+        with tolerate("ResourceInUseException"):
             dynamodb.create_table(TableName=name, **definition)
         dynamodb.update_continuous_backups(
             TableName=name,
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": recovery},
         )
         if time_to_live:
-            with already("ValidationException"):  # "TimeToLive is already enabled"
+            with tolerate("ValidationException"):  # "TimeToLive is already enabled"
                 dynamodb.update_time_to_live(TableName=name, TimeToLiveSpecification=time_to_live)
 
     return create
 
 
-def _parameter(properties: Reader, identity: Identity) -> Creation:
+def _parameter(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("Name")
-    asked = properties.pick("Type", "Value", "Description", "Tier", "AllowedPattern", "DataType")
+    arguments = properties.pick(
+        "Type", "Value", "Description", "Tier", "AllowedPattern", "DataType"
+    )
 
-    def create(clients: Clients) -> None:
-        clients.get("ssm").put_parameter(Name=identity.ref, Overwrite=True, **asked)
+    def create(clients: ServiceClients) -> None:
+        clients.get("ssm").put_parameter(Name=identity.ref, Overwrite=True, **arguments)
 
     return create
 
 
-KINDS = {
-    "AWS::S3::Bucket": Kind(_bucket_identity, _bucket, "BucketName", longest=63, lower=True),
-    "AWS::DynamoDB::Table": Kind(named(Arn="dynamodb:table/{}"), _table, "TableName", longest=255),
-    "AWS::SSM::Parameter": Kind(named(), _parameter, "Name", longest=255),
+RESOURCE_TYPES = {
+    "AWS::S3::Bucket": ResourceType(
+        _bucket_identity, _bucket, "BucketName", max_name_length=63, lowercase=True
+    ),
+    "AWS::DynamoDB::Table": ResourceType(
+        named(Arn="dynamodb:table/{}"), _table, "TableName", max_name_length=255
+    ),
+    "AWS::SSM::Parameter": ResourceType(named(), _parameter, "Name", max_name_length=255),
 }

@@ -40,7 +40,7 @@ Resolved = JsonValue | _NoValue
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ResourceIdentity:
     """What references to a resource resolve to.
 
     Attributes:
@@ -53,7 +53,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class TemplateResource:
     """One resource as the template has it."""
 
     logical_id: str
@@ -67,10 +67,10 @@ class Resource:
         return f"Resources.{self.logical_id}"
 
 
-Identify = Callable[[Resource, "Template"], Identity]
+Identify = Callable[[TemplateResource, "StackTemplate"], ResourceIdentity]
 
 
-class Template:
+class StackTemplate:
     """One template on its way into one stack.
 
     Args:
@@ -96,7 +96,7 @@ class Template:
         self._content = content
         self._identify = identify
         self._exports = exports
-        self._identities: dict[str, Identity] = {}
+        self._identities: dict[str, ResourceIdentity] = {}
         self._resolving: set[str] = set()
         self._pseudo: dict[str, Resolved] = {
             "AWS::AccountId": settings.account_id,
@@ -133,7 +133,7 @@ class Template:
             raise AssemblyError("AWS::NoValue stands where a value is needed.")
         return resolved
 
-    def identity(self, logical_id: str) -> Identity:
+    def identity(self, logical_id: str) -> ResourceIdentity:
         """What references to a resource resolve to.
 
         Raises:
@@ -162,7 +162,7 @@ class Template:
             if "Export" in each
         }
 
-    def needs(self, resource: Resource) -> set[str]:
+    def needs(self, resource: TemplateResource) -> set[str]:
         """Logical ids of the resources that must be there before ``resource``."""
         named = set(resource.depends_on) | set(self._references(resource.properties))
         return named & self.resources.keys()
@@ -173,7 +173,7 @@ class Template:
         section = _object(self._content.get(name, {}))
         return {key: _object(value) for key, value in section.items()}
 
-    def _resources(self) -> Iterator[Resource]:
+    def _resources(self) -> Iterator[TemplateResource]:
         for logical_id, entry in self._section("Resources").items():
             unknown = sorted(entry.keys() - _RESOURCE_MEMBERS)
             if unknown:
@@ -184,7 +184,7 @@ class Template:
                 continue
             depends_on = entry.get("DependsOn", [])
             names = depends_on if isinstance(depends_on, list) else [depends_on]
-            yield Resource(
+            yield TemplateResource(
                 logical_id,
                 str(entry["Type"]),
                 _object(entry.get("Properties", {})),

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.local.errors import DeliveryError, ServiceError, UndeliverableError
-from ops.local.events.event_bus import Target
-from ops.local.gateway.clients import Clients
+from ops.local.events.service import EventTarget
+from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import JsonObject
 from ops.local.settings import CloudSettings
 from ops.local.timer import Timer
@@ -41,7 +41,7 @@ _MISSING = frozenset(
 )
 
 
-class Functions(Protocol):
+class FunctionInvoker(Protocol):
     """The Lambda functions, as a target."""
 
     def accept(self, arn: str, payload: bytes, caller: str, source_arn: str) -> None:
@@ -56,11 +56,11 @@ Forward = Callable[[JsonObject, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _DeliveryAttempt:
     """An event on its way; ``number`` counts from 0, ``queued_at`` is monotonic seconds."""
 
     rule_arn: str
-    target: Target
+    target: EventTarget
     event: JsonObject
     queued_at: float
     number: int = 0
@@ -70,7 +70,7 @@ class _Attempt:
         return self.target.input or json.dumps(self.event)
 
 
-_Sender = Callable[[_Attempt], None]
+_Sender = Callable[[_DeliveryAttempt], None]
 
 
 class EventDelivery:
@@ -82,63 +82,65 @@ class EventDelivery:
         timer: for retries.
     """
 
-    def __init__(self, settings: CloudSettings, clients: Clients, timer: Timer) -> None:
+    def __init__(self, settings: CloudSettings, clients: ServiceClients, timer: Timer) -> None:
         self._settings = settings
         self._clients = clients
         self._timer = timer
-        self._lanes: dict[str, SimpleQueue[_Attempt | None]] = {}
+        self._queues: dict[str, SimpleQueue[_DeliveryAttempt | None]] = {}
         self._streams: dict[str, str] = {}
         self._lock = threading.Lock()
         self._senders: Mapping[str, _Sender] = {
             "lambda": self._to_function,
-            "sqs": self._to_queue,
+            "sqs": self._to_sqs_queue,
             "sns": self._to_topic,
             "logs": self._to_log_group,
             "events": self._to_bus,
         }
 
-    def connect(self, functions: Functions, forward: Forward) -> None:
+    def connect(self, functions: FunctionInvoker, forward: Forward) -> None:
         """Name the functions and the buses, which know this delivery themselves."""
         self._functions = functions
         self._forward = forward
 
-    def deliver(self, rule_arn: str, target: Target, event: JsonObject) -> None:
+    def deliver(self, rule_arn: str, target: EventTarget, event: JsonObject) -> None:
         """Queue ``event`` for ``target``."""
-        self._lane(target.arn).put(_Attempt(rule_arn, target, event, time.monotonic()))
+        self._queue_for(target.arn).put(_DeliveryAttempt(rule_arn, target, event, time.monotonic()))
 
     def close(self) -> None:
         """End every lane after the delivery it is at."""
         with self._lock:
-            for lane in self._lanes.values():
-                lane.put(None)
+            for queue in self._queues.values():
+                queue.put(None)
 
-    def _lane(self, arn: str) -> "SimpleQueue[_Attempt | None]":
+    def _queue_for(self, arn: str) -> "SimpleQueue[_DeliveryAttempt | None]":
         with self._lock:
-            if arn not in self._lanes:
-                lane = self._lanes[arn] = SimpleQueue()
+            if arn not in self._queues:
+                queue = self._queues[arn] = SimpleQueue()
                 threading.Thread(
-                    target=self._run, args=(lane,), name=f"to {arn}", daemon=True
+                    target=self._run, args=(queue,), name=f"to {arn}", daemon=True
                 ).start()
-            return self._lanes[arn]
+            return self._queues[arn]
 
-    def _run(self, lane: "SimpleQueue[_Attempt | None]") -> None:
-        while (attempt := lane.get()) is not None:
-            self._try(attempt, lane)
+    def _run(self, queue: "SimpleQueue[_DeliveryAttempt | None]") -> None:
+        while (attempt := queue.get()) is not None:
+            self._try(attempt, queue)
 
-    def _try(self, attempt: _Attempt, lane: "SimpleQueue[_Attempt | None]") -> None:
+    def _try(
+        self, attempt: _DeliveryAttempt, queue: "SimpleQueue[_DeliveryAttempt | None]"
+    ) -> None:
         try:
             self._send(attempt)
         except UndeliverableError as error:
-            self._give_up(attempt, error, None)
+            self._dead_letter(attempt, error, None)
         except DeliveryError as error:
             exhausted = self._exhausted(attempt)
             if exhausted:
-                self._give_up(attempt, error, exhausted)
+                self._dead_letter(attempt, error, exhausted)
             else:
                 again = replace(attempt, number=attempt.number + 1)
-                self._timer.after(self._back_off(attempt), lambda: lane.put(again))
+                self._timer.after(self._back_off(attempt), lambda: queue.put(again))
 
-    def _send(self, attempt: _Attempt) -> None:
+    def _send(self, attempt: _DeliveryAttempt) -> None:
         service = attempt.target.arn.split(":")[2]
         sender = self._senders.get(service)
         if sender is None:
@@ -146,10 +148,10 @@ class EventDelivery:
         with _as_delivery_errors():
             sender(attempt)
 
-    def _back_off(self, attempt: _Attempt) -> float:
+    def _back_off(self, attempt: _DeliveryAttempt) -> float:
         return _FIRST_BACK_OFF * self._settings.clock_scale * float(2 ** min(attempt.number, 6))
 
-    def _exhausted(self, attempt: _Attempt) -> str | None:
+    def _exhausted(self, attempt: _DeliveryAttempt) -> str | None:
         policy = attempt.target.retry_policy
         if attempt.number >= policy.maximum_retry_attempts:
             return "MaximumRetryAttempts"
@@ -158,7 +160,9 @@ class EventDelivery:
             return "MaximumEventAgeInSeconds"
         return None
 
-    def _give_up(self, attempt: _Attempt, error: DeliveryError, exhausted: str | None) -> None:
+    def _dead_letter(
+        self, attempt: _DeliveryAttempt, error: DeliveryError, exhausted: str | None
+    ) -> None:
         queue_arn = attempt.target.dead_letter_config.arn
         if queue_arn is None:
             _log.warning("event for %s is lost: %s", attempt.target.arn, error)
@@ -174,7 +178,7 @@ class EventDelivery:
             attributes["EXHAUSTED_RETRY_CONDITION"] = exhausted
         try:
             self._clients.get("sqs").send_message(
-                QueueUrl=self._queue_url(queue_arn),
+                QueueUrl=self._sqs_url(queue_arn),
                 MessageBody=attempt.payload,
                 MessageAttributes={
                     name: {"DataType": "String", "StringValue": value}
@@ -186,7 +190,7 @@ class EventDelivery:
 
     # --- one function for each kind of target
 
-    def _to_function(self, attempt: _Attempt) -> None:
+    def _to_function(self, attempt: _DeliveryAttempt) -> None:
         self._functions.accept(
             attempt.target.arn,
             attempt.payload.encode(),
@@ -194,17 +198,17 @@ class EventDelivery:
             source_arn=attempt.rule_arn,
         )
 
-    def _to_queue(self, attempt: _Attempt) -> None:
+    def _to_sqs_queue(self, attempt: _DeliveryAttempt) -> None:
         parameters = attempt.target.sqs_parameters
         group = {"MessageGroupId": parameters.message_group_id} if parameters else {}
         self._clients.get("sqs").send_message(
-            QueueUrl=self._queue_url(attempt.target.arn), MessageBody=attempt.payload, **group
+            QueueUrl=self._sqs_url(attempt.target.arn), MessageBody=attempt.payload, **group
         )
 
-    def _to_topic(self, attempt: _Attempt) -> None:
+    def _to_topic(self, attempt: _DeliveryAttempt) -> None:
         self._clients.get("sns").publish(TopicArn=attempt.target.arn, Message=attempt.payload)
 
-    def _to_log_group(self, attempt: _Attempt) -> None:
+    def _to_log_group(self, attempt: _DeliveryAttempt) -> None:
         group = attempt.target.arn.partition(":log-group:")[2].removesuffix(":*")
         self._clients.get("logs").put_log_events(
             logGroupName=group,
@@ -212,10 +216,10 @@ class EventDelivery:
             logEvents=[{"timestamp": time.time_ns() // 1_000_000, "message": attempt.payload}],
         )
 
-    def _to_bus(self, attempt: _Attempt) -> None:
+    def _to_bus(self, attempt: _DeliveryAttempt) -> None:
         self._forward(attempt.event, attempt.target.arn)
 
-    def _queue_url(self, arn: str) -> str:
+    def _sqs_url(self, arn: str) -> str:
         account, name = arn.split(":")[4:6]
         return f"{self._clients.address}/{account}/{name}"
 

@@ -19,15 +19,15 @@ from typing import IO, Any, cast
 from urllib.parse import parse_qs
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from ops.local.events.envelope import Envelope, envelope
+from ops.local.events.bus_event import BusEvent, bus_event
 from ops.local.settings import CloudSettings
 
-_NOTHING_BUT_AN_OBJECT = frozenset({"x-id", "versionId"})
+_PLAIN_OBJECT_PARAMETERS = frozenset({"x-id", "versionId"})
 _XML_ETAG = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BufferedResponse:
     """What moto answered."""
 
     status: int
@@ -36,7 +36,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Created:
+class _CreatedObject:
     """An object that an answer says was made; ``size`` is in bytes."""
 
     bucket: str
@@ -59,7 +59,7 @@ class S3Events:
     def __init__(
         self,
         application: WSGIApplication,
-        publish: Callable[[Envelope], None],
+        publish: Callable[[BusEvent], None],
         settings: CloudSettings,
     ) -> None:
         self._application = application
@@ -87,12 +87,12 @@ class S3Events:
     ) -> Iterable[bytes]:
         body = cast("IO[bytes]", environment["wsgi.input"]).read()
         environment["wsgi.input"] = io.BytesIO(body)
-        answer = _ask(self._application, environment)
-        if answer.status == 200 and b"EventBridgeConfiguration" in body:
+        response = _call(self._application, environment)
+        if response.status == 200 and b"EventBridgeConfiguration" in body:
             self._notifying.add(bucket)
-        elif answer.status == 200:
+        elif response.status == 200:
             self._notifying.discard(bucket)
-        return _pass_on(answer, start_response)
+        return _send(response, start_response)
 
     def _creation(
         self,
@@ -102,26 +102,31 @@ class S3Events:
         environment: WSGIEnvironment,
         start_response: StartResponse,
     ) -> Iterable[bytes]:
-        question = dict(environment)
-        answer = _checksum_refusal(environment) or _ask(self._application, environment)
-        made = answer.status == 200 and b"<Error>" not in answer.body[:200]
+        original = dict(environment)
+        response = _checksum_refusal(environment) or _call(self._application, environment)
+        made = response.status == 200 and b"<Error>" not in response.body[:200]
         if made and bucket in self._notifying:
-            created = self._created(bucket, key, reason, question, answer)
-            self._publish(self._event(created, question))
-        return _pass_on(answer, start_response)
+            created = self._created(bucket, key, reason, original, response)
+            self._publish(self._event(created, original))
+        return _send(response, start_response)
 
     def _created(
-        self, bucket: str, key: str, reason: str, environment: WSGIEnvironment, answer: Answer
-    ) -> _Created:
+        self,
+        bucket: str,
+        key: str,
+        reason: str,
+        environment: WSGIEnvironment,
+        response: BufferedResponse,
+    ) -> _CreatedObject:
         """Read the answer; only a PUT says itself how large the object is."""
-        version_id = answer.headers.get("x-amz-version-id")
+        version_id = response.headers.get("x-amz-version-id")
         if reason == "PutObject":
-            etag = answer.headers["etag"].strip('"')
-            return _Created(bucket, key, reason, etag, version_id, _put_size(environment))
-        match = _XML_ETAG.search(answer.body)
+            etag = response.headers["etag"].strip('"')
+            return _CreatedObject(bucket, key, reason, etag, version_id, _put_size(environment))
+        match = _XML_ETAG.search(response.body)
         etag = match[1].decode() if match else ""
         size = self._size(environment, version_id)
-        return _Created(bucket, key, reason, etag, version_id, size)
+        return _CreatedObject(bucket, key, reason, etag, version_id, size)
 
     def _size(self, environment: WSGIEnvironment, version_id: str | None) -> int:
         head = {
@@ -135,9 +140,9 @@ class S3Events:
             "CONTENT_LENGTH": "0",
             "wsgi.input": io.BytesIO(),
         }
-        return int(_ask(self._application, head).headers["content-length"])
+        return int(_call(self._application, head).headers["content-length"])
 
-    def _event(self, created: _Created, environment: WSGIEnvironment) -> Envelope:
+    def _event(self, created: _CreatedObject, environment: WSGIEnvironment) -> BusEvent:
         stored: dict[str, Any] = {
             "key": created.key,
             "size": created.size,
@@ -146,7 +151,7 @@ class S3Events:
         }
         if created.version_id and created.version_id != "null":
             stored["version-id"] = created.version_id
-        return envelope(
+        return bus_event(
             self._settings,
             "aws.s3",
             "Object Created",
@@ -182,12 +187,12 @@ def _reason(environment: WSGIEnvironment, key: str, query: dict[str, list[str]])
     method = environment["REQUEST_METHOD"]
     if method == "POST" and "uploadId" in query:
         return "CompleteMultipartUpload"
-    if method != "PUT" or not _NOTHING_BUT_AN_OBJECT.issuperset(query):
+    if method != "PUT" or not _PLAIN_OBJECT_PARAMETERS.issuperset(query):
         return None
     return "CopyObject" if "HTTP_X_AMZ_COPY_SOURCE" in environment else "PutObject"
 
 
-def _checksum_refusal(environment: WSGIEnvironment) -> Answer | None:
+def _checksum_refusal(environment: WSGIEnvironment) -> BufferedResponse | None:
     """S3's refusal of a body that is not what its SHA-256 says; moto keeps it without looking."""
     claimed = environment.get("HTTP_X_AMZ_CHECKSUM_SHA256")
     if not claimed or environment["REQUEST_METHOD"] != "PUT":
@@ -196,7 +201,7 @@ def _checksum_refusal(environment: WSGIEnvironment) -> Answer | None:
     environment["wsgi.input"] = io.BytesIO(body)
     if base64.b64encode(hashlib.sha256(body).digest()).decode() == claimed:
         return None
-    return Answer(
+    return BufferedResponse(
         400,
         {"content-type": "application/xml"},
         b"<Error><Code>BadDigest</Code><Message>The SHA256 you specified did not match the "
@@ -211,16 +216,16 @@ def _put_size(environment: WSGIEnvironment) -> int:
     )
 
 
-def _ask(application: WSGIApplication, environment: WSGIEnvironment) -> Answer:
-    answer = Answer(0, {}, b"")
+def _call(application: WSGIApplication, environment: WSGIEnvironment) -> BufferedResponse:
+    response = BufferedResponse(0, {}, b"")
     written: list[bytes] = []
 
     def start_response(
         status: str, headers: list[tuple[str, str]], _: object = None
     ) -> Callable[[bytes], object]:
-        nonlocal answer
+        nonlocal response
         lowered = {name.lower(): value for name, value in headers}
-        answer = Answer(int(status.split(maxsplit=1)[0]), lowered, b"")
+        response = BufferedResponse(int(status.split(maxsplit=1)[0]), lowered, b"")
         return written.append
 
     chunks = application(environment, start_response)
@@ -229,12 +234,12 @@ def _ask(application: WSGIApplication, environment: WSGIEnvironment) -> Answer:
     finally:
         if hasattr(chunks, "close"):
             chunks.close()
-    return replace(answer, body=b"".join(written))
+    return replace(response, body=b"".join(written))
 
 
-def _pass_on(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+def _send(response: BufferedResponse, start_response: StartResponse) -> Iterable[bytes]:
     start_response(
-        f"{answer.status} {'OK' if answer.status < 300 else 'See body'}",
-        list(answer.headers.items()),
+        f"{response.status} {'OK' if response.status < 300 else 'See body'}",
+        list(response.headers.items()),
     )
-    return [answer.body]
+    return [response.body]

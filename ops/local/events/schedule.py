@@ -16,7 +16,7 @@ _CRON = re.compile(r"cron\((\S+) (\S+) (\S+) (\S+) (\S+) (\S+)\)")
 _BOUNDS = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))
 
 
-class Schedule:
+class ScheduleExpression:
     """One schedule expression.
 
     Raises:
@@ -47,7 +47,7 @@ class Schedule:
         minutes, hours, *_ = self._fields
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         for day in (midnight + timedelta(days=n) for n in range(_HORIZON)):
-            if not self._on(day):
+            if not self._matches_day(day):
                 continue
             for hour in sorted(hours):
                 for minute in sorted(minutes):
@@ -56,7 +56,7 @@ class Schedule:
                         return moment
         raise self._invalid()
 
-    def _on(self, day: datetime) -> bool:
+    def _matches_day(self, day: datetime) -> bool:
         _, _, days, months, weekdays, years = self._fields
         return (
             day.day in days

@@ -18,7 +18,7 @@ _CONFIG = Config(
 )
 
 
-class Clients:
+class ServiceClients:
     """One client for each service, made when first needed."""
 
     def __init__(self, address: str, settings: CloudSettings) -> None:

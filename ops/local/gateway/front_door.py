@@ -20,8 +20,8 @@ import waitress.wasyncore
 
 from ops.local.errors import ServiceError
 from ops.local.gateway.protocol import (
-    Response,
-    Service,
+    ApiResponse,
+    ServiceHandler,
     error_response,
     json_response,
     request_from,
@@ -32,7 +32,7 @@ _MAX_BODY = 5 * 1024**3  # S3's own limit for one PUT
 _WAKE_UP = 30.0  # seconds; waitress looks for idle connections then
 
 
-class _Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+class _RequestParser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     """waitress 3.0.2 waits for ever for the body of an empty PUT that expects a 100 Continue."""
 
     def received(self, data: bytes) -> int:
@@ -44,7 +44,7 @@ class _Parser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]  # waitr
 
 
 class _Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    parser_class = _Parser
+    parser_class = _RequestParser
 
 
 class FrontDoor:
@@ -56,7 +56,7 @@ class FrontDoor:
     """
 
     def __init__(self, port: int, threads: int) -> None:
-        self._services: dict[str, Service] = {}
+        self._services: dict[str, ServiceHandler] = {}
         self._applications: dict[str, WSGIApplication] = {}
         self._sockets: dict[int, object] = {}
         self._server: Any = waitress.server.create_server(
@@ -78,7 +78,7 @@ class FrontDoor:
 
     def open(
         self,
-        services: Mapping[str, Service],
+        services: Mapping[str, ServiceHandler],
         applications: Mapping[str, WSGIApplication],
         fallback: WSGIApplication,
     ) -> None:
@@ -137,7 +137,7 @@ def signing_name(environment: WSGIEnvironment) -> str | None:
     return scope[-2].lower() if len(scope) >= 5 else None
 
 
-def _call(service: Service, environment: WSGIEnvironment) -> Response:
+def _call(service: ServiceHandler, environment: WSGIEnvironment) -> ApiResponse:
     body = cast("IO[bytes]", environment["wsgi.input"]).read()
     try:
         return service(request_from(environment, body))
@@ -145,7 +145,7 @@ def _call(service: Service, environment: WSGIEnvironment) -> Response:
         return error_response(error)
 
 
-def _greeting(address: str) -> Response:
+def _greeting(address: str) -> ApiResponse:
     return json_response(
         {
             "service": "the embedded cloud of rssi-mlops",
@@ -155,7 +155,7 @@ def _greeting(address: str) -> Response:
     )
 
 
-def _send(response: Response, start_response: StartResponse) -> Iterable[bytes]:
+def _send(response: ApiResponse, start_response: StartResponse) -> Iterable[bytes]:
     headers = {**response.headers, "Content-Length": str(len(response.body))}
     phrase = HTTPStatus(response.status).phrase
     start_response(f"{response.status} {phrase}", list(headers.items()))

@@ -13,7 +13,7 @@ from ops.local.gateway.protocol import ApiModel, JsonObject, JsonService, operat
 from ops.local.settings import CloudSettings
 
 
-class _Put(ApiModel):
+class _PutParameter(ApiModel):
     name: str
     value: str
     type: Literal["String", "StringList"] = "String"
@@ -24,17 +24,17 @@ class _Put(ApiModel):
     allowed_pattern: str | None = None
 
 
-class _Name(ApiModel):
+class _ParameterName(ApiModel):
     name: str
     with_decryption: bool = False
 
 
-class _Names(ApiModel):
+class _ParameterNames(ApiModel):
     names: tuple[str, ...]
     with_decryption: bool = False
 
 
-class _Path(ApiModel):
+class _ParametersByPath(ApiModel):
     path: str
     recursive: bool = False
     with_decryption: bool = False
@@ -42,21 +42,21 @@ class _Path(ApiModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Parameter:
-    asked: _Put
+class _StoredParameter:
+    request: _PutParameter
     arn: str
     version: int
     modified: float
 
     def description(self) -> JsonObject:
         return {
-            "Name": self.asked.name,
-            "Type": self.asked.type,
-            "Value": self.asked.value,
+            "Name": self.request.name,
+            "Type": self.request.type,
+            "Value": self.request.value,
             "Version": self.version,
             "LastModifiedDate": self.modified,
             "ARN": self.arn,
-            "DataType": self.asked.data_type,
+            "DataType": self.request.data_type,
         }
 
 
@@ -66,61 +66,62 @@ class ParameterStore:
     def __init__(self, settings: CloudSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._parameters: dict[str, _Parameter] = {}
+        self._parameters: dict[str, _StoredParameter] = {}
         self.service = JsonService(
             "ssm",
             {
-                "PutParameter": operation(_Put, self._put),
-                "GetParameter": operation(_Name, self._get),
-                "GetParameters": operation(_Names, self._get_several),
-                "GetParametersByPath": operation(_Path, self._get_by_path),
-                "DeleteParameter": operation(_Name, self._delete),
+                "PutParameter": operation(_PutParameter, self._put),
+                "GetParameter": operation(_ParameterName, self._get),
+                "GetParameters": operation(_ParameterNames, self._get_several),
+                "GetParametersByPath": operation(_ParametersByPath, self._get_by_path),
+                "DeleteParameter": operation(_ParameterName, self._delete),
             },
         )
 
-    def _put(self, asked: _Put) -> JsonObject:
+    def _put(self, request: _PutParameter) -> JsonObject:
         with self._lock:
-            old = self._parameters.get(asked.name)
-            if old and not asked.overwrite:
+            old = self._parameters.get(request.name)
+            if old and not request.overwrite:
                 raise ServiceError(
                     "ParameterAlreadyExists",
                     "The parameter already exists. To overwrite this value, set the overwrite "
                     "option in the request to true.",
                 )
             version = old.version + 1 if old else 1
-            arn = self._settings.arn("ssm", f"parameter/{asked.name.lstrip('/')}")
-            self._parameters[asked.name] = _Parameter(asked, arn, version, time.time())
-        return {"Version": version, "Tier": asked.tier}
+            arn = self._settings.arn("ssm", f"parameter/{request.name.lstrip('/')}")
+            self._parameters[request.name] = _StoredParameter(request, arn, version, time.time())
+        return {"Version": version, "Tier": request.tier}
 
-    def _found(self, name: str) -> _Parameter:
+    def _found(self, name: str) -> _StoredParameter:
         parameter = self._parameters.get(name)
         if parameter is None:
             raise ServiceError("ParameterNotFound", f"Parameter {name} not found.")
         return parameter
 
-    def _get(self, asked: _Name) -> JsonObject:
-        return {"Parameter": self._found(asked.name).description()}
+    def _get(self, request: _ParameterName) -> JsonObject:
+        return {"Parameter": self._found(request.name).description()}
 
-    def _get_several(self, asked: _Names) -> JsonObject:
-        found = [self._parameters[name] for name in asked.names if name in self._parameters]
-        missing = [name for name in asked.names if name not in self._parameters]
+    def _get_several(self, request: _ParameterNames) -> JsonObject:
+        found = [self._parameters[name] for name in request.names if name in self._parameters]
+        missing = [name for name in request.names if name not in self._parameters]
         return {
             "Parameters": [each.description() for each in found],
             "InvalidParameters": [*missing],
         }
 
-    def _get_by_path(self, asked: _Path) -> JsonObject:
-        path = asked.path.rstrip("/") + "/"
+    def _get_by_path(self, request: _ParametersByPath) -> JsonObject:
+        path = request.path.rstrip("/") + "/"
         with self._lock:
             below = [
                 parameter.description()
                 for name, parameter in sorted(self._parameters.items())
-                if name.startswith(path) and (asked.recursive or "/" not in name.removeprefix(path))
+                if name.startswith(path)
+                and (request.recursive or "/" not in name.removeprefix(path))
             ]
         return {"Parameters": [*below]}
 
-    def _delete(self, asked: _Name) -> JsonObject:
+    def _delete(self, request: _ParameterName) -> JsonObject:
         with self._lock:
-            self._found(asked.name)
-            del self._parameters[asked.name]
+            self._found(request.name)
+            del self._parameters[request.name]
         return {}

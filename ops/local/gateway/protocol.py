@@ -21,7 +21,7 @@ WsgiEnvironment = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApiRequest:
     """One HTTP request; header names are lower-case, the path is decoded."""
 
     method: str
@@ -32,7 +32,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class ApiResponse:
     """One HTTP response."""
 
     status: int = 200
@@ -40,7 +40,7 @@ class Response:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Service = Callable[[Request], Response]
+ServiceHandler = Callable[[ApiRequest], ApiResponse]
 
 
 class ApiModel(BaseModel):
@@ -61,10 +61,10 @@ class ApiModel(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-Model = TypeVar("Model", bound=ApiModel)
+ModelT = TypeVar("ModelT", bound=ApiModel)
 
 
-def parse(model: type[Model], body: bytes, extra: Mapping[str, str] | None = None) -> Model:
+def parse(model: type[ModelT], body: bytes, extra: Mapping[str, str] | None = None) -> ModelT:
     """Read a JSON body, with members from the path or query added.
 
     Raises:
@@ -91,7 +91,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def operation(
-    model: type[Model], call: Callable[[Model], JsonObject]
+    model: type[ModelT], call: Callable[[ModelT], JsonObject]
 ) -> Callable[[bytes], JsonObject]:
     """One operation of a JSON 1.1 service, from body to answer."""
     return lambda body: call(parse(model, body))
@@ -104,7 +104,7 @@ class JsonService:
         self._name = name
         self._operations = operations
 
-    def __call__(self, request: Request) -> Response:
+    def __call__(self, request: ApiRequest) -> ApiResponse:
         """Answer one request.
 
         Raises:
@@ -126,16 +126,16 @@ def json_response(
     status: int = 200,
     content_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
-) -> Response:
+) -> ApiResponse:
     """A JSON answer with a request id, as every AWS service gives one."""
-    return Response(
+    return ApiResponse(
         status,
         json.dumps(content).encode(),
         {"Content-Type": content_type, "x-amzn-RequestId": str(uuid4()), **(headers or {})},
     )
 
 
-def error_response(error: ServiceError) -> Response:
+def error_response(error: ServiceError) -> ApiResponse:
     """The answer that both JSON protocols' clients turn into an exception."""
     content: JsonObject = {
         "__type": error.code,
@@ -146,14 +146,14 @@ def error_response(error: ServiceError) -> Response:
     return json_response(content, error.status, headers={"x-amzn-ErrorType": error.code})
 
 
-def request_from(environment: WsgiEnvironment, body: bytes) -> Request:
+def request_from(environment: WsgiEnvironment, body: bytes) -> ApiRequest:
     """The request in a WSGI environment; WSGI carries UTF-8 paths as if they were latin-1."""
     headers = {
         key.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
         for key, value in environment.items()
         if key.startswith("HTTP_") or key in {"CONTENT_TYPE", "CONTENT_LENGTH"}
     }
-    return Request(
+    return ApiRequest(
         method=str(environment["REQUEST_METHOD"]),
         path=str(environment["PATH_INFO"]).encode("latin-1").decode(),
         query=dict(parse_qsl(str(environment.get("QUERY_STRING", "")), keep_blank_values=True)),

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-class OneAtATime:
+class SerializedApplication:
     """A WSGI application that answers each request before it takes the next."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __call__(
         self, environment: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         """Answer when it is this request's turn; the whole answer is there when it returns."""
-        with self._turn:
+        with self._lock:
             return list(self._application(environment, start_response))

@@ -16,11 +16,11 @@ from uuid import uuid4
 
 from pydantic import JsonValue
 
-from ops.local.events.envelope import Envelope, envelope
-from ops.local.gateway.clients import Clients
+from ops.local.events.bus_event import BusEvent, bus_event
+from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import JsonObject
 from ops.local.lambdas.function import FunctionGoneError, LambdaFunction
-from ops.local.lambdas.runtime_api import Outcome
+from ops.local.lambdas.runtime_api import InvocationOutcome
 from ops.local.settings import CloudSettings
 from ops.local.timer import Timer
 
@@ -40,7 +40,7 @@ class AsyncPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class _Event:
+class _QueuedInvocation:
     function: str
     request_id: str
     payload: bytes
@@ -48,7 +48,7 @@ class _Event:
     attempts: int = 0
 
 
-class Destinations:
+class InvocationDestinations:
     """Where records of finished invocations go: a queue, a topic, a function or a bus.
 
     Args:
@@ -61,7 +61,7 @@ class Destinations:
         self,
         settings: CloudSettings,
         send: Callable[[str, JsonObject], None],
-        publish: Callable[[Envelope, str], None],
+        publish: Callable[[BusEvent, str], None],
     ) -> None:
         self._settings = settings
         self._send = send
@@ -73,7 +73,7 @@ class Destinations:
             self._send(arn, record)
             return
         result = "Success" if succeeded else "Failure"
-        event = envelope(
+        event = bus_event(
             self._settings,
             "lambda",
             f"Lambda Function Invocation Result - {result}",
@@ -98,8 +98,8 @@ class AsyncInvocations:
         self,
         settings: CloudSettings,
         timer: Timer,
-        clients: Clients,
-        destinations: Destinations,
+        clients: ServiceClients,
+        destinations: InvocationDestinations,
         find: Callable[[str], tuple[LambdaFunction, AsyncPolicy] | None],
     ) -> None:
         self._settings = settings
@@ -118,7 +118,7 @@ class AsyncInvocations:
 
     def accept(self, name: str, payload: bytes) -> str:
         """Queue one event for a function; returns the id of its request."""
-        event = _Event(name, str(uuid4()), payload, time.monotonic())
+        event = _QueuedInvocation(name, str(uuid4()), payload, time.monotonic())
         self._submit(event)
         return event.request_id
 
@@ -127,11 +127,11 @@ class AsyncInvocations:
         for executor in self._executors.values():
             executor.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, event: _Event) -> None:
+    def _submit(self, event: _QueuedInvocation) -> None:
         with suppress(RuntimeError):  # the executor was shut down: the cloud is closing
             self._executors[event.function].submit(self._attempt, event)
 
-    def _attempt(self, event: _Event) -> None:
+    def _attempt(self, event: _QueuedInvocation) -> None:
         found = self._find(event.function)
         if found is None:
             _log.warning("an event for %s is lost: the function is gone", event.function)
@@ -150,9 +150,13 @@ class AsyncInvocations:
             self._destinations.report(policy.on_success, record, succeeded=True)
 
     def _failed(
-        self, event: _Event, function: LambdaFunction, policy: AsyncPolicy, outcome: Outcome
+        self,
+        event: _QueuedInvocation,
+        function: LambdaFunction,
+        policy: AsyncPolicy,
+        outcome: InvocationOutcome,
     ) -> None:
-        condition = self._end(event, policy)
+        condition = self._exhausted_condition(event, policy)
         if condition is None:
             wait = _WAITS[event.attempts - 1] * self._settings.clock_scale
             self._timer.after(wait, lambda: self._submit(event))
@@ -161,11 +165,11 @@ class AsyncInvocations:
             record = _record(event, function, outcome, condition)
             self._destinations.report(policy.on_failure, record, succeeded=False)
         if policy.dead_letter:
-            self._bury(event, policy.dead_letter, outcome)
+            self._send_to_dead_letter_queue(event, policy.dead_letter, outcome)
         if not policy.on_failure and not policy.dead_letter:
             _log.warning("an event for %s is lost: %s", event.function, outcome.payload.decode())
 
-    def _end(self, event: _Event, policy: AsyncPolicy) -> str | None:
+    def _exhausted_condition(self, event: _QueuedInvocation, policy: AsyncPolicy) -> str | None:
         """Why there is no further attempt, in Lambda's words; None if there is one."""
         if event.attempts > policy.maximum_retry_attempts:
             return "RetriesExhausted"
@@ -174,7 +178,9 @@ class AsyncInvocations:
             return "EventAgeExceeded"
         return None
 
-    def _bury(self, event: _Event, queue_arn: str, outcome: Outcome) -> None:
+    def _send_to_dead_letter_queue(
+        self, event: _QueuedInvocation, queue_arn: str, outcome: InvocationOutcome
+    ) -> None:
         account, name = queue_arn.split(":")[4:6]
         attributes = {
             "RequestID": event.request_id,
@@ -192,7 +198,7 @@ class AsyncInvocations:
 
 
 def _record(
-    event: _Event, function: LambdaFunction, outcome: Outcome, condition: str
+    event: _QueuedInvocation, function: LambdaFunction, outcome: InvocationOutcome, condition: str
 ) -> JsonObject:
     response: JsonObject = {"statusCode": 200, "executedVersion": "$LATEST"}
     if outcome.failed:

@@ -14,7 +14,7 @@ from queue import Empty
 from uuid import uuid4
 
 from ops.local.errors import LocalCloudError
-from ops.local.lambdas.runtime_api import Invocation, Outcome, RuntimeApi, failure
+from ops.local.lambdas.runtime_api import InvocationOutcome, RuntimeApi, RuntimeInvocation, failure
 from ops.local.processes import Command, Processes
 
 _GRACE = 0.5  # seconds between asking an idle process to end and killing it
@@ -41,7 +41,7 @@ class FunctionSpec:
 LineSink = Callable[[str], None]
 
 
-class _Worker:
+class _RuntimeProcess:
     """One process of the real runtime client."""
 
     def __init__(self, spec: FunctionSpec, processes: Processes, sink: LineSink) -> None:
@@ -62,7 +62,7 @@ class _Worker:
     def alive(self) -> bool:
         return self._child.exit_status is None
 
-    def invoke(self, payload: bytes) -> Outcome:
+    def invoke(self, payload: bytes) -> InvocationOutcome:
         """Run one invocation to its end, whatever that is."""
         request_id = str(uuid4())
         if not self._api.ready.wait(self._spec.init_timeout):
@@ -71,7 +71,7 @@ class _Worker:
         started = time.monotonic()
         self._sink(f"START RequestId: {request_id} Version: $LATEST")
         deadline = time.time() + self._spec.timeout
-        self._api.hand_out(Invocation(request_id, self._spec.arn, payload, deadline))
+        self._api.submit(RuntimeInvocation(request_id, self._spec.arn, payload, deadline))
         outcome = self._outcome(request_id)
         milliseconds = (time.monotonic() - started) * 1000
         self._sink(f"END RequestId: {request_id}")
@@ -81,7 +81,7 @@ class _Worker:
     def stop(self) -> None:
         self._child.stop(_GRACE)
 
-    def _outcome(self, request_id: str) -> Outcome:
+    def _outcome(self, request_id: str) -> InvocationOutcome:
         try:
             return self._api.outcomes.get(timeout=self._spec.timeout)
         except Empty:
@@ -115,26 +115,26 @@ class LambdaFunction:
         self.spec = spec
         self._processes = processes
         self._sink = sink
-        self._idle: list[_Worker] = []
+        self._idle: list[_RuntimeProcess] = []
         self._count = 0
         self._closed = False
         self._changed = threading.Condition()
 
     def warm(self) -> None:
         """Start a process now, so that the first event need not wait for it."""
-        self._give_back(self._take())
+        self._release(self._acquire())
 
-    def invoke(self, payload: bytes) -> Outcome:
+    def invoke(self, payload: bytes) -> InvocationOutcome:
         """Run the handler.
 
         Raises:
             FunctionGoneError: the function was closed before it could.
         """
-        worker = self._take()
+        process = self._acquire()
         try:
-            return worker.invoke(payload)
+            return process.invoke(payload)
         finally:
-            self._give_back(worker)
+            self._release(process)
 
     def close(self) -> None:
         """Stop idle processes now, and busy ones when they have finished."""
@@ -142,16 +142,16 @@ class LambdaFunction:
             self._closed = True
             idle, self._idle = self._idle, []
             self._changed.notify_all()
-        for worker in idle:
-            worker.stop()
+        for process in idle:
+            process.stop()
 
-    def _take(self) -> _Worker:
+    def _acquire(self) -> _RuntimeProcess:
         with self._changed:
             while not self._closed:
                 while self._idle:
-                    worker = self._idle.pop()
-                    if worker.alive:
-                        return worker
+                    process = self._idle.pop()
+                    if process.alive:
+                        return process
                     self._count -= 1
                 if self._count < self.spec.concurrency:
                     self._count += 1
@@ -159,15 +159,15 @@ class LambdaFunction:
                 self._changed.wait()
             if self._closed:
                 raise FunctionGoneError(f"{self.spec.name} was deleted or replaced.")
-        return _Worker(self.spec, self._processes, self._sink)
+        return _RuntimeProcess(self.spec, self._processes, self._sink)
 
-    def _give_back(self, worker: _Worker) -> None:
+    def _release(self, process: _RuntimeProcess) -> None:
         with self._changed:
-            retired = self._closed or not worker.alive
+            retired = self._closed or not process.alive
             if retired:
                 self._count -= 1
             else:
-                self._idle.append(worker)
+                self._idle.append(process)
             self._changed.notify()
         if retired:
-            worker.stop()
+            process.stop()

@@ -16,7 +16,7 @@ _PREFIX = "/2018-06-01/runtime"
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
+class RuntimeInvocation:
     """One event for a function; ``deadline`` is epoch seconds."""
 
     request_id: str
@@ -26,16 +26,16 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class InvocationOutcome:
     """What became of an invocation; ``failed`` is Lambda's ``FunctionError``."""
 
     payload: bytes
     failed: bool = False
 
 
-def failure(error_type: str, message: str) -> Outcome:
+def failure(error_type: str, message: str) -> InvocationOutcome:
     """An outcome that Lambda itself reports, because the function could not."""
-    return Outcome(
+    return InvocationOutcome(
         json.dumps({"errorType": error_type, "errorMessage": message}).encode(), failed=True
     )
 
@@ -53,20 +53,20 @@ class RuntimeApi:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = "{}:{}".format(*self._listener.getsockname())
         self.ready = threading.Event()
-        self.outcomes: SimpleQueue[Outcome] = SimpleQueue()
-        self._invocations: SimpleQueue[Invocation | None] = SimpleQueue()
+        self.outcomes: SimpleQueue[InvocationOutcome] = SimpleQueue()
+        self._invocations: SimpleQueue[RuntimeInvocation | None] = SimpleQueue()
         threading.Thread(target=self._accept, name="runtime-api", daemon=True).start()
 
-    def hand_out(self, invocation: Invocation) -> None:
+    def submit(self, invocation: RuntimeInvocation) -> None:
         """Let the process have an invocation."""
         self._invocations.put(invocation)
 
-    def next(self) -> Invocation | None:
+    def next(self) -> RuntimeInvocation | None:
         """Wait for an invocation; None once this is closed."""
         self.ready.set()
         return self._invocations.get()
 
-    def fail(self, outcome: Outcome) -> None:
+    def fail(self, outcome: InvocationOutcome) -> None:
         """Report that the process can't go on."""
         self.outcomes.put(outcome)
         self.ready.set()
@@ -84,18 +84,18 @@ class RuntimeApi:
             except OSError:
                 return
             threading.Thread(
-                target=self._converse, args=(connection, peer), name="runtime-api", daemon=True
+                target=self._serve, args=(connection, peer), name="runtime-api", daemon=True
             ).start()
 
-    def _converse(self, connection: socket.socket, peer: tuple[str, int]) -> None:
+    def _serve(self, connection: socket.socket, peer: tuple[str, int]) -> None:
         with connection:
             try:
-                _Conversation(connection, peer, self)
+                _RuntimeConnection(connection, peer, self)
             except ConnectionError:
                 return  # the process was killed; who watches it says so
 
 
-class _Conversation(BaseHTTPRequestHandler):
+class _RuntimeConnection(BaseHTTPRequestHandler):
     """One connection of the runtime client; its constructor serves it to the end."""
 
     protocol_version = "HTTP/1.1"
@@ -120,11 +120,11 @@ class _Conversation(BaseHTTPRequestHandler):
         body = self._body()
         match self.path.removeprefix(_PREFIX).strip("/").split("/"):
             case ["init", "error"]:
-                self._api.fail(Outcome(body, failed=True))
+                self._api.fail(InvocationOutcome(body, failed=True))
             case ["invocation", _, "response"]:
-                self._api.outcomes.put(Outcome(body))
+                self._api.outcomes.put(InvocationOutcome(body))
             case ["invocation", _, "error"]:
-                self._api.outcomes.put(Outcome(body, failed=True))
+                self._api.outcomes.put(InvocationOutcome(body, failed=True))
             case _:
                 self._reply(404)
                 return
@@ -154,7 +154,7 @@ class _Conversation(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _invocation_headers(invocation: Invocation) -> dict[str, str]:
+def _invocation_headers(invocation: RuntimeInvocation) -> dict[str, str]:
     return {
         "Lambda-Runtime-Aws-Request-Id": invocation.request_id,
         "Lambda-Runtime-Deadline-Ms": str(int(invocation.deadline * 1000)),

@@ -22,9 +22,20 @@ from pathlib import Path
 from pydantic import Base64Bytes, Field, JsonValue
 
 from ops.local.errors import ServiceError, UndeliverableError
-from ops.local.gateway.clients import Clients
-from ops.local.gateway.protocol import ApiModel, JsonObject, Request, Response, json_response, parse
-from ops.local.lambdas.async_invocations import AsyncInvocations, AsyncPolicy, Destinations
+from ops.local.gateway.clients import ServiceClients
+from ops.local.gateway.protocol import (
+    ApiModel,
+    ApiRequest,
+    ApiResponse,
+    JsonObject,
+    json_response,
+    parse,
+)
+from ops.local.lambdas.async_invocations import (
+    AsyncInvocations,
+    AsyncPolicy,
+    InvocationDestinations,
+)
 from ops.local.lambdas.function import FunctionSpec, LambdaFunction
 from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
@@ -35,29 +46,29 @@ _MAX_EVENT = 1024 * 1024  # bytes of an asynchronous event
 _MAX_PAYLOAD = 6 * 1024 * 1024  # bytes of a synchronous one
 
 
-class _Code(ApiModel):
+class FunctionCode(ApiModel):
     zip_file: Base64Bytes | None = None
     s3_bucket: str | None = None
     s3_key: str | None = None
     s3_object_version: str | None = None
 
 
-class _Environment(ApiModel):
+class EnvironmentVariables(ApiModel):
     variables: dict[str, str] = Field(default_factory=dict)
 
 
-class _DeadLetter(ApiModel):
+class DeadLetterTarget(ApiModel):
     target_arn: str | None = None
 
 
-class _Logging(ApiModel):
+class LoggingConfiguration(ApiModel):
     log_group: str | None = None
     log_format: str = "Text"
     application_log_level: str | None = None
     system_log_level: str | None = None
 
 
-class _Configuration(ApiModel):
+class FunctionConfiguration(ApiModel):
     function_name: str
     handler: str = ""
     role: str = ""
@@ -65,40 +76,40 @@ class _Configuration(ApiModel):
     description: str = ""
     timeout: int = 3
     memory_size: int = 128
-    environment: _Environment = _Environment()
-    dead_letter_config: _DeadLetter = _DeadLetter()
-    logging_config: _Logging = _Logging()
+    environment: EnvironmentVariables = EnvironmentVariables()
+    dead_letter_config: DeadLetterTarget = DeadLetterTarget()
+    logging_config: LoggingConfiguration = LoggingConfiguration()
     layers: tuple[str, ...] = ()
 
 
-class _CreateFunction(_Configuration):
-    code: _Code
+class CreateFunction(FunctionConfiguration):
+    code: FunctionCode
     package_type: str = "Zip"
     publish: bool = False
     tags: dict[str, str] = Field(default_factory=dict)
 
 
-class _UpdateCode(_Code):
+class UpdateFunctionCode(FunctionCode):
     function_name: str
 
 
-class _Destination(ApiModel):
+class InvocationDestination(ApiModel):
     destination: str | None = None
 
 
-class _DestinationConfig(ApiModel):
-    on_success: _Destination = _Destination()
-    on_failure: _Destination = _Destination()
+class DestinationConfig(ApiModel):
+    on_success: InvocationDestination = InvocationDestination()
+    on_failure: InvocationDestination = InvocationDestination()
 
 
-class _EventInvokeConfig(ApiModel):
+class EventInvokeConfig(ApiModel):
     function_name: str
     maximum_retry_attempts: int = Field(2, ge=0, le=2)
     maximum_event_age_in_seconds: int = Field(21600, ge=60, le=21600)
-    destination_config: _DestinationConfig = _DestinationConfig()
+    destination_config: DestinationConfig = DestinationConfig()
 
 
-class _Permission(ApiModel):
+class InvokePermission(ApiModel):
     function_name: str
     statement_id: str
     action: str
@@ -107,32 +118,32 @@ class _Permission(ApiModel):
     source_account: str | None = None
 
 
-class _Concurrency(ApiModel):
+class PutFunctionConcurrency(ApiModel):
     function_name: str
     reserved_concurrent_executions: int = Field(ge=0)
 
 
 @dataclass(frozen=True, slots=True)
-class _Archive:
+class CodeArchive:
     directory: Path
     sha256: str
     size: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Deployed:
+class DeployedFunction:
     """A function as it stands: what was asked for and what runs it."""
 
-    configuration: _Configuration
-    archive: _Archive
+    configuration: FunctionConfiguration
+    archive: CodeArchive
     function: LambdaFunction
     modified: str
     reserved: int | None = None
-    events: _EventInvokeConfig | None = None
-    permissions: tuple[_Permission, ...] = field(default=())
+    events: EventInvokeConfig | None = None
+    permissions: tuple[InvokePermission, ...] = field(default=())
 
     def is_made_from(
-        self, configuration: _Configuration, archive: _Archive, reserved: int | None
+        self, configuration: FunctionConfiguration, archive: CodeArchive, reserved: int | None
     ) -> bool:
         return (self.configuration, self.archive, self.reserved) == (
             configuration,
@@ -153,7 +164,7 @@ class _Deployed:
         )
 
 
-_Route = Callable[[Request, str], Response]
+_Route = Callable[[ApiRequest, str], ApiResponse]
 
 
 class LambdaService:
@@ -171,11 +182,11 @@ class LambdaService:
     def __init__(
         self,
         settings: CloudSettings,
-        clients: Clients,
+        clients: ServiceClients,
         processes: Processes,
         logs: LogShipper,
         timer: Timer,
-        destinations: Destinations,
+        destinations: InvocationDestinations,
     ) -> None:
         self._settings = settings
         self._clients = clients
@@ -184,7 +195,7 @@ class LambdaService:
         self._events = AsyncInvocations(settings, timer, clients, destinations, self._find)
         self._directory = tempfile.TemporaryDirectory(prefix="rssi-lambda-")
         self._lock = threading.RLock()
-        self._functions: dict[str, _Deployed] = {}
+        self._functions: dict[str, DeployedFunction] = {}
         name = r"/functions/(?P<name>[^/]+)"
         self._routes: list[tuple[str, re.Pattern[str], _Route]] = [
             (method, re.compile(rf"/\d{{4}}-\d\d-\d\d{pattern}/?"), call)
@@ -204,7 +215,7 @@ class LambdaService:
             )
         ]
 
-    def service(self, request: Request) -> Response:
+    def service(self, request: ApiRequest) -> ApiResponse:
         """Answer one request.
 
         Raises:
@@ -255,7 +266,7 @@ class LambdaService:
         deployed = self._functions.get(name)
         return (deployed.function, deployed.policy()) if deployed else None
 
-    def _named(self, name: str) -> _Deployed:
+    def _existing(self, name: str) -> DeployedFunction:
         deployed = self._functions.get(name)
         if deployed is None:
             raise ServiceError(
@@ -270,48 +281,51 @@ class LambdaService:
 
     # --- making and changing functions
 
-    def _create(self, request: Request, _: str) -> Response:
-        asked = parse(_CreateFunction, request.body)
+    def _create(self, request: ApiRequest, _: str) -> ApiResponse:
+        asked = parse(CreateFunction, request.body)
         if asked.function_name in self._functions:
             raise ServiceError(
                 "ResourceConflictException",
                 f"Function already exist: {asked.function_name}",
                 status=409,
             )
-        configuration = _Configuration.model_validate(
-            asked.model_dump(include=set(_Configuration.model_fields))
+        configuration = FunctionConfiguration.model_validate(
+            asked.model_dump(include=set(FunctionConfiguration.model_fields))
         )
         deployed = self._deploy(configuration, self._unpack(asked.code), None)
         return json_response(self._describe(deployed), 201)
 
-    def _update_configuration(self, request: Request, name: str) -> Response:
+    def _update_configuration(self, request: ApiRequest, name: str) -> ApiResponse:
         with self._lock:
-            old = self._named(name)
+            old = self._existing(name)
             members = (
                 old.configuration.wire()
-                | parse(_Configuration, request.body, {"FunctionName": name}).wire()
+                | parse(FunctionConfiguration, request.body, {"FunctionName": name}).wire()
             )
-            deployed = self._deploy(_Configuration.model_validate(members), old.archive, old)
+            deployed = self._deploy(FunctionConfiguration.model_validate(members), old.archive, old)
         return json_response(self._describe(deployed))
 
-    def _update_code(self, request: Request, name: str) -> Response:
+    def _update_code(self, request: ApiRequest, name: str) -> ApiResponse:
         with self._lock:
-            old = self._named(name)
-            asked = parse(_UpdateCode, request.body, {"FunctionName": name})
+            old = self._existing(name)
+            asked = parse(UpdateFunctionCode, request.body, {"FunctionName": name})
             deployed = self._deploy(old.configuration, self._unpack(asked), old)
         return json_response(self._describe(deployed))
 
-    def _put_concurrency(self, request: Request, name: str) -> Response:
-        asked = parse(_Concurrency, request.body, {"FunctionName": name})
+    def _put_concurrency(self, request: ApiRequest, name: str) -> ApiResponse:
+        asked = parse(PutFunctionConcurrency, request.body, {"FunctionName": name})
         with self._lock:
-            old = self._named(name)
+            old = self._existing(name)
             reserved = asked.reserved_concurrent_executions
             self._deploy(old.configuration, old.archive, replace(old, reserved=reserved))
         return json_response({"ReservedConcurrentExecutions": reserved})
 
     def _deploy(
-        self, configuration: _Configuration, archive: _Archive, old: _Deployed | None
-    ) -> _Deployed:
+        self,
+        configuration: FunctionConfiguration,
+        archive: CodeArchive,
+        old: DeployedFunction | None,
+    ) -> DeployedFunction:
         """Put a new function in the place of the old one, which finishes what it is at.
 
         A function that is as asked for already keeps its warm processes.
@@ -331,7 +345,7 @@ class LambdaService:
                 modified=modified,
             )
         else:
-            deployed = _Deployed(configuration, archive, function, modified)
+            deployed = DeployedFunction(configuration, archive, function, modified)
         with self._lock:
             self._functions[configuration.function_name] = deployed
             self._events.open(configuration.function_name)
@@ -342,7 +356,7 @@ class LambdaService:
         return deployed
 
     def _function(
-        self, configuration: _Configuration, archive: _Archive, reserved: int | None
+        self, configuration: FunctionConfiguration, archive: CodeArchive, reserved: int | None
     ) -> LambdaFunction:
         name = configuration.function_name
         concurrency = self._settings.concurrency
@@ -363,7 +377,7 @@ class LambdaService:
         )
 
     def _environment(
-        self, configuration: _Configuration, archive: _Archive, group: str, stream: str
+        self, configuration: FunctionConfiguration, archive: CodeArchive, group: str, stream: str
     ) -> dict[str, str]:
         """What Lambda gives a function, the client settings for this cloud, and its own."""
         logging = configuration.logging_config
@@ -388,7 +402,7 @@ class LambdaService:
             **configuration.environment.variables,
         }
 
-    def _unpack(self, code: _Code) -> _Archive:
+    def _unpack(self, code: FunctionCode) -> CodeArchive:
         content = code.zip_file or self._download(code)
         sha256 = hashlib.sha256(content)
         directory = Path(self._directory.name) / sha256.hexdigest()
@@ -396,9 +410,9 @@ class LambdaService:
             if not directory.exists():
                 _extract(content, directory)
         digest = base64.b64encode(sha256.digest()).decode()
-        return _Archive(directory, digest, len(content))
+        return CodeArchive(directory, digest, len(content))
 
-    def _download(self, code: _Code) -> bytes:
+    def _download(self, code: FunctionCode) -> bytes:
         if not code.s3_bucket or not code.s3_key:
             raise ServiceError(
                 "InvalidParameterValueException", "Code wants ZipFile, or S3Bucket and S3Key."
@@ -410,16 +424,16 @@ class LambdaService:
         content: bytes = answer["Body"].read()
         return content
 
-    def _delete(self, _: Request, name: str) -> Response:
+    def _delete(self, _: ApiRequest, name: str) -> ApiResponse:
         with self._lock:
-            deployed = self._named(name)
+            deployed = self._existing(name)
             del self._functions[name]
         deployed.function.close()
-        return Response(204)
+        return ApiResponse(204)
 
     # --- reading
 
-    def _describe(self, deployed: _Deployed) -> JsonObject:
+    def _describe(self, deployed: DeployedFunction) -> JsonObject:
         asked = deployed.configuration
         return {
             "FunctionName": asked.function_name,
@@ -446,8 +460,8 @@ class LambdaService:
             },
         }
 
-    def _get(self, _: Request, name: str) -> Response:
-        deployed = self._named(name)
+    def _get(self, _: ApiRequest, name: str) -> ApiResponse:
+        deployed = self._existing(name)
         answer: JsonObject = {
             "Configuration": self._describe(deployed),
             "Code": {"RepositoryType": "S3", "Location": deployed.archive.directory.as_uri()},
@@ -456,10 +470,10 @@ class LambdaService:
             answer["Concurrency"] = {"ReservedConcurrentExecutions": deployed.reserved}
         return json_response(answer)
 
-    def _get_configuration(self, _: Request, name: str) -> Response:
-        return json_response(self._describe(self._named(name)))
+    def _get_configuration(self, _: ApiRequest, name: str) -> ApiResponse:
+        return json_response(self._describe(self._existing(name)))
 
-    def _list(self, *_: object) -> Response:
+    def _list(self, *_: object) -> ApiResponse:
         with self._lock:
             functions: list[JsonValue] = [
                 self._describe(deployed) for deployed in self._functions.values()
@@ -468,14 +482,14 @@ class LambdaService:
 
     # --- event invoke configuration and permissions
 
-    def _put_event_config(self, request: Request, name: str) -> Response:
-        config = parse(_EventInvokeConfig, request.body, {"FunctionName": name})
+    def _put_event_config(self, request: ApiRequest, name: str) -> ApiResponse:
+        config = parse(EventInvokeConfig, request.body, {"FunctionName": name})
         with self._lock:
-            self._functions[name] = replace(self._named(name), events=config)
+            self._functions[name] = replace(self._existing(name), events=config)
         return self._get_event_config(request, name)
 
-    def _get_event_config(self, _: Request, name: str) -> Response:
-        deployed = self._named(name)
+    def _get_event_config(self, _: ApiRequest, name: str) -> ApiResponse:
+        deployed = self._existing(name)
         if deployed.events is None:
             raise ServiceError(
                 "ResourceNotFoundException",
@@ -486,10 +500,10 @@ class LambdaService:
         answer.pop("FunctionName")
         return json_response(answer)
 
-    def _add_permission(self, request: Request, name: str) -> Response:
-        permission = parse(_Permission, request.body, {"FunctionName": name})
+    def _add_permission(self, request: ApiRequest, name: str) -> ApiResponse:
+        permission = parse(InvokePermission, request.body, {"FunctionName": name})
         with self._lock:
-            deployed = self._named(name)
+            deployed = self._existing(name)
             if any(p.statement_id == permission.statement_id for p in deployed.permissions):
                 raise ServiceError(
                     "ResourceConflictException",
@@ -502,8 +516,8 @@ class LambdaService:
 
     # --- invoking
 
-    def _invoke(self, request: Request, name: str) -> Response:
-        deployed = self._named(name)
+    def _invoke(self, request: ApiRequest, name: str) -> ApiResponse:
+        deployed = self._existing(name)
         kind = request.headers.get("x-amz-invocation-type", "RequestResponse")
         limit = _MAX_EVENT if kind == "Event" else _MAX_PAYLOAD
         if len(request.body) > limit:
@@ -516,12 +530,12 @@ class LambdaService:
         payload = request.body or b"{}"
         if kind == "Event":
             self._events.accept(name, payload)
-            return Response(202)
+            return ApiResponse(202)
         outcome = deployed.function.invoke(payload)
         headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
         if outcome.failed:
             headers["X-Amz-Function-Error"] = "Unhandled"
-        return Response(200, outcome.payload, headers)
+        return ApiResponse(200, outcome.payload, headers)
 
 
 def _short_name(name_or_arn: str) -> str:
@@ -529,11 +543,11 @@ def _short_name(name_or_arn: str) -> str:
     return name_or_arn.rpartition(":function:")[2].partition(":")[0]
 
 
-def _log_group(configuration: _Configuration) -> str:
+def _log_group(configuration: FunctionConfiguration) -> str:
     return configuration.logging_config.log_group or f"/aws/lambda/{configuration.function_name}"
 
 
-def _permits(permission: _Permission, caller: str, source_arn: str) -> bool:
+def _permits(permission: InvokePermission, caller: str, source_arn: str) -> bool:
     return (
         permission.principal == caller
         and permission.action in {"lambda:InvokeFunction", "lambda:*"}

@@ -20,7 +20,7 @@ def _check_name(name: str) -> str:
     return name
 
 
-Name = Annotated[str, AfterValidator(_check_name)]
+ResourceName = Annotated[str, AfterValidator(_check_name)]
 
 
 class Tag(ApiModel):
@@ -44,7 +44,7 @@ class ModelDataSource(ApiModel):
     s3_data_source: S3DataSource
 
 
-class Container(ApiModel):
+class ContainerDefinition(ApiModel):
     """A model's container."""
 
     image: str
@@ -65,8 +65,8 @@ class Container(ApiModel):
 class CreateModel(ApiModel):
     """VPC and network isolation are described back and not acted on."""
 
-    model_name: Name
-    primary_container: Container
+    model_name: ResourceName
+    primary_container: ContainerDefinition
     execution_role_arn: str
     enable_network_isolation: bool = False
     vpc_config: JsonValue = None
@@ -76,7 +76,7 @@ class CreateModel(ApiModel):
 class ProductionVariant(ApiModel):
     """Instance types are described back; every instance is a process of this machine."""
 
-    variant_name: Name
+    variant_name: ResourceName
     model_name: str
     initial_instance_count: int = Field(1, ge=1)
     instance_type: str | None = None
@@ -92,7 +92,7 @@ class ProductionVariant(ApiModel):
 class CreateEndpointConfig(ApiModel):
     """Data capture and encryption are described back and not acted on."""
 
-    endpoint_config_name: Name
+    endpoint_config_name: ResourceName
     production_variants: list[ProductionVariant] = Field(min_length=1, max_length=1)
     data_capture_config: JsonValue = None
     kms_key_id: str | None = None
@@ -112,7 +112,7 @@ class CapacitySize(ApiModel):
         return min(1.0, self.value / whole)
 
 
-class TrafficRouting(ApiModel):
+class TrafficRoutingConfiguration(ApiModel):
     """How traffic moves to the new fleet."""
 
     type: Literal["ALL_AT_ONCE", "CANARY", "LINEAR"]
@@ -121,37 +121,37 @@ class TrafficRouting(ApiModel):
     linear_step_size: CapacitySize | None = None
 
 
-class BlueGreen(ApiModel):
+class BlueGreenUpdatePolicy(ApiModel):
     """The blue/green policy."""
 
-    traffic_routing_configuration: TrafficRouting
+    traffic_routing_configuration: TrafficRoutingConfiguration
     termination_wait_in_seconds: int = Field(0, ge=0, le=3600)
     maximum_execution_timeout_in_seconds: int = Field(28800, ge=600, le=28800)
 
 
-class Alarm(ApiModel):
+class AlarmReference(ApiModel):
     """An alarm's name."""
 
     alarm_name: str
 
 
-class AutoRollback(ApiModel):
+class AutoRollbackConfiguration(ApiModel):
     """The alarms that undo an update."""
 
-    alarms: tuple[Alarm, ...] = Field(default=(), max_length=10)
+    alarms: tuple[AlarmReference, ...] = Field(default=(), max_length=10)
 
 
 class DeploymentConfig(ApiModel):
     """Deployment guardrails; rolling updates are not emulated."""
 
-    blue_green_update_policy: BlueGreen | None = None
-    auto_rollback_configuration: AutoRollback = AutoRollback()
+    blue_green_update_policy: BlueGreenUpdatePolicy | None = None
+    auto_rollback_configuration: AutoRollbackConfiguration = AutoRollbackConfiguration()
 
 
 class CreateEndpoint(ApiModel):
     """A new endpoint."""
 
-    endpoint_name: Name
+    endpoint_name: ResourceName
     endpoint_config_name: str
     deployment_config: DeploymentConfig | None = None
     tags: tuple[Tag, ...] = ()
@@ -174,7 +174,7 @@ class ModelName(ApiModel):
     model_name: str
 
 
-class ConfigName(ApiModel):
+class EndpointConfigName(ApiModel):
     """An endpoint configuration's name."""
 
     endpoint_config_name: str
@@ -186,7 +186,7 @@ class EndpointName(ApiModel):
     endpoint_name: str
 
 
-class Listing(ApiModel):
+class ListRequest(ApiModel):
     """What every List operation takes."""
 
     name_contains: str = ""
@@ -199,26 +199,26 @@ class Listing(ApiModel):
     creation_time_after: float | None = None
 
 
-class TagsOf(ApiModel):
+class TagsRequest(ApiModel):
     """Whose tags."""
 
     resource_arn: str
     max_results: int | None = None
 
 
-class AddTags(TagsOf):
+class AddTags(TagsRequest):
     """Tags to set."""
 
     tags: list[Tag]
 
 
-class DeleteTags(TagsOf):
+class DeleteTags(TagsRequest):
     """Tags to remove."""
 
     tag_keys: list[str]
 
 
-def page(rows: Sequence[JsonObject], kind: str, asked: Listing, name_key: str) -> JsonObject:
+def page(rows: Sequence[JsonObject], kind: str, request: ListRequest, name_key: str) -> JsonObject:
     """One page of a listing, filtered and sorted as asked.
 
     Args:
@@ -227,25 +227,25 @@ def page(rows: Sequence[JsonObject], kind: str, asked: Listing, name_key: str) -
         asked: filters, order and where to go on.
         name_key: the member that holds a row's name.
     """
-    key = {"Name": name_key, "Status": "EndpointStatus"}.get(asked.sort_by, asked.sort_by)
+    key = {"Name": name_key, "Status": "EndpointStatus"}.get(request.sort_by, request.sort_by)
     wanted = sorted(
-        (row for row in rows if _wanted(row, asked, name_key)),
+        (row for row in rows if _wanted(row, request, name_key)),
         key=lambda row: (row[key], row[name_key]),
-        reverse=asked.sort_order == "Descending",
+        reverse=request.sort_order == "Descending",
     )
-    start = int(asked.next_token)
-    end = start + asked.max_results
-    answer: JsonObject = {kind: [*wanted[start:end]]}
+    start = int(request.next_token)
+    end = start + request.max_results
+    response: JsonObject = {kind: [*wanted[start:end]]}
     if end < len(wanted):
-        answer["NextToken"] = str(end)
-    return answer
+        response["NextToken"] = str(end)
+    return response
 
 
-def _wanted(row: JsonObject, asked: Listing, name_key: str) -> bool:
+def _wanted(row: JsonObject, request: ListRequest, name_key: str) -> bool:
     created = float(str(row["CreationTime"]))
     return (
-        asked.name_contains.lower() in str(row[name_key]).lower()
-        and asked.status_equals in {None, row.get("EndpointStatus")}
-        and (asked.creation_time_before is None or created < asked.creation_time_before)
-        and (asked.creation_time_after is None or created > asked.creation_time_after)
+        request.name_contains.lower() in str(row[name_key]).lower()
+        and request.status_equals in {None, row.get("EndpointStatus")}
+        and (request.creation_time_before is None or created < request.creation_time_before)
+        and (request.creation_time_after is None or created > request.creation_time_after)
     )

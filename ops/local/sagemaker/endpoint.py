@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ops.local.errors import ChildFailedError, LocalCloudError, ServiceError
 from ops.local.gateway.protocol import JsonObject
-from ops.local.sagemaker.endpoint_process import ContainerAnswer, ContainerRequest
+from ops.local.sagemaker.endpoint_process import ContainerRequest, ContainerResponse
 from ops.local.sagemaker.fleet import Fleet, FleetClosedError
 
 _ALARM_POLL = 0.2  # seconds between looks at the alarms during a bake
@@ -32,7 +32,7 @@ class TrafficStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class EndpointRollout:
     """One endpoint configuration on its way to the traffic.
 
     Attributes:
@@ -66,8 +66,8 @@ class EndpointState:
     config_name: str
     created: float
     modified: float
-    live: Rollout
-    pending: Rollout | None
+    live: EndpointRollout
+    pending: EndpointRollout | None
     pending_since: float
     failure_reason: str | None
 
@@ -87,10 +87,10 @@ class _Traffic:
 
 
 Announce = Callable[[EndpointState, str | None], None]
-AlarmsRinging = Callable[[Sequence[str]], list[str]]
+AlarmsFiring = Callable[[Sequence[str]], list[str]]
 
 
-class _AlarmError(LocalCloudError):
+class _AlarmFiringError(LocalCloudError):
     """An alarm rang while the new fleet had traffic."""
 
 
@@ -106,23 +106,28 @@ class Endpoint:
     """
 
     def __init__(
-        self, name: str, arn: str, rollout: Rollout, announce: Announce, ringing: AlarmsRinging
+        self,
+        name: str,
+        arn: str,
+        rollout: EndpointRollout,
+        announce: Announce,
+        alarms_firing: AlarmsFiring,
     ) -> None:
         self.name = name
         self.arn = arn
         self._announce = announce
-        self._ringing = ringing
+        self._alarms_firing = alarms_firing
         self._lock = threading.Lock()
         self._status = "Creating"
         self._live = rollout
-        self._pending: Rollout | None = None
+        self._pending: EndpointRollout | None = None
         self._pending_since = 0.0
         self._failure_reason: str | None = None
         self._traffic: _Traffic | None = None
         self._created = self._modified = time.time()
         self._closed = False
 
-    def begin(self) -> None:
+    def create(self) -> None:
         """Start creating it."""
         self._announce(self.state(), None)
         self._in_background(self._create)
@@ -153,7 +158,7 @@ class Endpoint:
         traffic = self._traffic
         return traffic.blue.pids() if traffic else []
 
-    def invoke(self, request: ContainerRequest) -> tuple[ContainerAnswer, str]:
+    def invoke(self, request: ContainerRequest) -> tuple[ContainerResponse, str]:
         """Have the live fleet answer; returns the variant's name, too.
 
         Raises:
@@ -169,7 +174,7 @@ class Endpoint:
             except FleetClosedError:
                 continue  # the traffic moved between the two lines above
 
-    def update(self, rollout: Rollout) -> None:
+    def update(self, rollout: EndpointRollout) -> None:
         """Start a blue/green update.
 
         Raises:
@@ -211,14 +216,14 @@ class Endpoint:
         if traffic:
             self._in_background(traffic.blue.close)
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """End its processes at once: the whole cloud ends."""
         self._closed = True
         traffic, self._traffic = self._traffic, None
         if traffic:
-            traffic.blue.abandon()
+            traffic.blue.terminate()
             if traffic.green:
-                traffic.green.abandon()
+                traffic.green.terminate()
 
     def _refuse_in_progress(self) -> None:
         if self._status in _IN_PROGRESS:
@@ -229,7 +234,7 @@ class Endpoint:
     def _in_background(self, call: Callable[[], None]) -> None:
         threading.Thread(target=call, name=f"endpoint {self.name}", daemon=True).start()
 
-    def _become(self, status: str, reason: str | None = None) -> None:
+    def _set_status(self, status: str, reason: str | None = None) -> None:
         with self._lock:
             if self._closed:
                 return
@@ -243,12 +248,12 @@ class Endpoint:
             fleet = self._live.make_fleet()
             fleet.start()
         except ChildFailedError as error:
-            self._become("Failed", str(error))
+            self._set_status("Failed", str(error))
             return
         self._traffic = _Traffic(fleet)
-        self._become("InService")
+        self._set_status("InService")
 
-    def _update(self, rollout: Rollout) -> None:
+    def _update(self, rollout: EndpointRollout) -> None:
         traffic = self._traffic
         if traffic is None:
             return  # the cloud was closed in the same moment
@@ -261,13 +266,13 @@ class Endpoint:
             return
         try:
             self._shift(blue, green, rollout)
-        except _AlarmError as alarm:
+        except _AlarmFiringError as alarm:
             self._roll_back(blue, green, str(alarm))
             return
         self._commit(green, rollout)
         blue.close()
 
-    def _shift(self, blue: Fleet, green: Fleet, rollout: Rollout) -> None:
+    def _shift(self, blue: Fleet, green: Fleet, rollout: EndpointRollout) -> None:
         """Move the traffic in steps, each of which an alarm may end."""
         for step in rollout.steps:
             self._traffic = _Traffic(blue, green, step.share)
@@ -277,31 +282,33 @@ class Endpoint:
     def _bake(self, seconds: float, alarms: Sequence[str]) -> None:
         deadline = time.monotonic() + seconds
         while True:
-            ringing = self._ringing(alarms) if alarms else []
-            if ringing:
-                raise _AlarmError(
-                    f"One or more configured alarms are in ALARM: {', '.join(ringing)}."
+            alarms_firing = self._alarms_firing(alarms) if alarms else []
+            if alarms_firing:
+                raise _AlarmFiringError(
+                    f"One or more configured alarms are in ALARM: {', '.join(alarms_firing)}."
                 )
             remaining = deadline - time.monotonic()
             if remaining <= 0 or self._closed:
                 return
             time.sleep(min(remaining, _ALARM_POLL))
 
-    def _commit(self, green: Fleet, rollout: Rollout) -> None:
+    def _commit(self, green: Fleet, rollout: EndpointRollout) -> None:
         with self._lock:
             self._traffic = _Traffic(green)
             self._live, self._pending = rollout, None
-        self._become("InService")
+        self._set_status("InService")
 
     def _roll_back(self, blue: Fleet, green: Fleet | None, reason: str) -> None:
         """Give the traffic back to ``blue``; if that can't serve, leave both fleets and say so."""
-        self._become("RollingBack", reason)
+        self._set_status("RollingBack", reason)
         if not blue.wait_until_ready():
-            self._become("UpdateRollbackFailed", f"{reason} The old fleet does not serve either.")
+            self._set_status(
+                "UpdateRollbackFailed", f"{reason} The old fleet does not serve either."
+            )
             return
         with self._lock:
             self._traffic = _Traffic(blue)
             self._pending = None
         if green:
             green.close()
-        self._become("InService", reason)
+        self._set_status("InService", reason)

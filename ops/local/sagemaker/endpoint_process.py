@@ -66,7 +66,7 @@ class ContainerRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ContainerAnswer:
+class ContainerResponse:
     """What the container answered; header names are lower-case."""
 
     status: int
@@ -107,7 +107,7 @@ class ServingProcess:
             ChildFailedError: it ended, or was not ready in time.
         """
         deadline = time.monotonic() + self._spec.startup_timeout
-        while not self._pings():
+        while not self._is_healthy():
             if self._child.exit_status is not None:
                 raise ChildFailedError(
                     f"The container ended with status {self._child.exit_status} before it "
@@ -135,22 +135,22 @@ class ServingProcess:
         """All that it wrote."""
         return self._log.read_text(errors="replace")
 
-    def invoke(self, request: ContainerRequest) -> ContainerAnswer:
+    def invoke(self, request: ContainerRequest) -> ContainerResponse:
         """Ask ``/invocations``.
 
         Raises:
             ContainerGoneError: there was no answer over a new connection either.
             ContainerTimeoutError: there was no answer in time.
         """
-        connection = self._kept_connection()
+        connection = self._pooled_connection()
         if connection is not None:
             try:
-                return self._ask(connection, request)
+                return self._exchange(connection, request)
             except (ConnectionError, http.client.HTTPException):
                 connection.close()
         connection = self._new_connection()
         try:
-            return self._ask(connection, request)
+            return self._exchange(connection, request)
         except (ConnectionError, http.client.HTTPException) as error:
             connection.close()
             raise ContainerGoneError(f"{self._spec.label}: {error!r}") from error
@@ -198,7 +198,7 @@ class ServingProcess:
         }
         return Command(self._spec.command, self._directory, environment)
 
-    def _pings(self) -> bool:
+    def _is_healthy(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_PING_TIMEOUT)
         try:
             connection.request("GET", "/ping")
@@ -208,21 +208,21 @@ class ServingProcess:
         finally:
             connection.close()
 
-    def _ask(
+    def _exchange(
         self, connection: http.client.HTTPConnection, request: ContainerRequest
-    ) -> ContainerAnswer:
+    ) -> ContainerResponse:
         try:
             connection.request("POST", "/invocations", request.body, dict(request.headers))
-            answer = connection.getresponse()
-            body = answer.read()
+            response = connection.getresponse()
+            body = response.read()
         except TimeoutError as error:
             connection.close()
             raise ContainerTimeoutError(f"no answer in {self._spec.request_timeout:g} s") from error
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        self._keep(connection)
-        return ContainerAnswer(answer.status, body, headers)
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        self._return_to_pool(connection)
+        return ContainerResponse(response.status, body, headers)
 
-    def _kept_connection(self) -> http.client.HTTPConnection | None:
+    def _pooled_connection(self) -> http.client.HTTPConnection | None:
         with self._lock:
             return self._connections.pop() if self._connections else None
 
@@ -231,7 +231,7 @@ class ServingProcess:
             "127.0.0.1", self._port, timeout=self._spec.request_timeout
         )
 
-    def _keep(self, connection: http.client.HTTPConnection) -> None:
+    def _return_to_pool(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             self._connections.append(connection)
 

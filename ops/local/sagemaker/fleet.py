@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from ops.local.errors import ChildFailedError, LocalCloudError
 from ops.local.processes import Processes
 from ops.local.sagemaker.endpoint_process import (
-    ContainerAnswer,
     ContainerGoneError,
     ContainerRequest,
+    ContainerResponse,
     ContainerSpec,
     ContainerTimeoutError,
     ServingProcess,
@@ -80,7 +80,7 @@ class Fleet:
         with self._changed:
             return [instance.pid for instance in self._in_flight]
 
-    def invoke(self, request: ContainerRequest) -> ContainerAnswer:
+    def invoke(self, request: ContainerRequest) -> ContainerResponse:
         """Have one instance answer.
 
         Raises:
@@ -89,13 +89,13 @@ class Fleet:
         """
         deadline = time.monotonic() + self._spec.request_timeout
         while True:
-            instance = self._take(deadline)
+            instance = self._acquire(deadline)
             try:
                 return instance.invoke(request)
             except ContainerGoneError:
                 time.sleep(_PAUSE)
             finally:
-                self._give_back(instance)
+                self._release(instance)
 
     def close(self) -> None:
         """Take no requests, answer those that were taken, then stop every instance."""
@@ -109,7 +109,7 @@ class Fleet:
         for instance in instances:
             self._stop(instance)
 
-    def abandon(self) -> None:
+    def terminate(self) -> None:
         """End every instance at once: the whole cloud ends."""
         with self._changed:
             self._closed = True
@@ -118,7 +118,7 @@ class Fleet:
         for instance in instances:
             instance.kill()
 
-    def _take(self, deadline: float) -> ServingProcess:
+    def _acquire(self, deadline: float) -> ServingProcess:
         with self._changed:
             while not self._closed:
                 if self._in_flight:
@@ -129,7 +129,7 @@ class Fleet:
                     raise ContainerTimeoutError("no instance is left to answer")
             raise FleetClosedError("another fleet has the traffic")
 
-    def _give_back(self, instance: ServingProcess) -> None:
+    def _release(self, instance: ServingProcess) -> None:
         with self._changed:
             if instance in self._in_flight:
                 self._in_flight[instance] -= 1

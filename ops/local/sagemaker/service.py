@@ -19,24 +19,24 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from ops.local.errors import ChildFailedError, ServiceError
-from ops.local.events.envelope import Envelope, envelope
-from ops.local.gateway.clients import Clients
+from ops.local.events.bus_event import BusEvent, bus_event
+from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import (
     ApiModel,
+    ApiRequest,
+    ApiResponse,
     JsonObject,
     JsonService,
-    Request,
-    Response,
     error_response,
     operation,
 )
 from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
 from ops.local.sagemaker import api
-from ops.local.sagemaker.endpoint import Endpoint, EndpointState, Rollout, TrafficStep
+from ops.local.sagemaker.endpoint import Endpoint, EndpointRollout, EndpointState, TrafficStep
 from ops.local.sagemaker.endpoint_process import (
-    ContainerAnswer,
     ContainerRequest,
+    ContainerResponse,
     ContainerSpec,
     ContainerTimeoutError,
 )
@@ -45,23 +45,23 @@ from ops.local.settings import CloudSettings
 
 _MAX_BODY = 6 * 1024 * 1024
 _CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
-_PASSED_ON = ("content-type", "accept", _CUSTOM_ATTRIBUTES)
+_FORWARDED_HEADERS = ("content-type", "accept", _CUSTOM_ATTRIBUTES)
 _INFERENCE = ("/endpoints/", "/invocations")
 
-Asked = TypeVar("Asked", bound=ApiModel)
-Found = TypeVar("Found")
+RequestT = TypeVar("RequestT", bound=ApiModel)
+FoundT = TypeVar("FoundT")
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored(Generic[Asked]):
+class CreatedResource(Generic[RequestT]):
     """Something that was created and never changes; ``created`` is epoch seconds."""
 
-    asked: Asked
+    request: RequestT
     arn: str
     created: float
 
 
-class SageMaker:
+class SageMakerService:
     """Every model, configuration and endpoint of the cloud.
 
     Args:
@@ -75,10 +75,10 @@ class SageMaker:
     def __init__(
         self,
         settings: CloudSettings,
-        clients: Clients,
+        clients: ServiceClients,
         processes: Processes,
         logs: LogShipper,
-        publish: Callable[[Envelope], None],
+        publish: Callable[[BusEvent], None],
     ) -> None:
         self._settings = settings
         self._clients = clients
@@ -90,8 +90,8 @@ class SageMaker:
             prefix="rssi-endpoints-", ignore_cleanup_errors=True
         )
         self._lock = threading.RLock()
-        self._models: dict[str, _Stored[api.CreateModel]] = {}
-        self._configs: dict[str, _Stored[api.CreateEndpointConfig]] = {}
+        self._models: dict[str, CreatedResource[api.CreateModel]] = {}
+        self._configs: dict[str, CreatedResource[api.CreateEndpointConfig]] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._tags: dict[str, dict[str, str]] = {}
         self._control = JsonService(
@@ -99,24 +99,24 @@ class SageMaker:
             {
                 "CreateModel": operation(api.CreateModel, self._create_model),
                 "DescribeModel": operation(api.ModelName, self._describe_model),
-                "ListModels": operation(api.Listing, self._list_models),
+                "ListModels": operation(api.ListRequest, self._list_models),
                 "DeleteModel": operation(api.ModelName, self._delete_model),
                 "CreateEndpointConfig": operation(api.CreateEndpointConfig, self._create_config),
-                "DescribeEndpointConfig": operation(api.ConfigName, self._describe_config),
-                "ListEndpointConfigs": operation(api.Listing, self._list_configs),
-                "DeleteEndpointConfig": operation(api.ConfigName, self._delete_config),
+                "DescribeEndpointConfig": operation(api.EndpointConfigName, self._describe_config),
+                "ListEndpointConfigs": operation(api.ListRequest, self._list_configs),
+                "DeleteEndpointConfig": operation(api.EndpointConfigName, self._delete_config),
                 "CreateEndpoint": operation(api.CreateEndpoint, self._create_endpoint),
                 "DescribeEndpoint": operation(api.EndpointName, self._describe_endpoint),
-                "ListEndpoints": operation(api.Listing, self._list_endpoints),
+                "ListEndpoints": operation(api.ListRequest, self._list_endpoints),
                 "UpdateEndpoint": operation(api.UpdateEndpoint, self._update_endpoint),
                 "DeleteEndpoint": operation(api.EndpointName, self._delete_endpoint),
                 "AddTags": operation(api.AddTags, self._add_tags),
                 "DeleteTags": operation(api.DeleteTags, self._delete_tags),
-                "ListTags": operation(api.TagsOf, self._list_tags),
+                "ListTags": operation(api.TagsRequest, self._list_tags),
             },
         )
 
-    def service(self, request: Request) -> Response:
+    def service(self, request: ApiRequest) -> ApiResponse:
         """Answer one request of the control plane or the runtime; they sign alike.
 
         Raises:
@@ -140,7 +140,7 @@ class SageMaker:
         with self._lock:
             endpoints, self._endpoints = self._endpoints, {}
         for endpoint in endpoints.values():
-            endpoint.abandon()
+            endpoint.terminate()
 
     def clean_up(self) -> None:
         """Remove the files of serving processes, once all have ended."""
@@ -151,16 +151,16 @@ class SageMaker:
 
     # --- models
 
-    def _create_model(self, asked: api.CreateModel) -> JsonObject:
-        arn = self._arn("model", asked.model_name)
-        self._check_archive(asked.primary_container)
+    def _create_model(self, request: api.CreateModel) -> JsonObject:
+        arn = self._arn("model", request.model_name)
+        self._check_archive(request.primary_container)
         with self._lock:
-            _refuse_existing(self._models, asked.model_name, f'model "{arn}"')
-            self._models[asked.model_name] = _Stored(asked, arn, time.time())
-            self._tag(arn, asked.tags)
+            _refuse_existing(self._models, request.model_name, f'model "{arn}"')
+            self._models[request.model_name] = CreatedResource(request, arn, time.time())
+            self._tag(arn, request.tags)
         return {"ModelArn": arn}
 
-    def _check_archive(self, container: api.Container) -> None:
+    def _check_archive(self, container: api.ContainerDefinition) -> None:
         if container.archive_url is None:
             return
         bucket, key = _bucket_and_key(container.archive_url)
@@ -171,47 +171,47 @@ class SageMaker:
                 "ValidationException", f"Could not find model data at {container.archive_url}."
             ) from error
 
-    def _model(self, name: str) -> _Stored[api.CreateModel]:
+    def _model(self, name: str) -> CreatedResource[api.CreateModel]:
         return _find(self._models, name, f'model "{self._arn("model", name)}"')
 
-    def _describe_model(self, asked: api.ModelName) -> JsonObject:
-        model = self._model(asked.model_name)
+    def _describe_model(self, request: api.ModelName) -> JsonObject:
+        model = self._model(request.model_name)
         return {**_described(model), "ModelArn": model.arn}
 
-    def _list_models(self, asked: api.Listing) -> JsonObject:
+    def _list_models(self, request: api.ListRequest) -> JsonObject:
         rows: list[JsonObject] = [
             {"ModelName": name, "ModelArn": model.arn, "CreationTime": model.created}
             for name, model in self._models.copy().items()
         ]
-        return api.page(rows, "Models", asked, "ModelName")
+        return api.page(rows, "Models", request, "ModelName")
 
-    def _delete_model(self, asked: api.ModelName) -> JsonObject:
+    def _delete_model(self, request: api.ModelName) -> JsonObject:
         with self._lock:
-            self._tags.pop(self._model(asked.model_name).arn, None)
-            del self._models[asked.model_name]
+            self._tags.pop(self._model(request.model_name).arn, None)
+            del self._models[request.model_name]
         return {}
 
     # --- endpoint configurations
 
-    def _create_config(self, asked: api.CreateEndpointConfig) -> JsonObject:
-        name = asked.endpoint_config_name
+    def _create_config(self, request: api.CreateEndpointConfig) -> JsonObject:
+        name = request.endpoint_config_name
         arn = self._arn("endpoint-config", name)
         with self._lock:
             _refuse_existing(self._configs, name, f'endpoint configuration "{arn}"')
-            self._model(asked.production_variants[0].model_name)
-            self._configs[name] = _Stored(asked, arn, time.time())
-            self._tag(arn, asked.tags)
+            self._model(request.production_variants[0].model_name)
+            self._configs[name] = CreatedResource(request, arn, time.time())
+            self._tag(arn, request.tags)
         return {"EndpointConfigArn": arn}
 
-    def _config(self, name: str) -> _Stored[api.CreateEndpointConfig]:
+    def _config(self, name: str) -> CreatedResource[api.CreateEndpointConfig]:
         arn = self._arn("endpoint-config", name)
         return _find(self._configs, name, f'endpoint configuration "{arn}"')
 
-    def _describe_config(self, asked: api.ConfigName) -> JsonObject:
-        config = self._config(asked.endpoint_config_name)
+    def _describe_config(self, request: api.EndpointConfigName) -> JsonObject:
+        config = self._config(request.endpoint_config_name)
         return {**_described(config), "EndpointConfigArn": config.arn}
 
-    def _list_configs(self, asked: api.Listing) -> JsonObject:
+    def _list_configs(self, request: api.ListRequest) -> JsonObject:
         rows: list[JsonObject] = [
             {
                 "EndpointConfigName": name,
@@ -220,57 +220,57 @@ class SageMaker:
             }
             for name, config in self._configs.copy().items()
         ]
-        return api.page(rows, "EndpointConfigs", asked, "EndpointConfigName")
+        return api.page(rows, "EndpointConfigs", request, "EndpointConfigName")
 
-    def _delete_config(self, asked: api.ConfigName) -> JsonObject:
+    def _delete_config(self, request: api.EndpointConfigName) -> JsonObject:
         with self._lock:
-            self._tags.pop(self._config(asked.endpoint_config_name).arn, None)
-            del self._configs[asked.endpoint_config_name]
+            self._tags.pop(self._config(request.endpoint_config_name).arn, None)
+            del self._configs[request.endpoint_config_name]
         return {}
 
     # --- endpoints
 
-    def _create_endpoint(self, asked: api.CreateEndpoint) -> JsonObject:
-        name = asked.endpoint_name
+    def _create_endpoint(self, request: api.CreateEndpoint) -> JsonObject:
+        name = request.endpoint_name
         arn = self._arn("endpoint", name)
         with self._lock:
             _refuse_existing(self._endpoints, name, f'endpoint "{arn}"')
-            rollout = self._rollout(name, asked.endpoint_config_name, asked.deployment_config)
-            endpoint = Endpoint(name, arn, rollout, self._announce, self._ringing)
+            rollout = self._rollout(name, request.endpoint_config_name, request.deployment_config)
+            endpoint = Endpoint(name, arn, rollout, self._announce, self._alarms_firing)
             self._endpoints[name] = endpoint
-            self._tag(arn, asked.tags)
-        endpoint.begin()
+            self._tag(arn, request.tags)
+        endpoint.create()
         return {"EndpointArn": arn}
 
-    def _update_endpoint(self, asked: api.UpdateEndpoint) -> JsonObject:
+    def _update_endpoint(self, request: api.UpdateEndpoint) -> JsonObject:
         with self._lock:
-            endpoint = self._endpoint(asked.endpoint_name)
+            endpoint = self._endpoint(request.endpoint_name)
             live = endpoint.state().live
             self._config(live.config_name)
-            deployment = asked.deployment_config
-            if asked.retain_deployment_config and live.deployment:
+            deployment = request.deployment_config
+            if request.retain_deployment_config and live.deployment:
                 deployment = api.DeploymentConfig.model_validate(live.deployment)
-            count = live.instances if asked.retain_all_variant_properties else None
+            count = live.instances if request.retain_all_variant_properties else None
             rollout = self._rollout(
-                asked.endpoint_name, asked.endpoint_config_name, deployment, count
+                request.endpoint_name, request.endpoint_config_name, deployment, count
             )
             endpoint.update(rollout)
         return {"EndpointArn": endpoint.arn}
 
-    def _delete_endpoint(self, asked: api.EndpointName) -> JsonObject:
+    def _delete_endpoint(self, request: api.EndpointName) -> JsonObject:
         with self._lock:
-            endpoint = self._endpoint(asked.endpoint_name)
+            endpoint = self._endpoint(request.endpoint_name)
             endpoint.delete()
-            del self._endpoints[asked.endpoint_name]
+            del self._endpoints[request.endpoint_name]
             self._tags.pop(endpoint.arn, None)
         return {}
 
     def _endpoint(self, name: str) -> Endpoint:
         return _find(self._endpoints, name, f'endpoint "{self._arn("endpoint", name)}"')
 
-    def _describe_endpoint(self, asked: api.EndpointName) -> JsonObject:
-        state = self._endpoint(asked.endpoint_name).state()
-        answer: JsonObject = {
+    def _describe_endpoint(self, request: api.EndpointName) -> JsonObject:
+        state = self._endpoint(request.endpoint_name).state()
+        response: JsonObject = {
             "EndpointName": state.name,
             "EndpointArn": state.arn,
             "EndpointConfigName": state.config_name,
@@ -279,20 +279,20 @@ class SageMaker:
             "LastModifiedTime": state.modified,
         }
         if state.status not in {"Creating", "Failed"}:
-            answer["ProductionVariants"] = [_variant(state.live)]
+            response["ProductionVariants"] = [_variant(state.live)]
         if state.failure_reason:
-            answer["FailureReason"] = state.failure_reason
+            response["FailureReason"] = state.failure_reason
         if state.live.deployment:
-            answer["LastDeploymentConfig"] = state.live.deployment
+            response["LastDeploymentConfig"] = state.live.deployment
         if state.pending:
-            answer["PendingDeploymentSummary"] = {
+            response["PendingDeploymentSummary"] = {
                 "EndpointConfigName": state.pending.config_name,
                 "ProductionVariants": [_variant(state.pending)],
                 "StartTime": state.pending_since,
             }
-        return answer
+        return response
 
-    def _list_endpoints(self, asked: api.Listing) -> JsonObject:
+    def _list_endpoints(self, request: api.ListRequest) -> JsonObject:
         states = [endpoint.state() for endpoint in self._endpoints.copy().values()]
         rows: list[JsonObject] = [
             {
@@ -304,7 +304,7 @@ class SageMaker:
             }
             for state in states
         ]
-        return api.page(rows, "Endpoints", asked, "EndpointName")
+        return api.page(rows, "Endpoints", request, "EndpointName")
 
     # --- from a configuration to processes
 
@@ -314,13 +314,13 @@ class SageMaker:
         config_name: str,
         deployment: api.DeploymentConfig | None,
         instances: int | None = None,
-    ) -> Rollout:
+    ) -> EndpointRollout:
         config = self._config(config_name)
-        variant = config.asked.production_variants[0]
-        container = self._model(variant.model_name).asked.primary_container
+        variant = config.request.production_variants[0]
+        container = self._model(variant.model_name).request.primary_container
         count = instances or variant.initial_instance_count
         deployment = deployment or api.DeploymentConfig()
-        return Rollout(
+        return EndpointRollout(
             config_name=config_name,
             variant=variant.variant_name,
             instances=count,
@@ -331,7 +331,7 @@ class SageMaker:
             deployment=deployment.wire() or None,
         )
 
-    def _steps(self, policy: api.BlueGreen | None, instances: int) -> list[TrafficStep]:
+    def _steps(self, policy: api.BlueGreenUpdatePolicy | None, instances: int) -> list[TrafficStep]:
         """The traffic's way to the new fleet, in this cloud's time."""
         if policy is None:
             return [TrafficStep(1.0, 0.0)]
@@ -348,7 +348,7 @@ class SageMaker:
         return [last]
 
     def _fleet(
-        self, endpoint: str, variant: str, container: api.Container, instances: int
+        self, endpoint: str, variant: str, container: api.ContainerDefinition, instances: int
     ) -> Fleet:
         """A fleet that is not started.
 
@@ -377,26 +377,26 @@ class SageMaker:
 
         return Fleet(spec, instances, self._processes, write)
 
-    def _archive(self, container: api.Container) -> bytes:
+    def _archive(self, container: api.ContainerDefinition) -> bytes:
         url = container.archive_url
         if url is None:
             raise ChildFailedError("The model names no archive: set ModelDataUrl.")
         bucket, key = _bucket_and_key(url)
         try:
-            answer = self._clients.get("s3").get_object(Bucket=bucket, Key=key)
+            response = self._clients.get("s3").get_object(Bucket=bucket, Key=key)
         except ClientError as error:
             raise ChildFailedError(f"Failed to download model data from {url}: {error}") from error
-        content: bytes = answer["Body"].read()
+        content: bytes = response["Body"].read()
         return content
 
-    def _ringing(self, names: Sequence[str]) -> list[str]:
-        answer = self._clients.get("cloudwatch").describe_alarms(AlarmNames=list(names))
-        alarms = [*answer["MetricAlarms"], *answer["CompositeAlarms"]]
+    def _alarms_firing(self, names: Sequence[str]) -> list[str]:
+        response = self._clients.get("cloudwatch").describe_alarms(AlarmNames=list(names))
+        alarms = [*response["MetricAlarms"], *response["CompositeAlarms"]]
         return [str(alarm["AlarmName"]) for alarm in alarms if alarm["StateValue"] == "ALARM"]
 
     # --- inference
 
-    def _invoke(self, name: str, request: Request) -> Response:
+    def _invoke(self, name: str, request: ApiRequest) -> ApiResponse:
         if len(request.body) > _MAX_BODY:
             raise ServiceError(
                 "ValidationError",
@@ -409,9 +409,11 @@ class SageMaker:
                 "ValidationError",
                 f"Endpoint {name} of account {self._settings.account_id} not found.",
             )
-        headers = {key: request.headers[key] for key in _PASSED_ON if key in request.headers}
+        headers = {
+            key: request.headers[key] for key in _FORWARDED_HEADERS if key in request.headers
+        }
         try:
-            answer, variant = endpoint.invoke(ContainerRequest(request.body, headers))
+            response, variant = endpoint.invoke(ContainerRequest(request.body, headers))
         except ContainerTimeoutError:
             return error_response(
                 self._model_error(
@@ -420,11 +422,11 @@ class SageMaker:
                     "Your invocation timed out while waiting for a response from container primary",
                 )
             )
-        if answer.status >= 400:
+        if response.status >= 400:
             return error_response(
-                self._model_error(name, answer.status, answer.body.decode(errors="replace"))
+                self._model_error(name, response.status, response.body.decode(errors="replace"))
             )
-        return _inference(answer, variant)
+        return _inference(response, variant)
 
     def _model_error(self, endpoint: str, status: int, text: str) -> ServiceError:
         kind = "client" if 400 <= status < 500 else "server"
@@ -445,19 +447,19 @@ class SageMaker:
     def _tag(self, arn: str, tags: Sequence[api.Tag]) -> None:
         self._tags.setdefault(arn, {}).update({tag.key: tag.value for tag in tags})
 
-    def _add_tags(self, asked: api.AddTags) -> JsonObject:
+    def _add_tags(self, request: api.AddTags) -> JsonObject:
         with self._lock:
-            self._tag(asked.resource_arn, asked.tags)
-        return self._list_tags(asked)
+            self._tag(request.resource_arn, request.tags)
+        return self._list_tags(request)
 
-    def _delete_tags(self, asked: api.DeleteTags) -> JsonObject:
+    def _delete_tags(self, request: api.DeleteTags) -> JsonObject:
         with self._lock:
-            for key in asked.tag_keys:
-                self._tags.get(asked.resource_arn, {}).pop(key, None)
+            for key in request.tag_keys:
+                self._tags.get(request.resource_arn, {}).pop(key, None)
         return {}
 
-    def _list_tags(self, asked: api.TagsOf) -> JsonObject:
-        tags = self._tags.get(asked.resource_arn, {})
+    def _list_tags(self, request: api.TagsRequest) -> JsonObject:
+        tags = self._tags.get(request.resource_arn, {})
         return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
 
     # --- events
@@ -475,15 +477,15 @@ def _refuse_existing(stored: Mapping[str, object], name: str, what: str) -> None
         raise ServiceError("ValidationException", f"Cannot create already existing {what}.")
 
 
-def _find(stored: Mapping[str, Found], name: str, what: str) -> Found:
+def _find(stored: Mapping[str, FoundT], name: str, what: str) -> FoundT:
     found = stored.get(name)
     if found is None:
         raise ServiceError("ValidationException", f"Could not find {what}.")
     return found
 
 
-def _described(stored: "_Stored[Asked]") -> JsonObject:
-    members = stored.asked.wire()
+def _described(stored: "CreatedResource[RequestT]") -> JsonObject:
+    members = stored.request.wire()
     members.pop("Tags", None)
     return {**members, "CreationTime": stored.created}
 
@@ -495,7 +497,7 @@ def _bucket_and_key(url: str) -> tuple[str, str]:
     return parts.netloc, parts.path.removeprefix("/")
 
 
-def _variant(rollout: Rollout) -> JsonObject:
+def _variant(rollout: EndpointRollout) -> JsonObject:
     return {
         "VariantName": rollout.variant,
         "DeployedImages": [{"SpecifiedImage": rollout.image, "ResolvedImage": rollout.image}],
@@ -506,21 +508,21 @@ def _variant(rollout: Rollout) -> JsonObject:
     }
 
 
-def _inference(answer: ContainerAnswer, variant: str) -> Response:
+def _inference(response: ContainerResponse, variant: str) -> ApiResponse:
     headers = {
-        "Content-Type": answer.headers.get("content-type", "application/octet-stream"),
+        "Content-Type": response.headers.get("content-type", "application/octet-stream"),
         "x-Amzn-Invoked-Production-Variant": variant,
         "x-amzn-RequestId": str(uuid4()),
     }
-    attributes = answer.headers.get(_CUSTOM_ATTRIBUTES)
+    attributes = response.headers.get(_CUSTOM_ATTRIBUTES)
     if attributes:
         headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
-    return Response(200, answer.body, headers)
+    return ApiResponse(200, response.body, headers)
 
 
 def _event(
     settings: CloudSettings, state: EndpointState, step: str | None, tags: Mapping[str, str]
-) -> Envelope:
+) -> BusEvent:
     """The event in the form of the documented samples, which differ in how they write ``time``."""
     detail: JsonObject = {
         "EndpointName": state.name,
@@ -539,14 +541,14 @@ def _event(
     if step is None:
         milliseconds = str(int(state.modified * 1000))
         kind = "SageMaker Endpoint State Change"
-        return envelope(settings, "aws.sagemaker", kind, detail, [state.arn], milliseconds)
+        return bus_event(settings, "aws.sagemaker", kind, detail, [state.arn], milliseconds)
     if state.pending:
         detail["PendingDeploymentSummary"] = _pending(state, state.pending, step)
     kind = "SageMaker Endpoint Deployment State Change"
-    return envelope(settings, "aws.sagemaker", kind, detail, [state.arn])
+    return bus_event(settings, "aws.sagemaker", kind, detail, [state.arn])
 
 
-def _pending(state: EndpointState, pending: Rollout, step: str) -> JsonObject:
+def _pending(state: EndpointState, pending: EndpointRollout, step: str) -> JsonObject:
     started = int(state.pending_since * 1000)
     status: JsonObject = {"Status": step, "StartTime": started}
     return {

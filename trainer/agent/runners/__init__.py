@@ -11,7 +11,7 @@ from typing import Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from events.manifests import RunSpec, Text
-from trainer.training.job.outcome import Outcome
+from trainer.training.job.outcome import RunOutcome
 from trainer.training.settings import JobSettings
 
 DEADLINE_EXCEEDED = "DeadlineExceeded"
@@ -62,7 +62,7 @@ class RunStatus(BaseModel):
     """Of the last attempt; None while it runs, or if a deadline or a signal ended it."""
     reason: str | None = None
     """Why it failed if no exit code says so, in Kubernetes' words, such as DeadlineExceeded."""
-    outcome: Outcome | None = None
+    outcome: RunOutcome | None = None
     """The note that the training process left; None if it could not."""
     log_tail: tuple[str, ...] = ()
     started_at: AwareDatetime | None = None

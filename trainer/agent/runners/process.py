@@ -37,7 +37,7 @@ from trainer.agent.runners import (
     RunStatus,
     TrainingRun,
 )
-from trainer.training.job.outcome import ExitCode, Outcome, worth_retrying
+from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 TRAINING = (sys.executable, "-m", "trainer.training")
 _TAIL_LINES = 20
@@ -295,12 +295,12 @@ class ProcessRunner:
             self._records[run_id] = record.model_copy(update={"status": status})
         self.on_change()
 
-    def _outcome(self, record: _Record) -> Outcome | None:
+    def _outcome(self, record: _Record) -> RunOutcome | None:
         if record.attempt is None:
             return None
         try:
             note = self._file(record.status.run.id, record.attempt, "json").read_bytes()
-            return Outcome.model_validate_json(note)
+            return RunOutcome.model_validate_json(note)
         except (OSError, ValidationError):  # none left, or killed while writing it
             return None
 

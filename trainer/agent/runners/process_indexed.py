@@ -24,7 +24,7 @@ from trainer.agent.errors import ForeignJobError, RunnerError
 from trainer.agent.runners import DEADLINE_EXCEEDED, RunState
 from trainer.agent.runners.indexed import INDEX_VARIABLE, IndexedStatus, IndexedWork
 from trainer.agent.runners.process import Limits
-from trainer.training.job.outcome import ExitCode, Outcome, worth_retrying
+from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 _TAIL_LINES = 20
 
@@ -200,6 +200,6 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
 
 def _reason(note: Path) -> str:
     try:
-        return Outcome.model_validate_json(note.read_bytes()).reason
+        return RunOutcome.model_validate_json(note.read_bytes()).reason
     except (OSError, ValidationError):  # none left, or killed while writing it
         return ""

@@ -11,7 +11,7 @@ from trainer.localization.bundle.description import ModelDescription, SmokeRow
 from trainer.localization.decoding import Answer, CellIndices, Predictions
 from trainer.localization.dense.network import Network
 from trainer.localization.readings import FloatMatrix
-from trainer.localization.runtime.engine import Engine, Rest, no_rest
+from trainer.localization.runtime.engine import Engine, Pause, no_pause
 
 Numbers = npt.NDArray[np.float64]
 
@@ -37,9 +37,9 @@ class LoadedModel:
         network: Network,
         smoke: Sequence[SmokeRow],
         digest: str,
-        rest: Rest = no_rest,
+        pause: Pause = no_pause,
     ) -> None:
-        """Put the parts of a verified bundle together; ``rest`` as of :func:`load_bundle`."""
+        """Combine the parts of a verified bundle; ``pause`` as in ``load_bundle``."""
         self.description = description
         self.network = network
         self.smoke = tuple(smoke)
@@ -56,7 +56,7 @@ class LoadedModel:
             self.positions,
             scale,
             description.confidence_temperature,
-            rest,
+            pause,
         )
 
     @property

@@ -37,7 +37,7 @@ from trainer.localization.dense.features import FeatureParameters
 from trainer.localization.dense.network import Dense, Network
 from trainer.localization.errors import BadBundle
 from trainer.localization.readings import NOT_HEARD_BELOW
-from trainer.localization.runtime.engine import Rest, no_rest
+from trainer.localization.runtime.engine import Pause, no_pause
 
 # A release's id goes into an HTTP header.
 _RELEASE = re.compile(r"[!-~]{1,128}")
@@ -51,23 +51,23 @@ _NPY_START = 10
 _Manifest = Mapping[str, Any]
 
 
-def load_bundle(path: Path, rest: Rest = no_rest) -> LoadedModel:
+def load_bundle(path: Path, pause: Pause = no_pause) -> LoadedModel:
     """Open a ``model.tar.gz``, or the folder that one was unpacked to, and verify all of it.
 
     Args:
         path: of the archive or the folder.
-        rest: called between the parts of the work, none of which takes more than some milliseconds,
-            so that who shares a process with others can let them in.
+        pause: called between the parts of the work, each of some milliseconds at most, so that a
+            caller can let the other threads of its process run.
 
     Raises:
         BadBundle: something is missing, damaged, too large or does not fit together.
     """
     files = _read_folder(path) if path.is_dir() else _read_archive(path)
-    rest()
+    pause()
     try:
         document = orjson.loads(files[MANIFEST])
         _verify_hashes(document, files)
-        return _assemble(document, files, rest)
+        return _assemble(document, files, pause)
     except (
         LookupError,
         TypeError,
@@ -84,7 +84,7 @@ def load_bundle(path: Path, rest: Rest = no_rest) -> LoadedModel:
         ) from error
 
 
-def _assemble(document: _Manifest, files: Mapping[str, bytes], rest: Rest) -> LoadedModel:
+def _assemble(document: _Manifest, files: Mapping[str, bytes], pause: Pause) -> LoadedModel:
     if document["schema_version"] != SCHEMA_VERSION:
         raise BadBundle(
             f"The bundle has schema version {document['schema_version']}, and this server reads "
@@ -95,9 +95,9 @@ def _assemble(document: _Manifest, files: Mapping[str, bytes], rest: Rest) -> Lo
         raise BadBundle(f"{description.release!r} can't be the id of a release.")
     network = _unpack_weights(files[WEIGHTS])
     _check_fit(description, network)
-    rest()
+    pause()
     smoke = _smoke_rows(files[SMOKE])
-    return LoadedModel(description, network, smoke, _sha256(files[MANIFEST]), rest)
+    return LoadedModel(description, network, smoke, _sha256(files[MANIFEST]), pause)
 
 
 def _check_fit(description: ModelDescription, network: Network) -> None:

@@ -38,11 +38,11 @@ _FLOAT_BYTES = 4
 
 _NOTHING = np.empty((0, 0), dtype=np.float32)
 
-Rest = Callable[[], None]
+Pause = Callable[[], None]
 """What whoever loads a model does between the parts of that work."""
 
 
-def no_rest() -> None:
+def no_pause() -> None:
     """Go on at once."""
 
 
@@ -90,20 +90,20 @@ class Engine:
         positions: Positions | None,
         radius_scale: float | None,
         temperature: float | None,
-        rest: Rest = no_rest,
+        pause: Pause = no_pause,
     ) -> "Engine":
         """The engine of a model.
 
         Args:
             network, features, positions, radius_scale, temperature: as of ``model_graph``.
-            rest: called before what takes longest.
+            pause: called before what takes longest.
         """
         widths = (network.inputs, *(len(layer.bias) for layer in network.layers))
         even = is_batch_invariant(
             widths, features, placed=positions is not None, tempered=temperature is not None
         )
         graph = model_graph(network, features, positions, radius_scale, temperature)
-        rest()
+        pause()
         return cls(graph, widths, features, positions, PART_ROWS if even else 1)
 
     @property

@@ -1,7 +1,6 @@
-"""The OpenAPI document of what the container answers; served at ``/openapi.json``.
+"""The OpenAPI document of the container, served at ``/openapi.json``.
 
-What may go wrong: it and the server disagree; the tests send what it allows, and much that it
-doesn't, and hold the answers to it.
+Tests send what it allows, and much that it doesn't, and check the responses against it.
 """
 
 from typing import Any
@@ -125,8 +124,8 @@ _HEADERS = {
 
 
 def openapi_document(*, multi_model: bool = False) -> Document:
-    """The document, as a server of one model or of many serves it."""
-    ping = {"get": {"responses": {"200": _json("healthy", {"type": "object"}), **_ill()}}}
+    """The document of a server of one model or of many."""
+    ping = {"get": {"responses": {"200": _json("healthy", {"type": "object"}), **_unavailable()}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "rssi-mlops serving", "version": "1"},
@@ -216,12 +215,12 @@ def _invocation() -> Document:
                 },
             },
             **{status: _json(meaning, _ERROR) for status, meaning in refusals.items()},
-            **_ill(),
+            **_unavailable(),
         },
     }
 
 
-def _ill() -> Document:
+def _unavailable() -> Document:
     return {"503": _json("there is no model that answers rightly", _ERROR)}
 
 

@@ -1,8 +1,7 @@
 """From a request's body to fingerprints, or to the list of what is wrong with it.
 
-Nothing of a request is answered unless all of it can be. What may go wrong: everything; the body is
-a stranger's. Which numbers count as readings is :mod:`trainer.localization.readings`' to say, as
-in training.
+A request is answered as a whole or not at all. Which numbers are readings is decided by
+:mod:`trainer.localization.readings`, as in training.
 """
 
 import csv
@@ -33,26 +32,26 @@ from trainer.serving.formats.parsing_npy import parse_npy
 from trainer.serving.formats.parsing_plain import parse_plain
 
 MAX_ROWS = 50_000
-"""So that the answer, some 80 bytes a row, stays within SageMaker's 6 MB as well."""
+"""Keeps the response, some 80 bytes a row, within SageMaker's 6 MB too."""
 MAX_PROBLEMS = 5
-"""The first few show the pattern; a whole survey's worth would not be read."""
+"""The first few show the pattern; nobody reads a whole survey's worth."""
 IGNORED_COLUMNS = frozenset({"location", "x", "y", "date", "time", "timestamp", "datetime"})
 
 _NOT_HEARD = LOWEST_READING
 _FEW = 64
-"""Up to so many numbers, looking at each takes less time than numpy needs to begin."""
+"""Up to so many numbers, a loop takes less time than numpy's overhead."""
 _NUMERIC = frozenset({int, float, type(None)})
 
 
 class Readings(NamedTuple):
-    """What a request holds."""
+    """The content of a request."""
 
     rssi: FloatMatrix
     """(rows, beacons) in dBm, NaN or below -150 where a beacon was not heard."""
     unknown: int = 0
-    """How many names of beacons the model does not know; they were left out."""
+    """How many beacons the model does not know; they were left out."""
     top_k: int | None = None
-    """How many of the likeliest cells the body asks for, if it says."""
+    """How many of the likeliest cells the body asks for, if any."""
 
 
 def parse_json(body: bytes, beacons: Sequence[str]) -> Readings:
@@ -63,7 +62,7 @@ def parse_json(body: bytes, beacons: Sequence[str]) -> Readings:
         beacons: the model's, in order.
 
     Raises:
-        BadReadings: something is not right; says what and where.
+        BadReadings: something is wrong; the message says what and where.
     """
     plain = parse_plain(body, beacons)
     if plain is not None:
@@ -80,10 +79,10 @@ def parse_json(body: bytes, beacons: Sequence[str]) -> Readings:
 
 
 def parse_json_lines(body: bytes, beacons: Sequence[str]) -> Readings:
-    """Read one object of beacons, or list of dBm, a line; blank lines are read over.
+    """Read one object of beacons, or list of dBm, per line; blank lines are skipped.
 
     Raises:
-        BadReadings: something is not right; says what and where.
+        BadReadings: something is wrong; the message says what and where.
     """
     lines = [line for line in body.splitlines() if line.strip()]
     if not lines:
@@ -172,10 +171,10 @@ def _shape_problem(instance: object, width: int) -> str | None:
 
 
 def _unknown_beacons(instances: Sequence[Any], kinds: set[type], beacons: Sequence[str]) -> int:
-    """How many foreign names there are: other beacons are in the air everywhere.
+    """How many unknown beacons there are; other beacons can be heard everywhere.
 
     Raises:
-        BadReadings: all of them are foreign, so this is another site.
+        BadReadings: all of them are unknown, so this is another site.
     """
     only_objects = len(kinds) == 1
     if only_objects and all(map(frozenset(beacons).issuperset, instances)):
@@ -192,15 +191,15 @@ def _unknown_beacons(instances: Sequence[Any], kinds: set[type], beacons: Sequen
 
 
 def _rssi(flat: list[Any], beacons: Sequence[str]) -> FloatMatrix:
-    """(rows, beacons) of what was sent for all of them, one row after another."""
+    """(rows, beacons) from the values of all rows, one after another."""
     plain = _few_plain(flat) if len(flat) <= _FEW else _many_plain(flat)
     if plain is None:
-        return _checked(_told(flat, beacons).reshape(-1, len(beacons)), beacons)
+        return _checked(_numbers(flat, beacons).reshape(-1, len(beacons)), beacons)
     return plain.reshape(-1, len(beacons))
 
 
 def _few_plain(flat: list[Any]) -> FloatMatrix | None:
-    """The numbers, if all of them are plain; booleans are none, as they are not below zero."""
+    """The numbers, if all are plain dBm; booleans are not, as they are not below zero."""
     try:
         numbers = array("f", flat)
     except (TypeError, OverflowError):
@@ -210,7 +209,7 @@ def _few_plain(flat: list[Any]) -> FloatMatrix | None:
 
 
 def _many_plain(flat: list[Any]) -> FloatMatrix | None:
-    """The same; integers, which most dBm are, in a third of the time."""
+    """The same for many; integers, which most dBm are, in a third of the time."""
     try:
         packed = struct.pack(f"{len(flat)}h", *flat)
         numbers = np.frombuffer(packed, dtype=np.int16).astype(np.float32)
@@ -222,7 +221,7 @@ def _many_plain(flat: list[Any]) -> FloatMatrix | None:
     return numbers if all_plain(numbers) else None
 
 
-def _told(flat: list[Any], beacons: Sequence[str]) -> npt.NDArray[np.float64]:
+def _numbers(flat: list[Any], beacons: Sequence[str]) -> npt.NDArray[np.float64]:
     """The numbers of all rows one after another, NaN for null."""
     if not set(map(type, flat)) <= _NUMERIC:
         places = product(range(len(flat) // len(beacons)), beacons)
@@ -238,28 +237,28 @@ def parse_matrix(body: bytes, beacons: Sequence[str]) -> Readings:
     """Read an npy file: (rows, beacons) of dBm in the model's order.
 
     Raises:
-        BadReadings: something is not right; says what and where.
+        BadReadings: something is wrong; the message says what and where.
     """
     values = parse_npy(body, len(beacons))
     _check_count(len(values))
     return Readings(_checked(values, beacons))
 
 
-def _checked(told: Floats, columns: Sequence[str]) -> FloatMatrix:
-    """What was told in single precision, as the model takes it, if all of it are readings.
+def _checked(sent: Floats, columns: Sequence[str]) -> FloatMatrix:
+    """The readings in single precision, as the model takes them, if all of them are valid.
 
-    First the precision, then the check: or -150.00000001 would be heard or not by what stands
-    beside it.
+    Precision is reduced before the check: otherwise -150.00000001 would count as heard or not
+    depending on the values beside it.
     """
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(told, dtype=np.float32)
+        values = np.ascontiguousarray(sent, dtype=np.float32)
     if all_plain(values):
         return values
     wrong = ~is_rssi(values)
     if wrong.any():
         places = np.argwhere(wrong)[:MAX_PROBLEMS].tolist()
         _refuse(
-            ReadingProblem(row, columns[place], f"{told[row, place]:g} is no RSSI; {EXPECTED}")
+            ReadingProblem(row, columns[place], f"{sent[row, place]:g} is no RSSI; {EXPECTED}")
             for row, place in places
         )
     return heard_only(values)
@@ -273,7 +272,7 @@ def parse_csv(body: bytes, beacons: Sequence[str]) -> Readings:
         beacons: the model's, in order.
 
     Raises:
-        BadReadings: something is not right; says what and where.
+        BadReadings: something is wrong; the message says what and where.
     """
     rows = _csv_rows(body)
     header: list[str] | None = None

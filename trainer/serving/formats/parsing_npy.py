@@ -1,7 +1,7 @@
 """From an npy body to fingerprints.
 
-numpy's own reader allocates what the header claims before it looks at what is there, and a header
-is a stranger's: here the shape has to fit the body's size first. Pickles are never opened.
+numpy's own reader allocates what the header claims before it reads the data, and the header comes
+from an untrusted client: here the shape has to fit the body's size first. Pickles are never opened.
 """
 
 import io
@@ -16,7 +16,7 @@ from trainer.localization.readings import Floats
 
 _MAX_HEADER = 10_000
 _VERSION = 6
-"""Where it stands, behind the magic word; the length of the rest of the head comes after it."""
+"""Its offset, after the magic bytes; the length of the rest of the header follows it."""
 
 # numpy's own module for its format has no types.
 _format: Any = np.lib.format
@@ -30,10 +30,10 @@ def parse_npy(body: bytes, width: int) -> Floats:
         width: how many beacons the model has.
 
     Returns:
-        (rows, width) as it was sent: not yet checked for what is an RSSI.
+        (rows, width) as sent; whether they are RSSI is not checked yet.
 
     Raises:
-        BadReadings: it is no such array; says why.
+        BadReadings: it is no such array; the message says why.
     """
     head = body[: _head_bytes(body)]
     try:
@@ -47,11 +47,11 @@ def parse_npy(body: bytes, width: int) -> Floats:
             f"The array has the shape {shape}: send (rows, {width}), one column for each of the "
             "model's beacons in its order, and one row at least."
         )
-    came, expected = len(body) - len(head), math.prod(shape) * dtype.itemsize
-    if came != expected:
+    received, expected = len(body) - len(head), math.prod(shape) * dtype.itemsize
+    if received != expected:
         raise BadReadings(
-            f"The header promises {expected} bytes and {came} came: the body was cut short or is "
-            "no single array."
+            f"The header promises {expected} bytes and {received} came: the body was cut short or "
+            "is no single array."
         )
     flat = np.frombuffer(body, dtype=dtype, offset=len(head))
     matrix = flat.reshape(shape, order="F" if by_columns else "C").reshape(-1, width)
@@ -59,14 +59,14 @@ def parse_npy(body: bytes, width: int) -> Floats:
 
 
 def _head_bytes(body: bytes) -> int:
-    """How long the head is by its own account, and what more than that is never looked at."""
+    """The length of the header as it states it, up to a limit."""
     length = 4 if body[_VERSION : _VERSION + 1] == b"\x02" else 2
     start = _VERSION + 2 + length
     return min(start + int.from_bytes(body[start - length : start], "little"), _MAX_HEADER)
 
 
-# numpy parses a head as Python, which takes longer than reading the rows of most requests; and a
-# client's are mostly the same.
+# numpy parses a header as Python, which takes longer than reading the rows of most requests; those
+# of one client are mostly equal.
 @lru_cache(maxsize=64)
 def _parsed_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     stream = io.BytesIO(head)
@@ -74,7 +74,7 @@ def _parsed_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         (1, 0): _format.read_array_header_1_0,
         (2, 0): _format.read_array_header_2_0,
     }[_format.read_magic(stream)]
-    told: tuple[tuple[int, ...], bool, np.dtype[Any]] = read_header(
+    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = read_header(
         stream, max_header_size=_MAX_HEADER
     )
-    return told
+    return header

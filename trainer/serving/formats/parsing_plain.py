@@ -1,7 +1,6 @@
 """From a JSON body of nothing but lists of numbers to a matrix, without an object for each number.
 
-Most large bodies are such. What may go wrong: anything else; then this says nothing, and the body
-is read the long way, which knows what to say.
+Most large bodies are such. Any other body is left to the general parser, which explains errors.
 """
 
 import threading
@@ -14,16 +13,16 @@ import simdjson
 from trainer.localization.readings import FloatMatrix, all_plain
 
 _WORTH_BYTES = 1024
-"""Below, reading it the long way takes no longer."""
+"""Below, the general parser takes no longer."""
 _MOST_BYTES = 128 * 1024
-"""A parser keeps some ten times the largest body it ever read."""
+"""A parser keeps memory of some ten times the largest body it ever read."""
 
 _MARKS = b'",[]'
 _ALL_BUT_MARKS = bytes(set(range(256)).difference(_MARKS))
 
 
 class _ThreadLocalParser(threading.local):
-    """One for each thread, as none may begin before the last one's document is gone."""
+    """One for each thread: a parser can't start before its last document is released."""
 
     def __init__(self) -> None:
         self.parser = simdjson.Parser()
@@ -43,7 +42,7 @@ def parse_plain(body: bytes, beacons: Sequence[str]) -> FloatMatrix | None:
         (rows, beacons) dBm from -200 to below 0; None if the body is too short, too large, or
         anything but that.
     """
-    # simdjson reads over a byte order mark, which is no JSON (RFC 8259, 8.1) and to orjson none.
+    # simdjson skips a byte order mark, which RFC 8259, 8.1 forbids and orjson refuses.
     if not _WORTH_BYTES < len(body) <= _MOST_BYTES or body.startswith(BOM_UTF8):
         return None
     rows = _rows(body, len(beacons))
@@ -65,7 +64,7 @@ def parse_plain(body: bytes, beacons: Sequence[str]) -> FloatMatrix | None:
 
 
 def _rows(body: bytes, width: int) -> int:
-    """How many lists of ``width`` there are, if one list of them and one word are all there is."""
+    """How many lists of ``width`` the body has, if it is one list of them under one key; else 0."""
     skeleton = body.translate(None, _ALL_BUT_MARKS)
     rows = skeleton.count(b"]") - 1
     row = b"[" + b"," * (width - 1) + b"]"

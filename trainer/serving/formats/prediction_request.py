@@ -1,7 +1,7 @@
-"""One request for predictions: what was asked, and what it becomes once the model has answered.
+"""One request for predictions: parsed from HTTP, and answered once the model has run.
 
-Parsing and answering are apart, so that the server can let a model answer the rows of many requests
-at once. What may go wrong: all of a stranger's body and headers; see the refusals.
+Parsing and answering are separate, so that the server can run the model once for the rows of many
+requests. Body and headers come from untrusted clients; whatever can't be answered is refused.
 """
 
 import re
@@ -25,7 +25,7 @@ from trainer.serving.exchange import (
     HttpResponse,
     RequestRefusedError,
     TooLargeError,
-    echoed,
+    echoed_headers,
 )
 from trainer.serving.formats.parsing import (
     Readings,
@@ -43,11 +43,11 @@ from trainer.serving.formats.responses import (
     negotiated_type,
     predict_rows,
 )
-from trainer.serving.models.served_model import ServedModel, answer_headers
+from trainer.serving.formats.served_model import ServedModel, response_headers
 
-Parser = Callable[[bytes, Sequence[str]], Readings]
+BodyParser = Callable[[bytes, Sequence[str]], Readings]
 
-PARSERS: Mapping[str, Parser] = {
+PARSERS: Mapping[str, BodyParser] = {
     JSON: parse_json,
     CSV: parse_csv,
     NPY: parse_matrix,
@@ -59,43 +59,44 @@ _TOP_K = re.compile(r"(?:^|[;,])\s*top_k\s*=\s*([^;,]*)", re.ASCII)
 
 
 class PredictionRequest(NamedTuple):
-    """A request whose rows are understood and not yet answered."""
+    """A request whose rows are parsed and not yet answered."""
 
     served: ServedModel
     rssi: FloatMatrix
     top_k: int
-    form: str
+    content_type: str
+    """Of the response."""
     headers: Headers
 
     @property
-    def kind(self) -> tuple[int, int, str]:
-        """What requests have in common that may be answered together."""
-        return id(self.served), self.top_k, self.form
+    def batch_key(self) -> tuple[int, int, str]:
+        """Requests of equal keys may be answered by one forward pass."""
+        return id(self.served), self.top_k, self.content_type
 
 
-def answer_batch(invocations: Sequence[PredictionRequest]) -> list[HttpResponse]:
-    """Let a model answer requests of one kind at once, each with the answers to its own rows."""
-    first = invocations[0]
-    rssi = [invocation.rssi for invocation in invocations]
-    together = rssi[0] if len(rssi) == 1 else np.concatenate(rssi)
-    answers = predict_rows(first.served.model, together, first.top_k)
+def answer_batch(requests: Sequence[PredictionRequest]) -> list[HttpResponse]:
+    """Answer requests of one batch key by one forward pass; a response to each, in order."""
+    first = requests[0]
+    rssi = [request.rssi for request in requests]
+    rows = rssi[0] if len(rssi) == 1 else np.concatenate(rssi)
+    columns = predict_rows(first.served.model, rows, first.top_k)
     ends = [*accumulate(map(len, rssi), initial=0)]
-    bodies = WRITERS[first.form](first.served, answers, [*map(slice, ends, ends[1:])])
+    bodies = WRITERS[first.content_type](first.served, columns, [*map(slice, ends, ends[1:])])
     return [
-        HttpResponse(200, body, one.form, one.headers, len(one.rssi))
-        for one, body in zip(invocations, bodies, strict=True)
+        HttpResponse(200, body, request.content_type, request.headers, len(request.rssi))
+        for request, body in zip(requests, bodies, strict=True)
     ]
 
 
 def read_prediction_request(served: ServedModel, request: HttpRequest) -> PredictionRequest:
-    """Understand a request.
+    """Parse a request and negotiate the response's content type.
 
     Raises:
         RequestRefusedError: it can't be answered: 400, 406, 413 or 415.
     """
     headers = request.headers
     parse = _parser(headers.get("content-type", ""))
-    form = negotiated_type(headers.get("accept", ""))
+    content_type = negotiated_type(headers.get("accept", ""))
     body = decoded_body(request)
     try:
         readings = parse(body, served.model.beacons)
@@ -103,12 +104,12 @@ def read_prediction_request(served: ServedModel, request: HttpRequest) -> Predic
         raise RequestRefusedError(400, str(error), error.problems) from error
     top_k = _top_k(readings.top_k, headers.get(CUSTOM_ATTRIBUTES, ""))
     return PredictionRequest(
-        served, readings.rssi, top_k, form, _headers(served, headers, readings)
+        served, readings.rssi, top_k, content_type, _headers(served, headers, readings)
     )
 
 
 @lru_cache(maxsize=64)
-def _parser(content_type: str) -> Parser:
+def _parser(content_type: str) -> BodyParser:
     kind = content_type.partition(";")[0].strip().lower()
     parse = PARSERS.get(kind)
     if parse is None:
@@ -122,11 +123,11 @@ def _headers(served: ServedModel, headers: Mapping[str, str], readings: Readings
     if not unknown and CUSTOM_ATTRIBUTES not in headers and INFERENCE_ID not in headers:
         return served.headers
     ours = served.identity + (f";unknown_beacons={unknown}" if unknown else "")
-    return answer_headers(served.model, echoed(headers, ours), unknown)
+    return response_headers(served.model, echoed_headers(headers, ours), unknown)
 
 
 def _top_k(in_body: int | None, attributes: str) -> int:
-    """From the body, or, as a CSV has no room for it, from the custom attributes."""
+    """From the body, or from the custom attributes, as CSV and npy have no place for it."""
     if in_body is None:
         found = _TOP_K.search(attributes) if attributes else None
         if found is None:
@@ -142,7 +143,7 @@ def decoded_body(request: HttpRequest) -> bytes:
     """The body without its content encoding.
 
     Raises:
-        RequestRefusedError: 400, 413 or 415: it is damaged, too large or packed in another way.
+        RequestRefusedError: 400, 413 or 415: it is damaged, too large or of another encoding.
     """
     if "content-encoding" not in request.headers:
         return request.body

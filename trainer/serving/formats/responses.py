@@ -1,7 +1,6 @@
-"""The forms that an answer may have: JSON, JSON lines, CSV, npy; and which of them a client wants.
+"""Response bodies in JSON, JSON lines, CSV and npy, and the negotiation of the content type.
 
-What may go wrong: a client that accepts none of them (406), and one that asks for top cells in
-numbers that make no sense (400).
+A client that accepts none of them is refused with 406.
 """
 
 import io
@@ -17,7 +16,7 @@ from trainer.localization.bundle.loaded_model import LoadedModel, Numbers
 from trainer.localization.decoding import CellIndices
 from trainer.localization.readings import FloatMatrix
 from trainer.serving.exchange import JSON, RequestRefusedError
-from trainer.serving.models.served_model import Labels, ServedModel
+from trainer.serving.formats.served_model import Labels, ServedModel
 
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
@@ -25,10 +24,10 @@ NPY = "application/x-npy"
 MAX_TOP_K = 20
 
 _PART_ROWS = 2048
-"""Of one part of a large request that asks for top cells: each holds the odds of all cells."""
+"""Rows of a large request with top cells are ranked in parts: each row holds all probabilities."""
 
 _FEW = 4
-"""Up to so many rows, an object for each takes less time than columns need to begin."""
+"""Up to so many rows, one object per row takes less time than setting up columns."""
 
 # numpy's own module for its format has no types.
 _format: Any = np.lib.format
@@ -38,20 +37,20 @@ _NO_NUMBERS = np.empty((0, 0))
 
 
 class PredictionColumns(NamedTuple):
-    """All rows' answers, with the top cells beside them if they were asked for."""
+    """The predictions for all rows, with the top cells if they were requested."""
 
     cells: CellIndices
-    """(rows,) places among the model's cells."""
+    """(rows,) indices into the model's cells."""
     numbers: Numbers
     """(rows, fields) of the model's ``number_fields``."""
     top_cells: CellIndices
-    """(rows, k), the likeliest first; empty if they were not asked for."""
+    """(rows, k) indices, the likeliest first; empty if they were not requested."""
     top_confidences: Numbers
     """(rows, k)."""
 
 
 def predict_rows(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> PredictionColumns:
-    """Let a model answer."""
+    """Run the model on (rows, beacons) of dBm, and rank its ``top_k`` likeliest cells if not 0."""
     if top_k:
         starts = range(0, len(rssi), _PART_ROWS)
         return _joined([_with_top(model, rssi[at : at + _PART_ROWS], top_k) for at in starts])
@@ -61,10 +60,12 @@ def predict_rows(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> Predictio
 
 def _with_top(model: LoadedModel, rssi: FloatMatrix, top_k: int) -> PredictionColumns:
     table = model.table(rssi, probabilities=True)
-    # Stable, so that cells of equal probability come in the model's order on every machine.
+    # Stable, so that cells of equal probability keep the model's order on every machine.
     order = np.argsort(-table.probabilities, axis=1, kind="stable")[:, :top_k]
-    sure = np.take_along_axis(table.probabilities, order, axis=1)
-    return PredictionColumns(table.cells, table.numbers, order, sure.astype(np.float64).round(6))
+    confidences = np.take_along_axis(table.probabilities, order, axis=1)
+    return PredictionColumns(
+        table.cells, table.numbers, order, confidences.astype(np.float64).round(6)
+    )
 
 
 def _joined(parts: Sequence[PredictionColumns]) -> PredictionColumns:
@@ -77,7 +78,7 @@ def _joined(parts: Sequence[PredictionColumns]) -> PredictionColumns:
 
 
 def _texts(numbers: Numbers) -> list[list[str]]:
-    """Every column of (rows, columns) as JSON writes it; NaN, "without position", is ``null``."""
+    """Each column of (rows, columns) as JSON text; NaN, for no position, becomes ``null``."""
     if not numbers.size:
         return []
     columns = np.ascontiguousarray(numbers.T)
@@ -86,7 +87,7 @@ def _texts(numbers: Numbers) -> list[list[str]]:
 
 
 def _columns(answers: PredictionColumns, labels: Labels) -> list[list[str]]:
-    """All that is told of the rows, column by column, as text."""
+    """All fields of the rows, column by column, as text."""
     columns = [labels[answers.cells].tolist(), *_texts(answers.numbers)]
     confidences = _texts(answers.top_confidences)
     for cells, confidence in zip(answers.top_cells.T, confidences, strict=True):
@@ -94,8 +95,8 @@ def _columns(answers: PredictionColumns, labels: Labels) -> list[list[str]]:
     return columns
 
 
-def _between(columns: list[list[str]], before: Sequence[str]) -> list[str]:
-    """All rows' texts one after another, with what stands ``before`` each column in between."""
+def _interleaved(columns: list[list[str]], before: Sequence[str]) -> list[str]:
+    """The text of all rows, one piece after another, with ``before`` each column's its prefix."""
     rows, stride = len(columns[0]), 2 * len(columns)
     pieces = [""] * (rows * stride)
     for place, (column, text) in enumerate(zip(columns, before, strict=True)):
@@ -105,19 +106,19 @@ def _between(columns: list[list[str]], before: Sequence[str]) -> list[str]:
 
 
 def _json_rows(
-    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice], between: str
+    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice], separator: str
 ) -> list[str]:
-    """The objects of each cut's rows, with ``between`` after each but the last."""
+    """The JSON objects of each cut's rows, with ``separator`` between them."""
     top = answers.top_cells.shape[1]
     before = ['{"location":', *(f',"{name}":' for name in served.model.number_fields)]
     for place in range(top):
         before += ['},{"location":' if place else ',"top":[{"location":', ',"confidence":']
     end = "}]}" if top else "}"
-    # So that a row is told by two pieces a column: the end of each stands before the next.
-    before[0] = skipped = end + between + before[0]
+    # A row is two pieces a column; the end of an object is part of the next one's first piece.
+    before[0] = skipped = end + separator + before[0]
     skip = len(skipped) - len('{"location":')
     stride = 2 * len(before)
-    pieces = _between(_columns(answers, served.json_labels), before)
+    pieces = _interleaved(_columns(answers, served.json_labels), before)
     return ["".join(pieces[cut.start * stride : cut.stop * stride])[skip:] + end for cut in cuts]
 
 
@@ -148,7 +149,7 @@ def _write_json_lines(
 
 
 def _names(served: ServedModel, answers: PredictionColumns) -> list[str]:
-    """What the columns of a table are called."""
+    """The names of a table's columns."""
     names = ["location", *served.model.number_fields]
     for place in range(1, answers.top_cells.shape[1] + 1):
         names += [f"top_{place}_location", f"top_{place}_confidence"]
@@ -186,17 +187,17 @@ def _npy(array: npt.NDArray[np.void]) -> bytes:
     return _npy_head(array.dtype, len(array)) + array.tobytes()
 
 
-# numpy takes longer for a head than for the rows of most requests.
+# numpy needs more time for a header than for the rows of most requests.
 @lru_cache(maxsize=256)
 def _npy_head(dtype: np.dtype[np.void], rows: int) -> bytes:
-    told = {"descr": _format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
+    header = {"descr": _format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
     buffer = io.BytesIO()
-    _format.write_array_header_1_0(buffer, told)
+    _format.write_array_header_1_0(buffer, header)
     return buffer.getvalue()
 
 
 Writer = Callable[[ServedModel, PredictionColumns, Sequence[slice]], list[bytes]]
-"""Writes answers down once, and cuts them into the bodies of the requests that asked."""
+"""Serializes predictions once, and cuts them into one body for each request."""
 
 WRITERS: Mapping[str, Writer] = {
     JSON: _write_json,
@@ -208,24 +209,24 @@ _RANGES = {"*/*": JSON, "application/*": JSON, "text/*": CSV}
 
 
 def negotiated_type(accept: str) -> str:
-    """The content type that a client likes best; JSON if it has no wish.
+    """The content type that a client prefers; JSON if it names none.
 
     Args:
-        accept: the header, maybe empty.
+        accept: the header, possibly empty.
 
     Raises:
-        RequestRefusedError: 406, it accepts nothing that there is.
+        RequestRefusedError: 406, it accepts none of the types.
     """
     if accept in {"", "*/*", JSON}:
         return JSON
     best, best_quality = "", 0.0
-    for wish in accept.split(","):
-        kind, _, parameters = wish.partition(";")
+    for item in accept.split(","):
+        kind, _, parameters = item.partition(";")
         name = kind.strip().lower()
-        form = name if name in WRITERS else _RANGES.get(name, "")
+        content_type = name if name in WRITERS else _RANGES.get(name, "")
         quality = _quality(parameters)
-        if form and quality > best_quality:
-            best, best_quality = form, quality
+        if content_type and quality > best_quality:
+            best, best_quality = content_type, quality
     if not best:
         raise RequestRefusedError(
             406, f"Accept {accept[:100]!r} can't be met: take {_listed(WRITERS)}."

@@ -1,10 +1,9 @@
-"""HTTP/1.1 on one socket: bytes to requests, replies to bytes, in the order of the requests.
+"""HTTP/1.1 on one socket: bytes to requests, responses to bytes, in the order of the requests.
 
-Written out over httptools, as a general server and its interface cost more per request than the
-model does. A client's requests mostly have one head over and over, byte by byte; a head that was
-parsed before and comes again, with its whole body, is not parsed again. What may go wrong: bodies
-without end, which are read over but not kept; requests that never end; clients that leave,
-pipeline, or send no HTTP at all.
+Written directly over httptools, as a general server costs more per request than the model does. A
+client mostly repeats one head byte by byte; a head that is known, and comes with its whole body, is
+not parsed again. Clients are untrusted: bodies without end are read but not kept, requests that
+never end are timed out, and pipelining and other protocols are handled.
 """
 
 import asyncio
@@ -31,12 +30,12 @@ MAX_HEADER_BYTES = 64 * 1024
 REQUEST_S = 60
 """How long a request may take to arrive; SageMaker gives up after as long."""
 IDLE_S = 600
-"""How long a connection may stand idle; longer than any proxy before us keeps one."""
+"""How long a connection may stay idle; longer than any proxy in front keeps one."""
 
 _MAX_DRAINED_BYTES = 16 * MAX_BODY_BYTES
-"""A client that is still sending would see a broken pipe instead of our 413; but not for ever."""
+"""Read up to here, as a client that is still sending would see a broken pipe instead of 413."""
 _MAX_QUEUED = 32
-"""Pipelined requests of one connection that wait for their turn."""
+"""Pipelined requests of one connection that wait for their responses."""
 _MAX_KNOWN_HEADS = 256
 _MAX_KNOWN_HEAD_BYTES = 2048
 _HEAD_END = b"\r\n\r\n"
@@ -48,7 +47,7 @@ _STATUS_LINES = {
 
 
 class _RequestHead(NamedTuple):
-    """What the head of a request says; the same bytes always say the same."""
+    """The parsed head of a request."""
 
     method: str
     path: str
@@ -59,7 +58,7 @@ class _RequestHead(NamedTuple):
 
 
 class _PendingResponse:
-    """A request's place in the order of its connection's answers."""
+    """A request's place in the order of its connection's responses."""
 
     __slots__ = ("keep_alive", "output", "without_body")
 
@@ -70,87 +69,87 @@ class _PendingResponse:
 
 
 class Connections:
-    """All connections of a worker, and whether it is about to stop."""
+    """All connections of a worker, and whether it is stopping."""
 
     def __init__(self, batcher: MicroBatcher) -> None:
-        """Answer what comes in at ``batcher``."""
+        """Pass requests to ``batcher``."""
         self.batcher = batcher
-        self.stopping = False
+        self.is_stopping = False
         self.open: set[Connection] = set()
         self.heads: dict[bytes, _RequestHead] = {}
         self._none_open = asyncio.Event()
 
-    def make(self) -> "Connection":
+    def open_connection(self) -> "Connection":
         """A protocol for a new connection."""
         return Connection(self)
 
-    def forget(self, connection: "Connection") -> None:
-        """It is closed."""
+    def discard(self, connection: "Connection") -> None:
+        """Forget a connection that is closed."""
         self.open.discard(connection)
-        if self.stopping and not self.open:
+        if self.is_stopping and not self.open:
             self._none_open.set()
 
     async def all_closed(self) -> None:
-        """Wait for the last one's end; for a worker that is stopping."""
+        """Wait until none is open; for a worker that is stopping."""
         if self.open:
             await self._none_open.wait()
 
     def close_idle(self) -> None:
-        """Close those that nobody waits on."""
+        """Close those without a request."""
         for connection in [*self.open]:
             connection.close_if_idle()
 
-    def end_overdue(self) -> None:
-        """End requests that do not arrive, and connections that no one uses."""
+    def close_overdue(self) -> None:
+        """Time out requests that do not arrive and connections that are idle."""
         now = time.monotonic()
         for connection in [*self.open]:
-            connection.end_if_overdue(now)
+            connection.close_if_overdue(now)
 
 
 class Connection(asyncio.Protocol):
     """One client's connection."""
 
     def __init__(self, connections: Connections) -> None:
-        """Belong to a worker's ``connections``."""
-        self._all = connections
+        """Register with a worker's ``connections`` once connected."""
+        self._connections = connections
         self._parser = httptools.HttpRequestParser(self)
         self._pending = deque[_PendingResponse]()
         self._transport: asyncio.Transport
-        self._since = time.monotonic()
+        self._last_activity = time.monotonic()
         self._closing = False
         self._paused = False
         self._write_paused = False
         self._chunk = b""
-        """What came last, if a request may begin with it."""
+        """The last bytes received, if a request may begin with them."""
         self._begin()
         self._receiving = False
 
     def _begin(self) -> None:
         self._receiving = True
-        self._begun = time.monotonic()
+        self._started_at = time.monotonic()
         self._target = b""
         self._headers: dict[str, str] = {}
         self._header_bytes = 0
         self._parts: list[bytes] = []
         self._size = 0
 
-    # The transport's calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
-        # uvloop's has the interface and not the base class.
+        # uvloop's transport has the interface without the base class.
         self._transport = cast("asyncio.Transport", transport)
-        self._all.open.add(self)
+        self._connections.open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        """The client left, or we closed."""
+        """The client or the server closed the connection."""
         self._closing = True
-        self._all.forget(self)
-        # It holds this connection, so that both would wait for the garbage collector.
+        self._connections.discard(self)
+        # It refers to this connection: a cycle that only the garbage collector would free.
         del self._parser
 
     def pause_writing(self) -> None:
-        """The client does not read: read no more from it."""
+        """The client does not read, so nothing more is read from it."""
         self._write_paused = True
         self._update_reading()
 
@@ -160,25 +159,25 @@ class Connection(asyncio.Protocol):
         self._update_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came."""
+        """Bytes arrived."""
         if self._closing:
             return
-        self._since = time.monotonic()
+        self._last_activity = time.monotonic()
         if self._receiving:
             self._chunk = b""
-        elif self._known(data):
+        elif self._handle_known_head(data):
             return
         else:
             self._chunk = data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            # It was answered as any other request, and its connection ends with that.
+            # It was answered like any other request, and its connection ends with that.
             return
         except httptools.HttpParserError as error:
             self._refuse(error_response(400, f"This is no HTTP/1.1 request: {error}."))
 
-    # The parser's calls.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -197,7 +196,7 @@ class Connection(asyncio.Protocol):
         self._headers[key] = text if known is None else f"{known},{text}"
 
     def on_headers_complete(self) -> None:
-        """The body follows; the client may want to be asked for it."""
+        """The body follows; a client may wait for permission to send it."""
         if self._headers.get("expect", "").lower() == "100-continue" and not self._closing:
             self._transport.write(_CONTINUE)
 
@@ -207,10 +206,10 @@ class Connection(asyncio.Protocol):
         if self._size <= MAX_BODY_BYTES:
             self._parts.append(body)
         elif self._size > _MAX_DRAINED_BYTES:
-            self._refuse(TooLargeError().reply())
+            self._refuse(TooLargeError().response())
 
     def on_message_complete(self) -> None:
-        """The request is here."""
+        """The request is complete."""
         self._receiving = False
         if self._closing:
             return
@@ -226,65 +225,65 @@ class Connection(asyncio.Protocol):
             body_bytes=len(body),
         )
         if self._size > MAX_BODY_BYTES:
-            turn = self._enqueue(head)
-            reply = TooLargeError().reply()
-            self._all.batcher.note(_request(head, b""), reply)
-            self._answer(turn, reply)
+            pending = self._enqueue(head)
+            response = TooLargeError().response()
+            self._connections.batcher.record(_request(head, b""), response)
+            self._answer(pending, response)
         else:
             self._remember(head)
-            self._take(head, body)
+            self._submit(head, body)
 
-    # Ours.
-
-    def _known(self, data: bytes) -> bool:
-        """Take a request that is all of ``data`` and has a head that was parsed before."""
+    def _handle_known_head(self, data: bytes) -> bool:
+        """Handle ``data`` if it is one whole request with a head that was parsed before."""
         split = data.find(_HEAD_END) + len(_HEAD_END)
-        head = self._all.heads.get(data[:split])
-        # One at a time: what comes after a request that ends the connection is not heard.
+        head = self._connections.heads.get(data[:split])
+        # Only if none is pending: what follows a request that ends the connection is ignored.
         if head is None or len(data) != split + head.body_bytes or self._pending:
             return False
-        self._take(head, data[split:])
+        self._submit(head, data[split:])
         return True
 
     def _remember(self, head: _RequestHead) -> None:
-        """Know the head when it comes again, if it and its body are all of one chunk."""
-        chunk, heads = self._chunk, self._all.heads
+        """Keep a head for the next time, if it and its body came as one chunk."""
+        chunk, heads = self._chunk, self._connections.heads
         split = len(chunk) - head.body_bytes
-        plain = (
+        is_reusable = (
             head.keep_alive
             and split <= _MAX_KNOWN_HEAD_BYTES
             and chunk.find(_HEAD_END) == split - len(_HEAD_END)
             and not head.headers.keys() & {"transfer-encoding", "expect", "upgrade"}
         )
-        if plain:
+        if is_reusable:
             if len(heads) >= _MAX_KNOWN_HEADS:
                 heads.clear()
             heads[chunk[:split]] = head
 
-    def _take(self, head: _RequestHead, body: bytes) -> None:
-        turn = self._enqueue(head)
-        self._all.batcher.take(_request(head, body), lambda reply: self._answer(turn, reply))
+    def _submit(self, head: _RequestHead, body: bytes) -> None:
+        pending = self._enqueue(head)
+        self._connections.batcher.submit(
+            _request(head, body), lambda response: self._answer(pending, response)
+        )
 
     def _enqueue(self, head: _RequestHead) -> _PendingResponse:
-        turn = _PendingResponse(keep_alive=head.keep_alive, without_body=head.method == "HEAD")
-        self._pending.append(turn)
+        pending = _PendingResponse(keep_alive=head.keep_alive, without_body=head.method == "HEAD")
+        self._pending.append(pending)
         self._update_reading()
-        return turn
+        return pending
 
     def close_if_idle(self) -> None:
-        """Close it, unless a request is on its way or being answered."""
+        """Close it, unless a request is arriving or being answered."""
         if not self._pending and not self._receiving:
             self._close()
 
-    def end_if_overdue(self, now: float) -> None:
+    def close_if_overdue(self, now: float) -> None:
         """Close it if its client takes too long."""
         if self._pending:
             return
-        if self._receiving and now - self._begun > REQUEST_S:
+        if self._receiving and now - self._started_at > REQUEST_S:
             self._refuse(
                 error_response(408, f"It took more than {REQUEST_S} s to arrive: send it again.")
             )
-        elif now - self._since > IDLE_S:
+        elif now - self._last_activity > IDLE_S:
             self._close()
 
     def _count_header(self, size: int) -> None:
@@ -294,32 +293,32 @@ class Connection(asyncio.Protocol):
                 error_response(431, f"The headers are larger than {MAX_HEADER_BYTES} bytes.")
             )
 
-    def _refuse(self, reply: HttpResponse) -> None:
-        """Answer what can't be read on, after all before it, and end the connection."""
+    def _refuse(self, response: HttpResponse) -> None:
+        """Answer a request that can't be read further, in its order, and end the connection."""
         if self._closing or (self._pending and not self._pending[-1].keep_alive):
             return
         self._receiving = False
         path, _ = _parts_of(self._target)
-        self._all.batcher.note(HttpRequest("", path, self._headers, b""), reply)
-        turn = _PendingResponse(keep_alive=False, without_body=False)
-        self._pending.append(turn)
-        self._answer(turn, reply)
+        self._connections.batcher.record(HttpRequest("", path, self._headers, b""), response)
+        pending = _PendingResponse(keep_alive=False, without_body=False)
+        self._pending.append(pending)
+        self._answer(pending, response)
 
-    def _answer(self, turn: _PendingResponse, reply: HttpResponse) -> None:
-        if self._all.stopping:
-            turn.keep_alive = False
-        turn.output = _bytes_of(reply, turn)
+    def _answer(self, pending: _PendingResponse, response: HttpResponse) -> None:
+        if self._connections.is_stopping:
+            pending.keep_alive = False
+        pending.output = _bytes_of(response, pending)
         output = []
         while self._pending and self._pending[0].output is not None:
-            turn = self._pending.popleft()
-            output.append(turn.output or b"")
-            if not turn.keep_alive:
+            pending = self._pending.popleft()
+            output.append(pending.output or b"")
+            if not pending.keep_alive:
                 break
         if self._closing or not output:
             return
-        self._since = time.monotonic()
+        self._last_activity = time.monotonic()
         self._transport.write(b"".join(output))
-        if turn.keep_alive:
+        if pending.keep_alive:
             self._update_reading()
         else:
             self._close()
@@ -340,7 +339,7 @@ class Connection(asyncio.Protocol):
 
 
 def _parts_of(target: bytes) -> tuple[str, str]:
-    """The path and the query of a target; ``*`` and the like stay what they are."""
+    """The path and the query of a target; ``*`` and the like stay unchanged."""
     if not target.startswith(b"/"):
         try:
             url = httptools.parse_url(target)
@@ -355,15 +354,17 @@ def _request(head: _RequestHead, body: bytes) -> HttpRequest:
     return HttpRequest(head.method, head.path, head.headers, body, head.query)
 
 
-def _bytes_of(reply: HttpResponse, turn: _PendingResponse) -> bytes:
-    head = _head(reply.status, reply.content_type, reply.headers, keep_alive=turn.keep_alive)
-    length = b"%d\r\n\r\n" % len(reply.body)
-    return head + length if turn.without_body else head + length + reply.body
+def _bytes_of(response: HttpResponse, pending: _PendingResponse) -> bytes:
+    head = _head(
+        response.status, response.content_type, response.headers, keep_alive=pending.keep_alive
+    )
+    length = b"%d\r\n\r\n" % len(response.body)
+    return head + length if pending.without_body else head + length + response.body
 
 
 @lru_cache(maxsize=256)
 def _head(status: int, content_type: str, headers: Headers, *, keep_alive: bool) -> bytes:
-    """The head of an answer up to the length of its body."""
+    """The head of a response up to the length of its body."""
     lines = [
         _STATUS_LINES[status],
         content_type,

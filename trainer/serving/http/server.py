@@ -1,8 +1,8 @@
-"""Runs the application: a socket for each worker process, and an orderly end.
+"""Runs the server: a socket for each worker process, and a graceful shutdown.
 
-What may go wrong: SIGTERM comes in the midst of requests (SageMaker follows with SIGKILL after
-30 s), so workers say on their last answers that they close, and finish what they have; a worker
-that dies is replaced, and its successor inherits the socket with all who wait at it.
+SIGTERM comes in the midst of requests, and SageMaker follows with SIGKILL after 30 s: so workers
+announce the end of their connections and finish the requests they have. A worker that dies is
+replaced, and its successor inherits the socket with all clients that wait at it.
 """
 
 import asyncio
@@ -33,17 +33,18 @@ GRACE_S = 20
 BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _CRASH_PAUSE_S = 1.0
-"""Between a worker's death and its replacement, so that a crash at start does not spin."""
+"""Between a worker's death and its replacement, so that a crash at start makes no busy loop."""
 _LINGER_S = 0.25
-"""After SIGTERM, who is just sending a request is still answered, and told to come no more."""
+"""After SIGTERM, requests on their way are still answered, with ``connection: close``."""
 _LAST_CALL_S = 0.05
-"""For the requests of those who were taken last."""
+"""For the requests of the connections that were accepted last."""
 _SWEEP_S = 5.0
 _SO_ATTACH_FILTER = 26
-"""Of Linux's socket.h; Python has no name for it."""
+"""From Linux's socket.h; Python has no name for it."""
 _DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)
-"""One instruction of a packet filter: return, and keep no byte of the packet."""
+"""A packet filter of one instruction: keep no byte of any packet."""
 _SWITCH_S = 0.0005
+"""A thread that parses a large request lets the event loop run as often as this."""
 
 
 def run(settings: ServingSettings) -> int:
@@ -95,13 +96,13 @@ def _service(settings: ServingSettings) -> PredictionService:
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
     """One listening socket for each worker, all at one address.
 
-    The kernel deals connections out to them; at a single socket whoever wakes first would take
-    all that wait.
+    The kernel distributes connections among them; at a single socket the worker that wakes first
+    would take all that wait.
 
     Raises:
         OSError: the address is taken or not this machine's.
     """
-    # Sockets that share would also share with another server of this user: so first one alone.
+    # SO_REUSEPORT would share the port with another server of this user: so probe without it.
     with _bound(host, port, shared=False) as probe:
         port = probe.getsockname()[1]
     sockets: list[socket.socket] = []
@@ -138,7 +139,7 @@ def _announce(service: PredictionService, listening: socket.socket, workers: int
 
 
 class _EventLoopWorker:
-    """One process's event loop, from the first connection to the last."""
+    """The event loop of one process, from the first connection to the last."""
 
     def __init__(
         self,
@@ -151,26 +152,25 @@ class _EventLoopWorker:
         self._listening = listening
         self._counters = counters
         self._emf_period_s = emf_period_s
-        self._told = asyncio.Event()
+        self._stop_requested = asyncio.Event()
 
     async def run(self) -> None:
-        """Answer until a signal, then finish what came before it."""
-        # A thread that reads a large request lets the event loop in as often as this.
+        """Answer until a signal, then finish the requests that came before it."""
         sys.setswitchinterval(_SWITCH_S)
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._told.set)
+            loop.add_signal_handler(number, self._stop_requested.set)
         connections = Connections(MicroBatcher(self._service, self._counters, loop))
         server = await loop.create_server(
-            connections.make, sock=self._listening.dup(), backlog=BACKLOG
+            connections.open_connection, sock=self._listening.dup(), backlog=BACKLOG
         )
         tasks = [
-            asyncio.create_task(_every(_SWEEP_S, connections.end_overdue)),
+            asyncio.create_task(_every(_SWEEP_S, connections.close_overdue)),
             asyncio.create_task(_every(self._emf_period_s, self._report_to_cloudwatch)),
         ]
-        await self._told.wait()
-        connections.stopping = True
-        # No more than one may wait at the door from here on; whoever knocks tries again.
+        await self._stop_requested.wait()
+        connections.is_stopping = True
+        # From here on the backlog holds one connection at most; other clients try again.
         self._listening.listen(0)
         await asyncio.sleep(_LINGER_S)
         server.close()
@@ -184,18 +184,18 @@ class _EventLoopWorker:
         self._report_to_cloudwatch()
 
     async def _accept_waiting(self, connections: Connections) -> None:
-        """Take who is connected already, and end the listening in all processes at once.
+        """Accept the backlog, and end the listening in all processes at once.
 
-        The parent and the other workers hold this socket too, and a socket that is only closed here
-        would go on taking connections that nobody answers.
+        The parent and the other workers hold this socket too; if it were only closed here, the
+        kernel would go on accepting connections that nobody answers.
         """
         loop = asyncio.get_running_loop()
         _drop_new_connections(self._listening)
         self._listening.settimeout(0.0)
         with contextlib.suppress(BlockingIOError):
             while True:
-                taken, _ = self._listening.accept()
-                await loop.connect_accepted_socket(connections.make, taken)
+                accepted, _ = self._listening.accept()
+                await loop.connect_accepted_socket(connections.open_connection, accepted)
         self._listening.shutdown(socket.SHUT_RDWR)
 
     def _report_to_cloudwatch(self) -> None:
@@ -205,14 +205,14 @@ class _EventLoopWorker:
 
 
 def _drop_new_connections(listening: socket.socket) -> None:
-    """Let nobody connect any more, but without ending the wait of those who are connected.
+    """Drop the packets of new connections, but keep the backlog.
 
-    Who connected between the last look at the door and its closing would be cut off with a request
-    under way; who can't connect knows that nothing was asked.
+    A client that connected between the last ``accept`` and the close would be cut off with a
+    request in flight; a client that can't connect knows that no request was received.
     """
     instructions = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
     program = struct.pack("HP", 1, ctypes.addressof(instructions))
-    # Where the kernel knows no filters, the gap is as narrow as two system calls.
+    # Without filters in the kernel the gap is as narrow as two system calls.
     with contextlib.suppress(OSError):
         listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
@@ -224,9 +224,9 @@ async def _every(seconds: float, act: Callable[[], None]) -> None:
 
 
 class _WorkerPool:
-    """Forked worker processes; what was imported holds no threads that a fork would lose.
+    """Forked worker processes; nothing imported so far has threads that a fork would lose.
 
-    They share the model's memory with their parent: it is read, and never written to.
+    They share the model's memory with their parent, as it is never written to.
     """
 
     def __init__(self, work: Callable[[int], None], count: int) -> None:
@@ -239,7 +239,7 @@ class _WorkerPool:
         """Keep the workers alive until a signal, then wait for all of them."""
         for number in _SIGNALS:
             signal.signal(number, self._stop)
-        # What the collector never looks at, it does not write to either, so it stays shared.
+        # The collector does not write to frozen objects, so their memory stays shared.
         gc.freeze()
         for worker in range(self._count):
             self._start(worker)
@@ -254,7 +254,7 @@ class _WorkerPool:
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
         for pid in self._pids:
-            # It may have ended by itself a moment ago.
+            # It may have ended a moment ago.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
 
@@ -271,14 +271,14 @@ class _WorkerPool:
 
 
 def _become_worker(work: Callable[[], None]) -> None:
-    """Work and leave, never returning into the parent's code."""
+    """Work and exit, never returning into the parent's code."""
     code = 1
     try:
         _exit_on_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         work()
         code = 0
-    except Exception as error:  # noqa: BLE001 - the process's edge
+    except Exception as error:  # noqa: BLE001 - the outermost edge of a process
         log("error", "worker failed", error=repr(error))
     finally:
         sys.stdout.flush()
@@ -291,5 +291,5 @@ def _exit_on_signals() -> None:
 
 
 def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
-    """Told to stop before the server was up: there is nothing to finish."""
+    """A signal came before the server was up: there is nothing to finish."""
     os._exit(0)

@@ -1,10 +1,8 @@
-"""Where a worker's requests meet its models: at once, together with others, or in a thread.
+"""Micro-batching: one forward pass for all requests that arrive in one turn of the event loop.
 
-The rows of all requests that came in one turn of the event loop are answered by one forward pass;
-a row's answer has the same bits alone and beside others, so nobody can tell. A large request would
-keep all others waiting for as long as it takes, so it goes to a thread, as loading a model does;
-the model's own work, most of it, lets the event loop go on beside it. What may go wrong: a model
-that fails in the midst; then each of its requests hears 500, and the next turn goes on.
+A row has the same bits alone and in a batch, so batching shows nowhere in the answers. A large
+request would delay all others, so it runs in a thread, as loading a model does; most of the model's
+work releases Python's lock. If a model fails, each request of its batch is answered 500.
 """
 
 import asyncio
@@ -21,13 +19,13 @@ from trainer.serving.models.service import BlockingCall, PredictionService, resp
 METRICS = "/metrics"
 
 _BATCHED_ROWS = 64
-"""A request of more rows fills its own runs."""
+"""A request of more rows fills batches by itself."""
 _LARGE_BODY_BYTES = 128 * 1024
-"""Some 2,000 rows: what takes longer than 10 ms waits in a line of its own."""
+"""Some 2,000 rows, which take longer than 10 ms: too long for the event loop."""
 _LOGGED_REFUSALS = 20
-"""Per second: beyond, who reads the log would be what slows the server."""
+"""Per second; more log lines would slow the server down."""
 
-Finish = Callable[[HttpResponse], None]
+Respond = Callable[[HttpResponse], None]
 
 
 class MicroBatcher:
@@ -39,55 +37,55 @@ class MicroBatcher:
         counters: WorkerCounters | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        """Answer with what ``service`` says; ``counters`` is None where metrics are off."""
+        """Pass requests to ``service``; ``counters`` is None where metrics are off."""
         self.counters = counters
         self.service = service
         self._loop = loop
-        self._waiting: list[tuple[PredictionRequest, Finish]] = []
+        self._waiting: list[tuple[PredictionRequest, Respond]] = []
         # One thread each: two loads at once, or two large requests, would only share the time.
-        self._chores = ThreadPoolExecutor(1, thread_name_prefix="chores")
+        self._blocking = ThreadPoolExecutor(1, thread_name_prefix="blocking")
         self._large = ThreadPoolExecutor(1, thread_name_prefix="large")
         self._second, self._refusals = 0, 0
 
-    def take(self, request: HttpRequest, done: Finish) -> None:
+    def submit(self, request: HttpRequest, done: Respond) -> None:
         """Answer a request, now or later, by one call of ``done``."""
-        begun = time.perf_counter()
+        started = time.perf_counter()
 
-        def finish(reply: HttpResponse) -> None:
-            self.note(request, reply, time.perf_counter() - begun)
-            done(reply)
+        def finish(response: HttpResponse) -> None:
+            self.record(request, response, time.perf_counter() - started)
+            done(response)
 
         try:
-            self._take(request, finish)
+            self._dispatch(request, finish)
         except RequestRefusedError as refusal:
-            finish(refusal.reply())
-        except Exception as error:  # noqa: BLE001 - the process's edge: one request must not end it
+            finish(refusal.response())
+        except Exception as error:  # noqa: BLE001 - one failing request must not end the process
             finish(_failure(error))
 
-    def note(self, request: HttpRequest, reply: HttpResponse, seconds: float = 0.0) -> None:
-        """Count and, if it is a refusal, log an answer."""
-        if reply.status >= 400:
-            self._log_refusal(request, reply)
+    def record(self, request: HttpRequest, response: HttpResponse, seconds: float = 0.0) -> None:
+        """Count a response, and log it if it is an error."""
+        if response.status >= 400:
+            self._log_refusal(request, response)
         if self.counters is not None:
-            self.counters.count(reply.status, seconds, reply.rows)
+            self.counters.count(response.status, seconds, response.rows)
 
-    def _take(self, request: HttpRequest, finish: Finish) -> None:
+    def _dispatch(self, request: HttpRequest, finish: Respond) -> None:
         if request.path == METRICS and self.counters is not None:
             finish(self._metrics(request))
             return
-        # What is packed may be large, and unpacking it takes time too.
+        # A compressed body may be large, and unpacking it takes time too.
         if len(request.body) > _LARGE_BODY_BYTES or "content-encoding" in request.headers:
-            self._do(self._large, lambda: respond(self.service, request), finish)
+            self._run_in_thread(self._large, lambda: respond(self.service, request), finish)
             return
-        taken = self.service.take(request)
-        if isinstance(taken, PredictionRequest):
+        handled = self.service.handle(request)
+        if isinstance(handled, PredictionRequest):
             if not self._waiting:
                 self._loop.call_soon(self._answer_waiting)
-            self._waiting.append((taken, finish))
-        elif isinstance(taken, HttpResponse):
-            finish(taken)
+            self._waiting.append((handled, finish))
+        elif isinstance(handled, HttpResponse):
+            finish(handled)
         else:
-            self._do(self._chores, taken, finish)
+            self._run_in_thread(self._blocking, handled, finish)
 
     def _metrics(self, request: HttpRequest) -> HttpResponse:
         if request.method not in {"GET", "HEAD"} or self.counters is None:
@@ -97,55 +95,57 @@ class MicroBatcher:
         text = self.counters.all.exposition(self.service.describe())
         return HttpResponse(200, text, "text/plain; version=0.0.4; charset=utf-8")
 
-    def _do(self, thread: ThreadPoolExecutor, chore: BlockingCall, finish: Finish) -> None:
-        def over(future: Future[HttpResponse]) -> None:
+    def _run_in_thread(
+        self, thread: ThreadPoolExecutor, call: BlockingCall, finish: Respond
+    ) -> None:
+        def completed(future: Future[HttpResponse]) -> None:
             self._loop.call_soon_threadsafe(finish, future.result())
 
-        thread.submit(_guarded, chore).add_done_callback(over)
+        thread.submit(_guarded, call).add_done_callback(completed)
 
     def _answer_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        together: dict[object, list[tuple[PredictionRequest, Finish]]] = {}
-        for invocation, finish in waiting:
-            alone = len(invocation.rssi) > _BATCHED_ROWS
-            kind = id(invocation) if alone else invocation.kind
-            together.setdefault(kind, []).append((invocation, finish))
-        for group in together.values():
-            _answer(group)
+        batches: dict[object, list[tuple[PredictionRequest, Respond]]] = {}
+        for request, finish in waiting:
+            alone = len(request.rssi) > _BATCHED_ROWS
+            key = id(request) if alone else request.batch_key
+            batches.setdefault(key, []).append((request, finish))
+        for batch in batches.values():
+            _answer(batch)
 
-    def _log_refusal(self, request: HttpRequest, reply: HttpResponse) -> None:
+    def _log_refusal(self, request: HttpRequest, response: HttpResponse) -> None:
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._refusals = second, 0
         self._refusals += 1
-        if self._refusals <= _LOGGED_REFUSALS or reply.status == 500:
+        if self._refusals <= _LOGGED_REFUSALS or response.status == 500:
             inference_id = request.headers.get("x-amzn-sagemaker-inference-id")
             log(
                 "warning",
                 "refused",
                 path=request.path,
-                status=reply.status,
-                body=reply.body,
+                status=response.status,
+                body=response.body,
                 inference_id=inference_id,
             )
 
 
-def _answer(group: list[tuple[PredictionRequest, Finish]]) -> None:
-    """One forward pass for requests of one kind."""
+def _answer(batch: list[tuple[PredictionRequest, Respond]]) -> None:
+    """Answer requests of one batch key by one forward pass."""
     try:
-        replies = answer_batch([invocation for invocation, _ in group])
-    except Exception as error:  # noqa: BLE001 - the process's edge: these requests fail, not all
-        replies = [_failure(error)] * len(group)
-    for (_, finish), reply in zip(group, replies, strict=True):
-        finish(reply)
+        responses = answer_batch([request for request, _ in batch])
+    except Exception as error:  # noqa: BLE001 - these requests fail, not all
+        responses = [_failure(error)] * len(batch)
+    for (_, finish), response in zip(batch, responses, strict=True):
+        finish(response)
 
 
-def _guarded(chore: BlockingCall) -> HttpResponse:
+def _guarded(call: BlockingCall) -> HttpResponse:
     try:
-        return chore()
+        return call()
     except RequestRefusedError as refusal:
-        return refusal.reply()
-    except Exception as error:  # noqa: BLE001 - a thread's edge: the request has to be answered
+        return refusal.response()
+    except Exception as error:  # noqa: BLE001 - the request has to be answered
         return _failure(error)
 
 

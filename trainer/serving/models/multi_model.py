@@ -8,9 +8,9 @@
 ``POST /models/{name}/invoke``     as ``/invocations`` of a single model
 =================================  =============================================================
 
-What may go wrong: a load takes milliseconds of computing, so it goes on in a thread that rests
-between its parts and lets the event loop in; models that were used longest ago leave when memory is
-short, and whoever asks one of those hears 404, upon which SageMaker loads it again.
+A load takes milliseconds of computing, so it runs throttled in a thread. When memory is short, the
+least recently used models are evicted; a request for one of them is answered 404, upon which
+SageMaker loads it again.
 """
 
 import threading
@@ -29,6 +29,7 @@ from trainer.serving.formats.prediction_request import (
     answer_batch,
     read_prediction_request,
 )
+from trainer.serving.formats.served_model import ServedModel
 from trainer.serving.logs import log
 from trainer.serving.models.model_table import (
     MAX_MODELS,
@@ -36,7 +37,6 @@ from trainer.serving.models.model_table import (
     ModelTable,
     ModelTableFullError,
 )
-from trainer.serving.models.served_model import ServedModel
 from trainer.serving.models.service import (
     OPENAPI,
     PING,
@@ -50,19 +50,19 @@ from trainer.serving.models.throttle import Throttle
 MODELS = "/models"
 
 _PAGE_MODELS = 100
-"""Of one answer to who lists the models, unless told otherwise; at most, too."""
+"""Models on one page of the list: the default and the maximum."""
 _MAX_NAME = 128
 _MODEL_BYTES = 20 * 1024
-"""What any model takes besides its numbers: names, answers' heads."""
+"""What any model takes besides its numbers: names, heads of responses."""
 _CELL_BYTES = 256
-"""Of labels and positions in all their forms."""
+"""For each cell: its label and position in all their encodings."""
 
 
 class MultiModelService:
-    """Many models under their names; each worker has its own copies of what the table lists."""
+    """Many models by name; each worker has its own copies of what the table lists."""
 
     def __init__(self, table: ModelTable, limit: int, workers: int) -> None:
-        """Hold what ``table`` lists, in ``limit`` bytes for ``workers`` copies of each."""
+        """Hold what ``table`` lists, within ``limit`` bytes for ``workers`` copies of each."""
         self._table = table
         self._limit = limit
         self._workers = workers
@@ -72,15 +72,15 @@ class MultiModelService:
 
     @classmethod
     def empty(cls, limit: int, workers: int) -> "MultiModelService":
-        """A shelf to fill by requests."""
+        """A service without models yet."""
         return cls(ModelTable(), limit, workers)
 
     def describe(self) -> Mapping[str, str | int | None]:
         """How many models there are, for the log."""
         return {"models": len(self._table.entries())}
 
-    def take(self, request: HttpRequest) -> Handled:
-        """Answer one request, or say what is left to do.
+    def handle(self, request: HttpRequest) -> Handled:
+        """Answer one request, or return what is left to do.
 
         Raises:
             RequestRefusedError: it can't be answered.
@@ -109,17 +109,19 @@ class MultiModelService:
         return lambda: self._load(name, url)
 
     def _page(self, query: str) -> HttpResponse:
-        """Models by name; as long as there are more, with the token that asks for the next page.
+        """Models by name, with the token of the next page if there is one.
 
-        The token is the last name told, so that models that come and go meanwhile make none of the
-        others appear twice or not at all.
+        The token is the last name on the page, so models that are loaded or unloaded meanwhile make
+        no other appear twice or not at all.
         """
-        asked = parse_qs(query, keep_blank_values=True)
-        size = _page_size(asked.get("page_size", [str(_PAGE_MODELS)])[-1])
-        after = asked.get("next_page_token", [""])[-1]
+        parameters = parse_qs(query, keep_blank_values=True)
+        size = _page_size(parameters.get("page_size", [str(_PAGE_MODELS)])[-1])
+        after = parameters.get("next_page_token", [""])[-1]
         entries = self._table.entries()
         names = sorted(name for name in entries if name > after)
-        page: dict[str, object] = {"models": [_shown(name, entries[name]) for name in names[:size]]}
+        page: dict[str, object] = {
+            "models": [_listed(name, entries[name]) for name in names[:size]]
+        }
         if len(names) > size:
             page["nextPageToken"] = names[size - 1]
         return _json(page)
@@ -134,7 +136,7 @@ class MultiModelService:
             raise RequestRefusedError(404, f"There is no {request.path[:100]}: POST to .../invoke.")
         check_method(request, "GET", "DELETE")
         if request.method == "GET":
-            return _json(_shown(name, self._entry(name)))
+            return _json(_listed(name, self._entry(name)))
         if not self._table.remove(name):
             raise _not_loaded(name)
         self._drop_removed()
@@ -192,7 +194,7 @@ class MultiModelService:
         return served
 
     def _drop_removed(self) -> None:
-        """Let go of what the table lists no more; requests in flight keep theirs until answered."""
+        """Release models that the table no longer lists; requests in flight keep theirs."""
         entries = self._table.entries()
         tokens = {entry.token for entry in entries.values()}
         with self._lock:
@@ -201,11 +203,13 @@ class MultiModelService:
 
 def _load_request(body: bytes) -> tuple[str, str]:
     try:
-        asked = orjson.loads(body)
+        document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RequestRefusedError(400, f"The body is no JSON: {error}.") from error
     name, url = (
-        (asked.get("model_name"), asked.get("url")) if isinstance(asked, dict) else (None, None)
+        (document.get("model_name"), document.get("url"))
+        if isinstance(document, dict)
+        else (None, None)
     )
     if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
         raise RequestRefusedError(400, 'Send {"model_name": NAME, "url": FOLDER}, both text.')
@@ -220,19 +224,19 @@ def _load_request(body: bytes) -> tuple[str, str]:
 
 def _opened(url: str) -> LoadedModel:
     try:
-        with Throttle() as pace:
-            return open_model(Path(url), pace.rest)
+        with Throttle() as throttle:
+            return open_model(Path(url), throttle.pause)
     except BadBundle as error:
         raise RequestRefusedError(400, str(error)) from error
 
 
 def size_of(model: LoadedModel) -> int:
-    """What a model takes in a worker, in bytes.
+    """The bytes that a model takes in a worker, estimated.
 
-    Reckoned, as what is measured while others load, leave or ask much is theirs too. By glibc's
-    ``mallinfo2`` models of 3 to 500 beacons and 6 to 2,000 cells that answered a batch take from
-    3 % less to 3 % more; those with one wide layer or without a temperature up to a tenth less,
-    those without positions a seventh.
+    A measurement would include what other loads and requests allocate meanwhile. By glibc's
+    ``mallinfo2``, models of 3 to 500 beacons and 6 to 2,000 cells that answered a batch take from
+    3 % less to 3 % more; those with one wide layer or without a temperature up to 10 % less, those
+    without positions up to 14 % less.
     """
     return _MODEL_BYTES + model.held_bytes + _CELL_BYTES * len(model.cells)
 
@@ -255,7 +259,7 @@ def _not_loaded(name: str) -> RequestRefusedError:
     return RequestRefusedError(404, f"{name[:_MAX_NAME]} is not loaded: POST it to {MODELS} first.")
 
 
-def _shown(name: str, entry: ModelEntry) -> dict[str, str]:
+def _listed(name: str, entry: ModelEntry) -> dict[str, str]:
     return {"modelName": name, "modelUrl": entry.url}
 
 

@@ -1,7 +1,7 @@
-"""What the container of one model answers, without any HTTP server around it.
+"""What the container of one model answers, without an HTTP server around it.
 
-What may go wrong: a model that can't be opened or doesn't answer its own smoke rows as it did when
-it was packed. It is never served, but the process stays, so that ``/ping`` can say why.
+A model that can't be opened, or whose answers to its own smoke rows differ from the recorded ones,
+is never served; the process stays, so that ``/ping`` can say why.
 """
 
 import math
@@ -16,32 +16,32 @@ from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import Answer
 from trainer.localization.errors import BadBundle
-from trainer.localization.runtime.engine import Rest, no_rest
-from trainer.serving.exchange import HttpRequest, HttpResponse, RequestRefusedError, echoed
+from trainer.localization.runtime.engine import Pause, no_pause
+from trainer.serving.exchange import HttpRequest, HttpResponse, RequestRefusedError, echoed_headers
 from trainer.serving.formats.openapi import openapi_document
 from trainer.serving.formats.prediction_request import (
     PredictionRequest,
     answer_batch,
     read_prediction_request,
 )
-from trainer.serving.models.served_model import ServedModel
+from trainer.serving.formats.served_model import ServedModel
 
 POSITION_TOLERANCE_M = 0.01
 CONFIDENCE_TOLERANCE = 1e-3
-"""Other processors differ in the last bits: these are far above that and far below an error."""
+"""Far above the last bits, in which processors differ, and far below an error."""
 
 PING, INVOCATIONS, OPENAPI = "/ping", "/invocations", "/openapi.json"
 
 BlockingCall = Callable[[], HttpResponse]
-"""What takes too long for the event loop; may raise RequestRefusedError."""
+"""Work that is too long for the event loop; may raise RequestRefusedError."""
 Handled = HttpResponse | PredictionRequest | BlockingCall
 
 
 class PredictionService(Protocol):
-    """What answers requests: one model's service, or the shelf of many."""
+    """Answers the requests to one model or to many."""
 
-    def take(self, request: HttpRequest) -> Handled:
-        """Answer at once, or say what is left to do.
+    def handle(self, request: HttpRequest) -> Handled:
+        """Answer at once, or return what is left to do.
 
         Raises:
             RequestRefusedError: the request can't be answered.
@@ -52,21 +52,21 @@ class PredictionService(Protocol):
 
 
 def respond(service: PredictionService, request: HttpRequest) -> HttpResponse:
-    """Answer one request here and now, whatever it takes."""
+    """Answer one request here and now, however long it takes."""
     try:
-        taken = service.take(request)
-        if isinstance(taken, HttpResponse):
-            return taken
-        return answer_batch([taken])[0] if isinstance(taken, PredictionRequest) else taken()
+        handled = service.handle(request)
+        if isinstance(handled, HttpResponse):
+            return handled
+        return answer_batch([handled])[0] if isinstance(handled, PredictionRequest) else handled()
     except RequestRefusedError as refusal:
-        return refusal.reply()
+        return refusal.response()
 
 
 class SingleModelService:
-    """One model, or the reason why there is none."""
+    """Serves one model, or the reason why there is none."""
 
     def __init__(self, model: LoadedModel | None, refusal: str | None = None) -> None:
-        """Serve ``model``; or say ``refusal`` to whoever asks."""
+        """Serve ``model``, or answer every request with ``refusal``."""
         self.model = model
         self._served = None if model is None else ServedModel.of(model)
         self.refusal = refusal
@@ -80,8 +80,8 @@ class SingleModelService:
         except BadBundle as error:
             return cls(None, str(error))
 
-    def take(self, request: HttpRequest) -> Handled:
-        """Answer one request, or its rows' parsing.
+    def handle(self, request: HttpRequest) -> Handled:
+        """Answer a request, or parse its rows for a batch.
 
         Raises:
             RequestRefusedError: it can't be answered.
@@ -113,14 +113,16 @@ class SingleModelService:
 
 def _healthy(served: ServedModel, request: HttpRequest) -> HttpResponse:
     body = {"status": "ok", "release": served.model.release, "digest": served.model.digest}
-    return HttpResponse(200, orjson.dumps(body), headers=echoed(request.headers, served.identity))
+    return HttpResponse(
+        200, orjson.dumps(body), headers=echoed_headers(request.headers, served.identity)
+    )
 
 
 def check_method(request: HttpRequest, *allowed: str) -> None:
     """Refuse other methods.
 
     Raises:
-        RequestRefusedError: 405, with the header that says which there are.
+        RequestRefusedError: 405, with the ``allow`` header.
     """
     if request.method not in allowed:
         verbs = ", ".join(allowed)
@@ -129,33 +131,33 @@ def check_method(request: HttpRequest, *allowed: str) -> None:
         )
 
 
-def open_model(path: Path, rest: Rest = no_rest) -> LoadedModel:
-    """Load a bundle and let it answer its own smoke rows; ``rest`` as of ``load_bundle``.
+def open_model(path: Path, pause: Pause = no_pause) -> LoadedModel:
+    """Load a bundle and check its answers to its smoke rows; ``pause`` as in ``load_bundle``.
 
     Raises:
-        BadBundle: it is damaged, has no smoke rows, or answers one otherwise than is recorded.
+        BadBundle: it is damaged, has no smoke rows, or an answer differs from the recorded one.
     """
-    model = load_bundle(path, rest)
-    rest()
+    model = load_bundle(path, pause)
+    pause()
     if not model.smoke:
         raise BadBundle("The bundle has no smoke rows, so nothing shows that it answers rightly.")
     answers = model.answers(model.matrix([row.rssi for row in model.smoke]))
-    for row, given in zip(model.smoke, answers, strict=True):
-        if not _same(row, given):
+    for row, answer in zip(model.smoke, answers, strict=True):
+        if not _same(row, answer):
             raise BadBundle(
-                f"The model answers {given} to {dict(row.rssi)}, and {row.answer} is recorded: "
+                f"The model answers {answer} to {dict(row.rssi)}, and {row.answer} is recorded: "
                 "its weights or its code are not the ones that it was packed with."
             )
     return model
 
 
-def _same(row: SmokeRow, given: Answer) -> bool:
+def _same(row: SmokeRow, answer: Answer) -> bool:
     recorded = row.answer
     return (
-        given.location == recorded.location
-        and _near(given.x, recorded.x, POSITION_TOLERANCE_M)
-        and _near(given.y, recorded.y, POSITION_TOLERANCE_M)
-        and _near(given.confidence, recorded.confidence, CONFIDENCE_TOLERANCE)
+        answer.location == recorded.location
+        and _near(answer.x, recorded.x, POSITION_TOLERANCE_M)
+        and _near(answer.y, recorded.y, POSITION_TOLERANCE_M)
+        and _near(answer.confidence, recorded.confidence, CONFIDENCE_TOLERANCE)
     )
 
 

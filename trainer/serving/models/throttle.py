@@ -1,8 +1,8 @@
-"""The pace of work that may take its time, beside an event loop in the same process.
+"""Throttles slow work, such as loading a model, that runs beside an event loop in one process.
 
-A load computes for some milliseconds in all, most of them with Python's lock held. What may go
-wrong is that all who ask meanwhile feel it: so the work is done in parts, rests between them for as
-long as the event loop has much to do, and takes a processor only when it is its turn.
+A load computes for some milliseconds, mostly with Python's lock held, which would delay every
+request meanwhile. So it runs in parts, pauses between them for as long as the event loop is busy,
+and is scheduled as batch work.
 """
 
 import contextlib
@@ -12,43 +12,43 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-_RESTS = 8
-"""At most, each half as long as was worked before."""
-_IDLE = 0.1
-"""Of that, what others of this process may work without being held to have much to do."""
+_MAX_PAUSES = 8
+"""In a row, each half as long as the work before it."""
+_IDLE_SHARE = 0.1
+"""The share of a pause in which other threads may work and the process still counts as idle."""
 
 
 class Throttle:
-    """How one thread works while it is in this block."""
+    """A block in which the current thread is scheduled as batch work and may pause."""
 
     def __init__(
         self,
-        worked: Callable[[], float] = time.thread_time,
-        worked_by_all: Callable[[], float] = time.process_time,
+        thread_time: Callable[[], float] = time.thread_time,
+        process_time: Callable[[], float] = time.process_time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Measure by two clocks of processor time, in seconds: this thread's, the process's."""
-        self._worked = worked
-        self._worked_by_all = worked_by_all
+        """Measure by two clocks of CPU time, in seconds: of this thread and of the process."""
+        self._thread_time = thread_time
+        self._process_time = process_time
         self._sleep = sleep
 
     def __enter__(self) -> Self:
         self._before = os.sched_getscheduler(0), os.sched_getparam(0)
-        # A thread of this kind pushes nobody off a processor when it wakes; but, unlike one of low
-        # priority, it is not kept from going on while it holds Python's lock.
+        # SCHED_BATCH preempts no other thread when it wakes. So does a low priority, but it would
+        # also keep this thread from running while it holds Python's lock.
         _schedule(os.SCHED_BATCH, os.sched_param(0))
-        self._since = self._worked()
+        self._since = self._thread_time()
         return self
 
-    def rest(self) -> None:
-        """Let others in: once, and again while they work."""
-        nap = (self._worked() - self._since) / 2
-        for _ in range(_RESTS):
-            before = self._worked_by_all()
-            self._sleep(nap)
-            if self._worked_by_all() - before < nap * _IDLE:
+    def pause(self) -> None:
+        """Let other threads run: once, and again for as long as they are busy."""
+        length = (self._thread_time() - self._since) / 2
+        for _ in range(_MAX_PAUSES):
+            before = self._process_time()
+            self._sleep(length)
+            if self._process_time() - before < length * _IDLE_SHARE:
                 break
-        self._since = self._worked()
+        self._since = self._thread_time()
 
     def __exit__(
         self,
@@ -60,6 +60,6 @@ class Throttle:
 
 
 def _schedule(policy: int, parameter: os.sched_param) -> None:
-    # Where a container may not choose, the rests alone have to do.
+    # Where a container may not choose a policy, the pauses alone have to do.
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, policy, parameter)

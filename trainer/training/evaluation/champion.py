@@ -45,7 +45,7 @@ class _MetricsFile(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Champion:
+class ChampionModel:
     """What is live while a candidate is trained."""
 
     release: Release
@@ -62,14 +62,14 @@ class NoChampion:
     """A sentence for the log and the card."""
 
 
-NOTHING_TOLD = NoChampion("Nothing was said of what is live, as is usual away from the cloud.")
+CHAMPION_UNKNOWN = NoChampion("Nothing was said of what is live, as is usual away from the cloud.")
 
 
 class _Unreadable(Exception):  # noqa: N818 - named for what was found; it does not leave this file
     """What was found instead of a champion."""
 
 
-def read_champion(artifacts: Bucket, site: str, folder: Path) -> Champion | NoChampion:
+def read_champion(artifacts: Bucket, site: str, folder: Path) -> ChampionModel | NoChampion:
     """Read what is live at a site, or find out why that can't be.
 
     Args:
@@ -80,7 +80,9 @@ def read_champion(artifacts: Bucket, site: str, folder: Path) -> Champion | NoCh
     try:
         pointer = _pointer(artifacts, site)
         release = _release(artifacts, pointer)
-        return Champion(release, _model(artifacts, release, folder), _held_out(artifacts, release))
+        return ChampionModel(
+            release, _model(artifacts, release, folder), _held_out(artifacts, release)
+        )
     except _Unreadable as error:
         return NoChampion(str(error))
     except (StoreError, OSError) as error:

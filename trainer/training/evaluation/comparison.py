@@ -15,24 +15,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from events.manifests import AgainstChampion, ComparisonBasis, Figures
+from events.metrics import AgainstChampion, ComparisonBasis, Figures
 from trainer.training.evaluation.baselines import Baseline, baselines
-from trainer.training.evaluation.champion import Champion, HeldOutRows
-from trainer.training.evaluation.cross_validation import fit_and_ask
+from trainer.training.evaluation.champion import ChampionModel, HeldOutRows
+from trainer.training.evaluation.cross_validation import fit_and_measure
 from trainer.training.evaluation.evaluate import (
     Evaluation,
-    Judgement,
-    judge_model,
+    RowScores,
+    score_model,
     summarize,
     with_intervals,
 )
 from trainer.training.evaluation.hold_out import Mask, Rows
 from trainer.training.evaluation.reliability import Bootstrap, Interval
-from trainer.training.evaluation.resampling import with_stand_ins
+from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.quality.copies import Copies
+from trainer.training.quality.near_duplicates import NearDuplicates
 from trainer.training.reading.row_keys import row_keys
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 
 FEWEST_ROWS = 50
@@ -57,20 +57,25 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
+class CandidateHoldOut:
     """The candidate's rehearsal, as far as a comparison needs it."""
 
     data: TrainingSet
     trained: Rows
     held_out: Rows
-    judgement: Judgement
+    scores: RowScores
     """Of the held-out rows, in their order."""
     learnt: Mask
     """(rows of data,) whether the champion learnt from the row's survey."""
-    copies: Copies
+    copies: NearDuplicates
 
 
-def compare(champion: Champion, asked: Asked, site: Site, settings: Hyperparameters) -> Comparison:
+def compare(
+    champion: ChampionModel,
+    asked: CandidateHoldOut,
+    site: SiteDescription,
+    settings: Hyperparameters,
+) -> Comparison:
     """Hold a candidate against the champion, as far as that is fair.
 
     Args:
@@ -94,22 +99,22 @@ def of_survey(rows: Sequence[int], flags: Sequence[bool]) -> Mask:
     return np.repeat(np.array(flags, dtype=bool), rows)
 
 
-def held_out_rows(asked: Asked) -> HeldOutRows | None:
+def held_out_rows(asked: CandidateHoldOut) -> HeldOutRows | None:
     """What the next candidate needs to be held against this one; None for a very large hold-out."""
     if len(asked.held_out) > MOST_ROWS_TOLD:
         return None
     order = _by_content(asked)
-    errors = asked.judgement.errors_m
+    errors = asked.scores.errors_m
     return HeldOutRows(
         digest=_digest(asked),
-        exact=tuple(asked.judgement.exact[order].tolist()),
+        exact=tuple(asked.scores.exact[order].tolist()),
         errors_m=None
         if errors is None
         else tuple(None if np.isnan(error) else round(float(error), 4) for error in errors[order]),
     )
 
 
-def _fair(asked: Asked) -> Rows:
+def _fair(asked: CandidateHoldOut) -> Rows:
     """Places in the hold-out of rows that the champion knows neither themselves nor a copy of."""
     keys = row_keys(asked.data)
     known = asked.learnt | np.isin(keys, keys[asked.learnt])
@@ -120,13 +125,17 @@ def _fair(asked: Asked) -> Rows:
 
 
 def _on_unseen_rows(
-    champion: Champion, asked: Asked, fair: Rows, site: Site, settings: Hyperparameters
+    champion: ChampionModel,
+    asked: CandidateHoldOut,
+    fair: Rows,
+    site: SiteDescription,
+    settings: Hyperparameters,
 ) -> Comparison:
     held_out = asked.held_out[fair]
-    rows = asked.data.only(held_out)
-    known = with_stand_ins(asked.data, asked.trained, asked.held_out)
-    ours = fit_and_ask(known, rows, site, settings).judgement
-    theirs = judge_model(champion.model, rows, site)
+    rows = asked.data.take(held_out)
+    known = oversample_locations(asked.data, asked.trained, asked.held_out)
+    ours = fit_and_measure(known, rows, site, settings).scores
+    theirs = score_model(champion.model, rows, site)
     return _beside(
         _told(
             champion,
@@ -142,11 +151,13 @@ def _on_unseen_rows(
     )
 
 
-def _on_the_same_hold_out(champion: Champion, rows: HeldOutRows, asked: Asked) -> Comparison:
+def _on_the_same_hold_out(
+    champion: ChampionModel, rows: HeldOutRows, asked: CandidateHoldOut
+) -> Comparison:
     """Row by row as well, as both trainings wrote down how each row was answered."""
     order = _by_content(asked)
     visits = asked.data.visits[asked.held_out[order]]
-    ours, theirs = asked.judgement.only(order), _as_written(rows)
+    ours, theirs = asked.scores.only(order), _as_written(rows)
     return _beside(
         _told(
             champion,
@@ -172,7 +183,7 @@ class _Differences:
     error_between_m: Interval | None
 
     @classmethod
-    def between(cls, ours: Judgement, theirs: Judgement, visits: Rows) -> "_Differences":
+    def between(cls, ours: RowScores, theirs: RowScores, visits: Rows) -> "_Differences":
         """Row by row, so that rows that are hard for both do not widen the intervals."""
         bootstrap = Bootstrap(visits)
         exact = ours.exact.astype(float) - theirs.exact.astype(float)
@@ -203,7 +214,7 @@ def _beside(
     return Comparison(told.model_copy(update=figures), ours, theirs, others)
 
 
-def _told(champion: Champion, basis: ComparisonBasis, reason: str) -> AgainstChampion:
+def _told(champion: ChampionModel, basis: ComparisonBasis, reason: str) -> AgainstChampion:
     return AgainstChampion(
         release=champion.release.run_id,
         digest=champion.release.digest,
@@ -226,7 +237,7 @@ def _pair(between: Interval | None) -> tuple[float, float] | None:
     return None if between is None else (between.low, between.high)
 
 
-def _why_not(asked: Asked, rows: int, visits: int) -> str:
+def _why_not(asked: CandidateHoldOut, rows: int, visits: int) -> str:
     least = f"{FEWEST_ROWS} rows of {FEWEST_VISITS} visits are the least"
     if asked.learnt.all():
         return (
@@ -239,7 +250,7 @@ def _why_not(asked: Asked, rows: int, visits: int) -> str:
     )
 
 
-def _by_content(asked: Asked) -> Rows:
+def _by_content(asked: CandidateHoldOut) -> Rows:
     """Places in the hold-out in the order of their rows' keys.
 
     Rows of one key are copies to the bit, hence answered alike: their order is no matter.
@@ -248,12 +259,12 @@ def _by_content(asked: Asked) -> Rows:
     return order
 
 
-def _digest(asked: Asked) -> str:
+def _digest(asked: CandidateHoldOut) -> str:
     keys: npt.NDArray[np.uint64] = np.sort(row_keys(asked.data)[asked.held_out])
     return hashlib.sha256(keys.astype("<u8").tobytes()).hexdigest()
 
 
-def _if_alike(theirs: HeldOutRows | None, asked: Asked) -> HeldOutRows | None:
+def _if_alike(theirs: HeldOutRows | None, asked: CandidateHoldOut) -> HeldOutRows | None:
     """What the champion's training wrote down, if it held the same rows out."""
     if theirs is None or theirs.digest != _digest(asked):
         return None
@@ -261,9 +272,9 @@ def _if_alike(theirs: HeldOutRows | None, asked: Asked) -> HeldOutRows | None:
     return theirs if len(counts) == 1 else None
 
 
-def _as_written(rows: HeldOutRows) -> Judgement:
+def _as_written(rows: HeldOutRows) -> RowScores:
     """How the champion's rehearsal answered, as far as its training wrote it down."""
-    return Judgement(
+    return RowScores(
         exact=np.array(rows.exact, dtype=bool),
         near=None,
         errors_m=None if rows.errors_m is None else np.array(rows.errors_m, dtype=np.float64),
@@ -272,7 +283,7 @@ def _as_written(rows: HeldOutRows) -> Judgement:
     )
 
 
-def _measured(champion: Champion) -> Evaluation:
+def _measured(champion: ChampionModel) -> Evaluation:
     figures = champion.release.metrics
     return Evaluation(
         rows=figures.held_out_rows,

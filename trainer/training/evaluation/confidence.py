@@ -49,7 +49,9 @@ class ConfidenceReport:
     told_brier: float
 
 
-def fit_confidence(posteriors: FloatMatrix, exact: Hits, visits: Rows) -> ConfidenceReport | None:
+def calibrate_confidence(
+    posteriors: FloatMatrix, exact: Hits, visits: Rows
+) -> ConfidenceReport | None:
     """Choose a model's temperature from rows it has not seen, and measure what it is worth.
 
     Args:

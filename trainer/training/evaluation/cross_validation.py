@@ -21,18 +21,18 @@ from trainer.training.evaluation.baselines import Baseline, baselines
 from trainer.training.evaluation.evaluate import (
     Errors,
     Evaluation,
-    Judgement,
-    judge,
+    RowScores,
+    concatenate_scores,
     parts_of,
+    score_predictions,
     summarize,
-    together,
 )
 from trainer.training.evaluation.hold_out import Rows, folds
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.quality.copies import find_copies
-from trainer.training.reading.missing_values import without_fillers
-from trainer.training.reading.site import Site
+from trainer.training.quality.near_duplicates import find_near_duplicates
+from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 
@@ -50,10 +50,10 @@ class Division:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rehearsed:
+class HoldOutMeasurement:
     """How a fit answered rows that it had not seen."""
 
-    judgement: Judgement
+    scores: RowScores
     expected_m: Errors | None
     """(rows,) metres: the error that the model itself expected; None without positions."""
     sampled: Rows
@@ -63,7 +63,7 @@ class Rehearsed:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class RecipeMeasurement:
     """What a recipe does on one division."""
 
     division: str
@@ -96,30 +96,32 @@ def _mean(figures: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def rehearse(
-    data: TrainingSet, trained: Rows, asked: Rows, site: Site, settings: Hyperparameters
-) -> Rehearsed:
+def measure_hold_out(
+    data: TrainingSet, trained: Rows, asked: Rows, site: SiteDescription, settings: Hyperparameters
+) -> HoldOutMeasurement:
     """Fit on some rows and judge the answers to others."""
-    return fit_and_ask(data.only(trained), data.only(asked), site, settings)
+    return fit_and_measure(data.take(trained), data.take(asked), site, settings)
 
 
-def fit_and_ask(
-    known: TrainingSet, asked: TrainingSet, site: Site, settings: Hyperparameters
-) -> Rehearsed:
-    """:func:`rehearse` with one set of rows and another of the same cells and beacons."""
+def fit_and_measure(
+    known: TrainingSet, asked: TrainingSet, site: SiteDescription, settings: Hyperparameters
+) -> HoldOutMeasurement:
+    """:func:`measure_hold_out` with one set of rows and another of the same cells and beacons."""
     network = fit(known, FeatureParameters(), settings)
     every = max(1, -(-len(asked) // _MOST_SAMPLED))
     answers = [_ask(network, asked, part, site, every) for part in parts_of(len(asked))]
     expected = [part.expected_m for part in answers if part.expected_m is not None]
-    return Rehearsed(
-        judgement=together([part.judgement for part in answers]),
+    return HoldOutMeasurement(
+        scores=concatenate_scores([part.scores for part in answers]),
         expected_m=np.concatenate(expected) if expected else None,
         sampled=np.concatenate([part.sampled for part in answers]),
         posteriors=np.concatenate([part.posteriors for part in answers]),
     )
 
 
-def _ask(network: Network, asked: TrainingSet, part: slice, site: Site, every: int) -> Rehearsed:
+def _ask(
+    network: Network, asked: TrainingSet, part: slice, site: SiteDescription, every: int
+) -> HoldOutMeasurement:
     """The answers to some rows; of one in ``every`` the whole posterior is kept."""
     posterior = probabilities(network, featurize(asked.rssi[part], FeatureParameters()))
     predictions = decode(posterior, asked.positions)
@@ -127,43 +129,43 @@ def _ask(network: Network, asked: TrainingSet, part: slice, site: Site, every: i
     if asked.positions is not None and predictions.points is not None:
         places = asked.positions[cells]
         expected = expected_errors(posterior, predictions.points, asked.positions)
-    judgement = judge(predictions, asked.positions, cells, places, site.cell_size_m)
+    scores = score_predictions(predictions, asked.positions, cells, places, site.cell_size_m)
     sampled = np.arange(part.start + -part.start % every, part.stop, every)
-    return Rehearsed(judgement, expected, sampled, posterior[sampled - part.start])
+    return HoldOutMeasurement(scores, expected, sampled, posterior[sampled - part.start])
 
 
-def measure(
+def measure_recipe(
     data: TrainingSet,
     division: Division,
-    site: Site,
+    site: SiteDescription,
     settings: Hyperparameters,
     seeds: Sequence[int],
-) -> Measured:
+) -> RecipeMeasurement:
     """Measure a recipe on a division, once for each seed."""
     evaluations = []
     for seed in seeds:
         seeded = settings.model_copy(update={"seed": seed})
-        judged = [rehearse(data, *part, site, seeded).judgement for part in division.parts]
-        evaluations.append(summarize(together(judged)))
+        judged = [measure_hold_out(data, *part, site, seeded).scores for part in division.parts]
+        evaluations.append(summarize(concatenate_scores(judged)))
     trained, asked = division.parts[0]
-    return Measured(division.name, tuple(evaluations), baselines(data, trained, asked))
+    return RecipeMeasurement(division.name, tuple(evaluations), baselines(data, trained, asked))
 
 
-def whole_folds(data: TrainingSet, count: int, seed: int) -> tuple[Rows, ...]:
+def grouped_folds(data: TrainingSet, count: int, seed: int) -> tuple[Rows, ...]:
     """The rows that each fold asks; copies and visits stay whole.
 
     Raises:
         BadSplit: there are too few visits for so many folds.
     """
-    tests = tuple(folds(data, count, seed, find_copies(data).pairs))
+    tests = tuple(folds(data, count, seed, find_near_duplicates(data).pairs))
     if not all(len(test) for test in tests):
         raise BadSplit(f"There are too few visits for {count} folds: ask for fewer.")
     return tests
 
 
 def measure_folds(
-    path: Path, count: int, site: Site, settings: Hyperparameters, seeds: Sequence[int]
-) -> Measured:
+    path: Path, count: int, site: SiteDescription, settings: Hyperparameters, seeds: Sequence[int]
+) -> RecipeMeasurement:
     """Measure a recipe on folds that keep copies and visits whole.
 
     Raises:
@@ -171,15 +173,15 @@ def measure_folds(
         BadSplit: there are too few visits for so many folds.
     """
     data = combine([read_survey(path, site)], site)
-    tests = whole_folds(data, count, settings.seed)
+    tests = grouped_folds(data, count, settings.seed)
     every = np.arange(len(data))
     parts = tuple((np.setdiff1d(every, test), test) for test in tests)
-    return measure(data, Division(f"{count} folds", parts), site, settings, seeds)
+    return measure_recipe(data, Division(f"{count} folds", parts), site, settings, seeds)
 
 
 def measure_splits(
-    path: Path, splits: Path, site: Site, settings: Hyperparameters, seeds: Sequence[int]
-) -> list[Measured]:
+    path: Path, splits: Path, site: SiteDescription, settings: Hyperparameters, seeds: Sequence[int]
+) -> list[RecipeMeasurement]:
     """Measure a recipe on every division that a file names.
 
     Args:
@@ -194,10 +196,11 @@ def measure_splits(
         BadSurvey: the survey can't be used.
         BadSplit: the file is no such JSON, or names rows that there are not.
     """
-    [survey] = without_fillers([read_survey(path, site)], site)
+    [survey] = mask_sentinel([read_survey(path, site)], site)
     data = combine([survey], site)
     return [
-        measure(data, division, site, settings, seeds) for division in _divisions(survey, splits)
+        measure_recipe(data, division, site, settings, seeds)
+        for division in _divisions(survey, splits)
     ]
 
 

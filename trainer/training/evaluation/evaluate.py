@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import (
@@ -25,7 +25,7 @@ from trainer.localization.readings import FloatMatrix
 from trainer.training.evaluation.baselines import Baseline
 from trainer.training.evaluation.hold_out import Rows
 from trainer.training.evaluation.reliability import Bootstrap, Calibration, Interval, calibration
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine_any
 
@@ -66,7 +66,7 @@ class Confusion:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judgement:
+class RowScores:
     """Answers beside the truth."""
 
     exact: npt.NDArray[np.bool_]
@@ -80,9 +80,9 @@ class Judgement:
     answered: CellIndices
     """(rows,) the likeliest cell."""
 
-    def only(self, rows: Rows) -> "Judgement":
+    def only(self, rows: Rows) -> "RowScores":
         """The same of some of the rows."""
-        return Judgement(
+        return RowScores(
             exact=self.exact[rows],
             near=None if self.near is None else self.near[rows],
             errors_m=None if self.errors_m is None else self.errors_m[rows],
@@ -117,13 +117,13 @@ class Evaluation:
     baselines: tuple[Baseline, ...] = ()
 
 
-def judge(
+def score_predictions(
     predictions: Predictions,
     answerable: Positions | None,
     truth: CellIndices,
     places: Positions | None,
     cell_size_m: float,
-) -> Judgement:
+) -> RowScores:
     """Compare predictions with the truth.
 
     Args:
@@ -135,10 +135,10 @@ def judge(
     """
     exact = predictions.cells == truth
     if answerable is None or places is None or predictions.points is None:
-        return Judgement(exact, None, None, predictions.confidences, predictions.cells)
+        return RowScores(exact, None, None, predictions.confidences, predictions.cells)
     reach = cell_size_m * _DIAGONAL * _SLACK
     decided = answerable[most_mass_within(predictions.probabilities, answerable, reach)]
-    return Judgement(
+    return RowScores(
         exact=exact,
         # A row without a position can't be near: NaN compares as false.
         near=np.linalg.norm(decided - places, axis=1) <= reach,
@@ -154,11 +154,11 @@ def parts_of(rows: int) -> Iterator[slice]:
         yield slice(start, min(start + _PART_ROWS, rows))
 
 
-def together(judged: Sequence[Judgement]) -> Judgement:
+def concatenate_scores(judged: Sequence[RowScores]) -> RowScores:
     """The judgements of several parts, in their order, as one."""
     near = [part.near for part in judged if part.near is not None]
     errors = [part.errors_m for part in judged if part.errors_m is not None]
-    return Judgement(
+    return RowScores(
         exact=np.concatenate([part.exact for part in judged]),
         near=np.concatenate(near) if near else None,
         errors_m=np.concatenate(errors) if errors else None,
@@ -167,15 +167,15 @@ def together(judged: Sequence[Judgement]) -> Judgement:
     )
 
 
-def summarize(judgement: Judgement) -> Evaluation:
+def summarize(scores: RowScores) -> Evaluation:
     """The figures of merit of all rows."""
-    errors = judgement.errors_m
+    errors = scores.errors_m
     known = None if errors is None else errors[~np.isnan(errors)]
     measured = known if known is not None and len(known) else None
-    near = judgement.near
+    near = scores.near
     return Evaluation(
-        rows=len(judgement.exact),
-        exact_accuracy=float(judgement.exact.mean()),
+        rows=len(scores.exact),
+        exact_accuracy=float(scores.exact.mean()),
         within_one_cell=None if near is None or measured is None else float(near.mean()),
         mean_error_m=None if measured is None else float(measured.mean()),
         median_error_m=None if measured is None else float(np.median(measured)),
@@ -183,21 +183,21 @@ def summarize(judgement: Judgement) -> Evaluation:
     )
 
 
-def with_intervals(evaluation: Evaluation, judgement: Judgement, visits: Rows) -> Evaluation:
+def with_intervals(evaluation: Evaluation, scores: RowScores, visits: Rows) -> Evaluation:
     """The same evaluation with how far it can be trusted.
 
     Args:
-        evaluation: of the judgement.
-        judgement: answers beside the truth.
+        evaluation: of the scores.
+        scores: answers beside the truth.
         visits: (rows,) which rows were taken together.
     """
     bootstrap = Bootstrap(visits)
-    errors, near = judgement.errors_m, judgement.near
+    errors, near = scores.errors_m, scores.near
     placed = errors is not None and not np.isnan(errors).all()
     return replace(
         evaluation,
         intervals=Intervals(
-            exact_accuracy=bootstrap.mean(judgement.exact.astype(float)),
+            exact_accuracy=bootstrap.mean(scores.exact.astype(float)),
             within_one_cell=bootstrap.mean(near.astype(float)) if near is not None else None,
             mean_error_m=bootstrap.mean(errors) if errors is not None and placed else None,
             median_error_m=bootstrap.quantile(errors, 0.5)
@@ -205,7 +205,7 @@ def with_intervals(evaluation: Evaluation, judgement: Judgement, visits: Rows) -
             else None,
             p90_error_m=bootstrap.quantile(errors, 0.9) if errors is not None and placed else None,
         ),
-        calibration=calibration(judgement.confidences, judgement.exact),
+        calibration=calibration(scores.confidences, scores.exact),
     )
 
 
@@ -223,13 +223,13 @@ def metrics(evaluation: Evaluation, rows: int, trained_rows: int) -> Metrics:
     )
 
 
-def cell_errors(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> list[CellError]:
+def cell_errors(data: TrainingSet, cells: CellIndices, scores: RowScores) -> list[CellError]:
     """What each cell of ``data`` came to; ``cells`` are those of the judged rows."""
     found = []
     for cell, label in enumerate(data.labels):
         rows = cells == cell
         asked = int(rows.sum())
-        errors = None if judgement.errors_m is None else judgement.errors_m[rows]
+        errors = None if scores.errors_m is None else scores.errors_m[rows]
         place = None if data.positions is None else data.positions[cell]
         found.append(
             CellError(
@@ -237,16 +237,16 @@ def cell_errors(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> 
                 x=None if place is None else float(place[0]),
                 y=None if place is None else float(place[1]),
                 rows=asked,
-                exact=float(judgement.exact[rows].mean()) if asked else None,
+                exact=float(scores.exact[rows].mean()) if asked else None,
                 mean_error_m=None if errors is None or not asked else float(errors.mean()),
             )
         )
     return found
 
 
-def confusions(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> list[Confusion]:
+def confusions(data: TrainingSet, cells: CellIndices, scores: RowScores) -> list[Confusion]:
     """The most frequent wrong answers; ``cells`` are the true ones of the judged rows."""
-    wrong = np.column_stack([cells, judgement.answered])[~judgement.exact]
+    wrong = np.column_stack([cells, scores.answered])[~scores.exact]
     pairs, times = np.unique(wrong, axis=0, return_counts=True)
     asked = np.bincount(cells, minlength=len(data.labels))
     order = np.argsort(-times, kind="stable")[:MOST_CONFUSIONS]
@@ -266,7 +266,7 @@ def confusions(data: TrainingSet, cells: CellIndices, judgement: Judgement) -> l
 
 
 def evaluate_bundle(
-    bundle: Path, data: Path | Sequence[Path], site: Site | None = None
+    bundle: Path, data: Path | Sequence[Path], site: SiteDescription | None = None
 ) -> Evaluation:
     """Ask a packaged model the labelled rows of surveys, through the code that serves it.
 
@@ -280,21 +280,21 @@ def evaluate_bundle(
         BadSurvey: a survey can't be used.
     """
     model = load_bundle(bundle)
-    place = site or Site(name=model.description.site)
+    place = site or SiteDescription(name=model.description.site)
     paths = [data] if isinstance(data, Path) else list(data)
     rows = combine_any([read_survey(path, place) for path in paths], place)
-    judgement = judge_model(model, rows, place)
-    return with_intervals(summarize(judgement), judgement, rows.visits)
+    scores = score_model(model, rows, place)
+    return with_intervals(summarize(scores), scores, rows.visits)
 
 
-def judge_model(model: LoadedModel, rows: TrainingSet, site: Site) -> Judgement:
+def score_model(model: LoadedModel, rows: TrainingSet, site: SiteDescription) -> RowScores:
     """Ask a packaged model labelled rows and compare; labels it does not know count as wrong."""
     known = {label: cell for cell, label in enumerate(model.cells)}
     truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
     places = _places(model, rows)
-    return together(
+    return concatenate_scores(
         [
-            judge(
+            score_predictions(
                 model.predict(_in_order(rows, part, model.beacons)),
                 model.positions,
                 truth[rows.cells[part]],

@@ -1,10 +1,10 @@
 """Holds rows out so that the metrics say what the model does on a visit it has not seen.
 
-Neighbouring rows are one visit, and exact copies are one row; a random split puts them on both
-sides and measures memory (on the reference data set 68 % of such test rows have a copy in
-training). What may go wrong: surveys that visit every cell once. Then visits are cut, and if even
-that is not enough, whole cells are held out; :class:`Protocol` says so, as cut visits flatter the
-model and unseen cells can't be answered exactly.
+Neighbouring rows are one visit and exact copies are one row: a random split puts them on both sides
+and measures memory (on the reference data set 68 % of such test rows have a copy in training).
+Where surveys visit every cell only once, visits are cut; if even that yields too little, whole
+cells are held out. :class:`HoldOutScheme` says which, as cut visits flatter the model and unseen
+cells can't be answered exactly.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ Rows = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
 
-class Protocol(StrEnum):
+class HoldOutScheme(StrEnum):
     """What was kept on one side; exact copies always are."""
 
     WHOLE_VISITS = "whole visits are held out"
@@ -40,7 +40,7 @@ class HoldOut:
 
     trained: Rows
     held_out: Rows
-    protocol: Protocol
+    protocol: HoldOutScheme
 
 
 def hold_out(
@@ -62,13 +62,13 @@ def hold_out(
     copies = np.unique(keys, return_inverse=True)[1]
     if pairs is not None and len(pairs):
         copies = _connected(copies, _paired(pairs, len(data)))
-    protocol = Protocol.WHOLE_VISITS
+    protocol = HoldOutScheme.WHOLE_VISITS
     held = _choose(data, _connected(data.visits, copies), keys, share, seed)
     if held.sum() < ENOUGH_SHARE * share * len(data):
-        protocol = Protocol.CUT_VISITS
+        protocol = HoldOutScheme.CUT_VISITS
         held = _choose(data, _connected(_cut(data.visits, share), copies), keys, share, seed)
     if not held.any():
-        protocol = Protocol.WHOLE_CELLS
+        protocol = HoldOutScheme.WHOLE_CELLS
         held = _choose(data, copies, keys, share, seed, most_of_a_cell=1.0)
     return HoldOut(np.flatnonzero(~held), np.flatnonzero(held), protocol)
 

@@ -15,7 +15,7 @@ from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 
-def with_stand_ins(data: TrainingSet, trained: Rows, held_out: Rows) -> TrainingSet:
+def oversample_locations(data: TrainingSet, trained: Rows, held_out: Rows) -> TrainingSet:
     """The rows to train on, and for each held-out row one of them from the same location.
 
     A stand-in belongs to the stay of the row that it stands for, as weights go by stays. Which one
@@ -33,7 +33,7 @@ def with_stand_ins(data: TrainingSet, trained: Rows, held_out: Rows) -> Training
     chosen = [np.resize(left[cell], len(rows)) for cell, rows in filled.items()]
     rows = np.concatenate([trained, *chosen])
     stays = np.concatenate([data.stays[trained], *(data.stays[rows] for rows in filled.values())])
-    return replace(data.only(rows), stays=stays)
+    return replace(data.take(rows), stays=stays)
 
 
 def _by_location(data: TrainingSet, rows: Rows) -> dict[int, Rows]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 
 MAX_NOTE_BYTES = 4096
 """Kubernetes cuts a termination message off here, which would leave half a JSON document."""
@@ -79,7 +79,7 @@ _EXIT_CODES = {
 }
 
 
-class Outcome(BaseModel):
+class RunOutcome(BaseModel):
     """The note: what came out, or a sentence about why nothing did."""
 
     model_config = ConfigDict(frozen=True)
@@ -111,5 +111,5 @@ class Outcome(BaseModel):
         yield _json(shorter.model_copy(update={"reason": shorter.reason[:400], "quarantined": ()}))
 
 
-def _json(outcome: Outcome) -> bytes:
+def _json(outcome: RunOutcome) -> bytes:
     return outcome.model_dump_json().encode()

@@ -11,20 +11,20 @@ from structlog.typing import FilteringBoundLogger
 
 from aws.s3 import Bucket, StoreError
 from events.manifests import Snapshot, SurveyRef
-from trainer.training.evaluation.champion import Champion, NoChampion, read_champion
-from trainer.training.reading.site import Site
-from trainer.training.reports.floor_plan import MOST_BYTES, NoPicture, Picture, picture_of
-from trainer.training.reports.provenance import Background, SurveyOrigin
+from trainer.training.evaluation.champion import ChampionModel, NoChampion, read_champion
+from trainer.training.reading.site_description import SiteDescription
+from trainer.training.reports.floor_plan import MOST_BYTES, NoPicture, Picture, parse_picture
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin
 from trainer.training.settings import JobSettings, site_file_key
 
 
-def background_of(
+def report_context(
     settings: JobSettings,
     snapshot: Snapshot,
     surveys: Sequence[tuple[SurveyRef, str]],
-    champion: Champion | NoChampion,
+    champion: ChampionModel | NoChampion,
     floor_plan: Picture | NoPicture | None,
-) -> Background:
+) -> ReportContext:
     """Put together what the reports tell.
 
     Args:
@@ -35,9 +35,9 @@ def background_of(
         floor_plan: of the site.
     """
     known = set()
-    if isinstance(champion, Champion):
+    if isinstance(champion, ChampionModel):
         known = {survey.id for survey in champion.release.snapshot.surveys}
-    return Background(
+    return ReportContext(
         surveys=tuple(
             SurveyOrigin(
                 sha256=sha256,
@@ -55,9 +55,9 @@ def background_of(
     )
 
 
-def champion_of(
+def read_champion_and_log(
     artifacts: Bucket, site: str, folder: Path, log: FilteringBoundLogger
-) -> Champion | NoChampion:
+) -> ChampionModel | NoChampion:
     """What is live at a site, told to the log; ``folder`` is an existing one to unpack to."""
     champion = read_champion(artifacts, site, folder)
     if isinstance(champion, NoChampion):
@@ -67,7 +67,7 @@ def champion_of(
     return champion
 
 
-def floor_plan_of(store: Bucket, name: str, site: Site) -> Picture | NoPicture | None:
+def read_floor_plan(store: Bucket, name: str, site: SiteDescription) -> Picture | NoPicture | None:
     """The picture that a site's description names, from beside it; its size is asked first."""
     if site.floor_plan is None:
         return None
@@ -75,7 +75,7 @@ def floor_plan_of(store: Bucket, name: str, site: Site) -> Picture | NoPicture |
     try:
         size = next((one.size for one in store.objects(key) if one.key == key), 0)
         if 0 < size <= MOST_BYTES:
-            return picture_of(site.floor_plan, store.get(key).body)
+            return parse_picture(site.floor_plan, store.get(key).body)
     except StoreError as error:
         return NoPicture(f"{key} could not be read: {error}")
     return NoPicture(f"{key} has {size} bytes, and 1 to {MOST_BYTES} can be drawn.")

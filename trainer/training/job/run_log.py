@@ -10,7 +10,7 @@ MOST_HEAD_BYTES = 64 * 1024
 MOST_TAIL_BYTES = 192 * 1024
 
 
-class OwnLog:
+class RunLog:
     """Keeps the lines that our logger writes; the last step of its processing.
 
     Steps, counts and reasons go through it, no rows of surveys.

@@ -25,17 +25,17 @@ _NOT_HEARD = 1.0
 """Above every RSSI, so that the lesser of two is the one that was heard."""
 
 
-def choose_smoke_of(data: TrainingSet, model: LoadedModel) -> list[SmokeRow]:
-    """The same as :func:`choose_smoke`, of a set of any size, whatever the order of its rows."""
+def choose_smoke_rows(data: TrainingSet, model: LoadedModel) -> list[SmokeRow]:
+    """:func:`blended_smoke_rows` of a set of any size, whatever the order of its rows."""
     if len(data) <= MOST_BLENDED:
-        return choose_smoke(model, data.rssi)
+        return blended_smoke_rows(model, data.rssi)
     sample = np.argsort(row_keys(data), kind="stable")[:MOST_BLENDED]
-    smoke = choose_smoke(model, data.rssi[sample])
+    smoke = blended_smoke_rows(model, data.rssi[sample])
     new = [row for row in smoke if not _is_measured(model.matrix([row.rssi])[0], data.rssi)]
-    return new or choose_smoke(model, data.rssi)
+    return new or blended_smoke_rows(model, data.rssi)
 
 
-def choose_smoke(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
+def blended_smoke_rows(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
     """Make fingerprints and record the model's own answers.
 
     Args:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from events.manifests import Metrics, SmokeAnswer, SmokeCase
+from events.manifests import SmokeAnswer, SmokeCase
+from events.metrics import Metrics
 from trainer.localization.bundle.description import BundleInfo, ModelDescription, SmokeRow
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.writing import write_bundle
@@ -26,44 +27,44 @@ from trainer.localization.dense.mxnet_graph import export
 from trainer.localization.dense.network import Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.evaluation.baselines import baselines
-from trainer.training.evaluation.champion import Champion, HeldOutRows
+from trainer.training.evaluation.champion import ChampionModel, HeldOutRows
 from trainer.training.evaluation.comparison import (
-    Asked,
+    CandidateHoldOut,
     Comparison,
     compare,
     held_out_rows,
     of_survey,
 )
-from trainer.training.evaluation.confidence import ConfidenceReport, fit_confidence
-from trainer.training.evaluation.cross_validation import rehearse
+from trainer.training.evaluation.confidence import ConfidenceReport, calibrate_confidence
+from trainer.training.evaluation.cross_validation import measure_hold_out
 from trainer.training.evaluation.evaluate import (
     CellError,
     Confusion,
     Evaluation,
     Intervals,
-    Judgement,
+    RowScores,
     cell_errors,
     confusions,
     metrics,
     summarize,
     with_intervals,
 )
-from trainer.training.evaluation.hold_out import HoldOut, Mask, Protocol, hold_out
+from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, Mask, hold_out
 from trainer.training.evaluation.reliability import Calibration, RadiusReport, fit_radius
 from trainer.training.fitting.device import device_name
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.smoke import choose_smoke_of
-from trainer.training.job.verification import check_bundle
+from trainer.training.job.smoke import choose_smoke_rows
+from trainer.training.job.verification import verify_bundle
 from trainer.training.quality.audit import Audit, audit
-from trainer.training.quality.copies import Copies, find_copies
-from trainer.training.reading.missing_values import without_fillers
-from trainer.training.reading.site import Site
+from trainer.training.quality.near_duplicates import NearDuplicates, find_near_duplicates
+from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.reports.card import CardContent, write_card
-from trainer.training.reports.floor_plan import picture_beside
-from trainer.training.reports.provenance import Background, SurveyOrigin, package_versions
+from trainer.training.reports.floor_plan import read_picture
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin, package_versions
 
 MODEL_FILE = "model.tar.gz"
 METRICS_FILE = "metrics.json"
@@ -80,7 +81,7 @@ class TrainingResult:
     digest: str
     release_id: str
     metrics: Metrics
-    protocol: Protocol
+    protocol: HoldOutScheme
     cell_errors: tuple[CellError, ...]
     smoke: tuple[SmokeCase, ...]
     fit_seconds: float
@@ -97,7 +98,7 @@ class _Rehearsal:
     """The honest evaluation: what a fit without the held-out rows came to."""
 
     split: HoldOut
-    judgement: Judgement
+    scores: RowScores
     evaluation: Evaluation
     metrics: Metrics
     cells: tuple[CellError, ...]
@@ -108,12 +109,12 @@ class _Rehearsal:
 
 def train(
     surveys: Sequence[Survey],
-    site: Site,
+    site: SiteDescription,
     hyperparameters: Hyperparameters,
     release_id: str,
     out_dir: Path,
     progress: Progress = lambda _: None,
-    background: Background = Background(),  # noqa: B008 - frozen
+    context: ReportContext = ReportContext(),  # noqa: B008 - frozen
 ) -> TrainingResult:
     """Train a model and write ``model.tar.gz``, ``metrics.json`` and ``model-card.html``.
 
@@ -124,33 +125,33 @@ def train(
         release_id: what the bundle says that it is; it goes into every answer.
         out_dir: an existing folder; files of these names are replaced.
         progress: told each step in a few words before it begins.
-        background: what the reports tell besides; the model does not depend on it.
+        context: what the reports tell besides; the model does not depend on it.
 
     Raises:
         BadSurvey: surveys contradict each other; ``place`` tells which.
         NotEnoughData: there is too little to learn from.
-        BundleDisagrees: the packaged model does not answer as the trained one.
+        BundleMismatch: the packaged model does not answer as the trained one.
     """
-    surveys = without_fillers(surveys, site)
+    surveys = mask_sentinel(surveys, site)
     data = combine(surveys, site)
     progress("auditing the rows")
-    copies = find_copies(data)
-    report = audit(data, surveys, site, copies, background.known_to_champion)
+    copies = find_near_duplicates(data)
+    report = audit(data, surveys, site, copies, context.known_to_champion)
     progress(f"holding out visits of {len(data)} rows at {len(data.labels)} locations")
     # Its import takes longer than the fits, and is not their time.
     load_mxnet()
     rehearsal = _rehearse(data, copies, site, hyperparameters)
-    asked = Asked(
+    asked = CandidateHoldOut(
         data=data,
         trained=rehearsal.split.trained,
         held_out=rehearsal.split.held_out,
-        judgement=rehearsal.judgement,
-        learnt=_learnt_by_champion(surveys, background),
+        scores=rehearsal.scores,
+        learnt=_learnt_by_champion(surveys, context),
         copies=copies,
     )
-    champion = background.champion
+    champion = context.champion
     comparison = None
-    if isinstance(champion, Champion):
+    if isinstance(champion, ChampionModel):
         progress("comparing with what is live")
         comparison = compare(champion, asked, site, hyperparameters)
     progress(f"fitting on all rows ({device_name()})")
@@ -190,7 +191,7 @@ def train(
             surveys=surveys,
             site=site,
             hyperparameters=hyperparameters,
-            background=background,
+            context=context,
         ),
         out_dir,
     )
@@ -201,7 +202,7 @@ def train_files(
     data: Sequence[Path],
     out: Path,
     seed: int,
-    site: Site,
+    site: SiteDescription,
     hyperparameters: Hyperparameters | None = None,
     progress: Progress = lambda _: None,
     site_folder: Path | None = None,
@@ -223,7 +224,7 @@ def train_files(
     Raises:
         BadSurvey: a survey can't be used.
         NotEnoughData: there is too little to learn from.
-        BundleDisagrees: the packaged model does not answer as the trained one.
+        BundleMismatch: the packaged model does not answer as the trained one.
         OSError: a file can't be read or written.
     """
     settings = (hyperparameters or Hyperparameters()).model_copy(update={"seed": seed})
@@ -231,12 +232,12 @@ def train_files(
     digests = [_sha256(path) for path in data]
     surveys = [read_survey(path, site) for path in data]
     out.mkdir(parents=True, exist_ok=True)
-    background = Background(
+    context = ReportContext(
         surveys=tuple(SurveyOrigin(digest.hex()) for digest in digests),
-        floor_plan=None if site_folder is None else picture_beside(site, site_folder),
+        floor_plan=None if site_folder is None else read_picture(site, site_folder),
     )
     release_id = _off_cloud_id(digests, site, settings)
-    return train(surveys, site, settings, release_id, out, progress, background)
+    return train(surveys, site, settings, release_id, out, progress, context)
 
 
 def _sha256(path: Path) -> bytes:
@@ -244,7 +245,9 @@ def _sha256(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _off_cloud_id(digests: Sequence[bytes], site: Site, settings: Hyperparameters) -> str:
+def _off_cloud_id(
+    digests: Sequence[bytes], site: SiteDescription, settings: Hyperparameters
+) -> str:
     """A run id like the agent's, from what was trained; the order of the files is no matter."""
     digest = hashlib.sha256()
     for content in sorted(digests):
@@ -254,21 +257,24 @@ def _off_cloud_id(digests: Sequence[bytes], site: Site, settings: Hyperparameter
     return f"{site.name}-{digest.hexdigest()[:12]}"
 
 
-def _learnt_by_champion(surveys: Sequence[Survey], background: Background) -> Mask:
-    known = background.known_to_champion or [False] * len(surveys)
+def _learnt_by_champion(surveys: Sequence[Survey], context: ReportContext) -> Mask:
+    known = context.known_to_champion or [False] * len(surveys)
     return of_survey([len(survey.labels) for survey in surveys], known)
 
 
 def _rehearse(
-    data: TrainingSet, copies: Copies, site: Site, hyperparameters: Hyperparameters
+    data: TrainingSet,
+    copies: NearDuplicates,
+    site: SiteDescription,
+    hyperparameters: Hyperparameters,
 ) -> _Rehearsal:
     """Fit without the held-out rows and judge the answers to them."""
     split = hold_out(data, hyperparameters.held_out_share, hyperparameters.seed, copies.pairs)
-    rehearsed = rehearse(data, split.trained, split.held_out, site, hyperparameters)
-    judgement, expected, sampled = rehearsed.judgement, rehearsed.expected_m, rehearsed.sampled
+    rehearsed = measure_hold_out(data, split.trained, split.held_out, site, hyperparameters)
+    scores, expected, sampled = rehearsed.scores, rehearsed.expected_m, rehearsed.sampled
     truth, visits = data.cells[split.held_out], data.visits[split.held_out]
-    confidence = fit_confidence(rehearsed.posteriors, judgement.exact[sampled], visits[sampled])
-    evaluation = with_intervals(summarize(judgement), judgement, visits)
+    confidence = calibrate_confidence(rehearsed.posteriors, scores.exact[sampled], visits[sampled])
+    evaluation = with_intervals(summarize(scores), scores, visits)
     evaluation = replace(
         evaluation,
         calibration=confidence.told if confidence else evaluation.calibration,
@@ -276,14 +282,14 @@ def _rehearse(
     )
     return _Rehearsal(
         split=split,
-        judgement=judgement,
+        scores=scores,
         evaluation=evaluation,
         metrics=metrics(evaluation, rows=len(data), trained_rows=len(split.trained)),
-        cells=tuple(cell_errors(data, truth, judgement)),
-        confusions=tuple(confusions(data, truth, judgement)),
+        cells=tuple(cell_errors(data, truth, scores)),
+        confusions=tuple(confusions(data, truth, scores)),
         radius=None
-        if expected is None or judgement.errors_m is None
-        else fit_radius(expected, judgement.errors_m, visits),
+        if expected is None or scores.errors_m is None
+        else fit_radius(expected, scores.errors_m, visits),
         confidence=confidence,
     )
 
@@ -293,7 +299,7 @@ def _features(data: TrainingSet) -> FeatureParameters:
 
 
 def _describe(
-    data: TrainingSet, site: Site, release_id: str, rehearsal: _Rehearsal
+    data: TrainingSet, site: SiteDescription, release_id: str, rehearsal: _Rehearsal
 ) -> ModelDescription:
     radius, confidence = rehearsal.radius, rehearsal.confidence
     return ModelDescription(
@@ -312,10 +318,10 @@ def _package(
     data: TrainingSet, description: ModelDescription, network: Network, path: Path
 ) -> tuple[BundleInfo, tuple[SmokeCase, ...]]:
     """Write the bundle and let its own server prove it."""
-    smoke = choose_smoke_of(data, LoadedModel(description, network, smoke=(), digest=""))
+    smoke = choose_smoke_rows(data, LoadedModel(description, network, smoke=(), digest=""))
     exported = export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
-    check_bundle(path, exported)
+    verify_bundle(path, exported)
     return info, tuple(_smoke_case(row) for row in smoke)
 
 
@@ -346,9 +352,9 @@ class _Reported:
     held_out: HeldOutRows | None
     curve: tuple[float, ...]
     surveys: Sequence[Survey]
-    site: Site
+    site: SiteDescription
     hyperparameters: Hyperparameters
-    background: Background
+    context: ReportContext
 
 
 def _write_reports(told: _Reported, out_dir: Path) -> None:
@@ -372,7 +378,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         "lineage": _lineage(told, packages),
     }
     (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    errors = rehearsal.judgement.errors_m
+    errors = rehearsal.scores.errors_m
     content = CardContent(
         release_id=result.release_id,
         digest=result.digest,
@@ -392,7 +398,7 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         beacons=result.beacons,
         hyperparameters=told.hyperparameters,
         comparison=told.comparison,
-        background=told.background,
+        context=told.context,
         packages=packages,
     )
     write_card(out_dir / CARD_FILE, content)
@@ -409,20 +415,20 @@ def _intervals_of(comparison: Comparison | None) -> dict[str, Any] | None:
 
 
 def _lineage(told: _Reported, packages: dict[str, str]) -> dict[str, Any]:
-    background, champion = told.background, told.background.champion
+    context, champion = told.context, told.context.champion
     unknown = [None] * len(told.surveys)
     return {
         "surveys": [
             {"name": survey.name, "rows": len(survey.labels)} | (asdict(origin) if origin else {})
-            for survey, origin in zip(told.surveys, background.surveys or unknown, strict=True)
+            for survey, origin in zip(told.surveys, context.surveys or unknown, strict=True)
         ],
-        "snapshot": background.snapshot,
-        "trainer_version": background.trainer_version,
-        "image": background.image,
+        "snapshot": context.snapshot,
+        "trainer_version": context.trainer_version,
+        "image": context.image,
         "packages": packages,
         "hyperparameters": told.hyperparameters.model_dump(mode="json"),
-        "champion": champion.release.run_id if isinstance(champion, Champion) else None,
-        "no_champion": None if isinstance(champion, Champion) else champion.reason,
+        "champion": champion.release.run_id if isinstance(champion, ChampionModel) else None,
+        "no_champion": None if isinstance(champion, ChampionModel) else champion.reason,
     }
 
 

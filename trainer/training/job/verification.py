@@ -17,17 +17,17 @@ from trainer.localization.decoding import Answer, decode
 from trainer.localization.dense.mxnet_graph import exported_probabilities
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
-from trainer.training.errors import BundleDisagrees
+from trainer.training.errors import BundleMismatch
 
 TOLERANCE = 1e-5
 """On probabilities, between numpy and MXNet in single precision (measured: below 1e-6)."""
 
 
-def check_bundle(path: Path, export: MxnetExport) -> None:
+def verify_bundle(path: Path, export: MxnetExport) -> None:
     """Ask a bundle its smoke rows over its own server.
 
     Raises:
-        BundleDisagrees: it answers otherwise than it is recorded or than MXNet says.
+        BundleMismatch: it answers otherwise than it is recorded or than MXNet says.
         BadBundle: it can't even be opened.
     """
     model = load_bundle(path)
@@ -35,7 +35,7 @@ def check_bundle(path: Path, export: MxnetExport) -> None:
     recorded = [row.answer for row in model.smoke]
     if served != recorded:
         wrong = next(pair for pair in zip(served, recorded, strict=True) if pair[0] != pair[1])
-        raise BundleDisagrees(
+        raise BundleMismatch(
             f"Served from its bundle, the model answers {wrong[0]}, and {wrong[1]} is recorded: "
             "packing or serving is broken; nothing was released."
         )
@@ -48,7 +48,7 @@ def _served(path: Path, model: LoadedModel) -> list[Answer]:
     reply = respond(SingleModelService.open(path), request)
     document = json.loads(reply.body)
     if reply.status != 200 or document["digest"] != model.digest:
-        raise BundleDisagrees(
+        raise BundleMismatch(
             f"The packaged model's server answered {reply.status}: {reply.body[:300]!r}; nothing "
             "was released."
         )
@@ -67,7 +67,7 @@ def _compare_with_mxnet(model: LoadedModel, export: MxnetExport, served: list[An
         and abs(answer.confidence - confidence) <= 2 * TOLERANCE
         for answer, cell, confidence in pairs
     ):
-        raise BundleDisagrees(
+        raise BundleMismatch(
             f"The served answers are not MXNet's (probabilities differ by {apart:.1e}, and "
             f"{TOLERANCE:.0e} is the most): the exported weights or features are not the served "
             "ones; nothing was released."

@@ -12,11 +12,15 @@ from enum import StrEnum
 import numpy as np
 
 from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
-from trainer.training.quality.copies import CopiedBlock, Copies, find_copies
 from trainer.training.quality.drift import Drift, Eras, beacon_drifts, eras_of
-from trainer.training.reading.missing_values import LOWEST_GAP_DB, LOWEST_SIGNAL, without_fillers
+from trainer.training.quality.near_duplicates import (
+    CopiedBlock,
+    NearDuplicates,
+    find_near_duplicates,
+)
+from trainer.training.reading.missing_values import LOWEST_GAP_DB, LOWEST_SIGNAL, mask_sentinel
 from trainer.training.reading.row_faults import FaultKind, count_by_kind
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey
 from trainer.training.reading.training_set import TrainingSet
 
@@ -31,7 +35,7 @@ LOWEST_SHARE = 0.05
 _DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
 
 
-class Weight(StrEnum):
+class Severity(StrEnum):
     """Whether somebody should look."""
 
     NOTE = "note"
@@ -43,7 +47,7 @@ class Finding:
     """One thing that was found."""
 
     topic: str
-    weight: Weight
+    weight: Severity
     seen: str
     means: str
     done: str
@@ -92,8 +96,8 @@ class Audit:
 def audit(
     data: TrainingSet,
     surveys: Sequence[Survey],
-    site: Site,
-    copies: Copies | None = None,
+    site: SiteDescription,
+    copies: NearDuplicates | None = None,
     known_to_champion: Sequence[bool] = (),
 ) -> Audit:
     """Look a training set over.
@@ -102,13 +106,13 @@ def audit(
         data: the surveys combined.
         surveys: the same, one by one, with what reading them found; the last is the newest.
         site: where they were taken.
-        copies: of :func:`find_copies`, if it was called already.
+        copies: of :func:`find_near_duplicates`, if it was called already.
         known_to_champion: for each survey, whether the champion learnt from it. What it did not
             learn from is compared with what it did; without a champion the newest survey with
             the others.
     """
-    surveys = without_fillers(surveys, site)
-    found = copies or find_copies(data)
+    surveys = mask_sentinel(surveys, site)
+    found = copies or find_near_duplicates(data)
     eras = eras_of([len(survey.labels) for survey in surveys], known_to_champion)
     drifts = beacon_drifts(data, eras)
     beacons = tuple(
@@ -171,7 +175,7 @@ def _beacon(name: str, column: FloatMatrix, drift: Drift | None) -> BeaconAudit:
     )
 
 
-def _on_copies(report: Audit, copies: Copies) -> list[Finding]:
+def _on_copies(report: Audit, copies: NearDuplicates) -> list[Finding]:
     left_out = (
         f" {copies.left_out_rows} rows were not searched for near copies: what they hear is too "
         "usual to tell a copy from chance, or too many rows are like them."
@@ -182,7 +186,7 @@ def _on_copies(report: Audit, copies: Copies) -> list[Finding]:
         return [
             Finding(
                 "copies",
-                Weight.NOTE,
+                Severity.NOTE,
                 f"No block of copied rows; {report.exact_copies} single rows repeat another "
                 f"visit's exactly.{left_out}",
                 "Single repeats are chance where a location hears one steady beacon.",
@@ -196,7 +200,7 @@ def _on_copies(report: Audit, copies: Copies) -> list[Finding]:
     return [
         Finding(
             "copies",
-            Weight.WARNING,
+            Severity.WARNING,
             f"{report.copied_pairs} rows are copies of other rows within 2 dB, in "
             f"{len(report.copied_blocks)} blocks ({orders}).{left_out}",
             "A part of the data was pasted in again, perhaps altered a little. It tells nothing "
@@ -211,7 +215,7 @@ def _on_visits(report: Audit) -> list[Finding]:
     return [
         Finding(
             "visits",
-            Weight.NOTE,
+            Severity.NOTE,
             f"{report.visits} visits, half of them of {report.median_visit_rows:g} rows or fewer.",
             "Rows of one visit are alike; a model that has seen one of them knows the others.",
             "A visit stays whole on one side of the hold-out.",
@@ -220,10 +224,11 @@ def _on_visits(report: Audit) -> list[Finding]:
 
 
 def _on_writing(surveys: Sequence[Survey]) -> list[Finding]:
+    formats = [survey.file_format for survey in surveys]
     written = Counter(
-        f"{survey.found.encoding}, columns parted by {_DELIMITER_NAMES[survey.found.delimiter]}, "
-        + (f"times as {survey.found.time_format}" if survey.found.time_format else "no times")
-        for survey in surveys
+        f"{file.encoding}, columns parted by {_DELIMITER_NAMES[file.delimiter]}, "
+        + (f"times as {file.time_format}" if file.time_format else "no times")
+        for file in formats
     )
     ways = "; ".join(
         way if times == len(surveys) else f"{way} ({times} of {len(surveys)} surveys)"
@@ -232,7 +237,7 @@ def _on_writing(surveys: Sequence[Survey]) -> list[Finding]:
     return [
         Finding(
             "how it is written",
-            Weight.NOTE,
+            Severity.NOTE,
             f"{ways}.",
             "Found by looking; nobody has to say so.",
             "Times tell visits apart and are never learnt from.",
@@ -245,12 +250,12 @@ def _on_filler(data: TrainingSet, surveys: Sequence[Survey]) -> list[Finding]:
     if data.not_heard_below == NOT_HEARD_BELOW:
         return []
     word = f"{data.not_heard_below - LOWEST_GAP_DB / 2:g}"
-    times = sum(dict(survey.found.not_heard).get(word, 0) for survey in surveys)
+    times = sum(dict(survey.file_format.not_heard).get(word, 0) for survey in surveys)
     readings = times + int(np.count_nonzero(~np.isnan(data.rssi)))
     return [
         Finding(
             "a number for not heard",
-            Weight.NOTE,
+            Severity.NOTE,
             f"{word} dBm, {times} times ({times / readings:.0%} of what would be readings), and "
             f"nothing within {LOWEST_GAP_DB:g} dB above it.",
             "That is no signal, but this site's way to write that a beacon was not heard.",
@@ -273,7 +278,7 @@ def _on_lowest(data: TrainingSet) -> list[Finding]:
     return [
         Finding(
             "a lowest reading apart",
-            Weight.WARNING,
+            Severity.WARNING,
             f"{lowest:g} dBm, {times} times ({times / len(heard):.0%} of the readings), and "
             f"nothing within {LOWEST_GAP_DB:g} dB above it.",
             "That is no signal, but a way to write that a beacon was not heard.",
@@ -285,7 +290,7 @@ def _on_lowest(data: TrainingSet) -> list[Finding]:
 def _on_sentinels(surveys: Sequence[Survey]) -> list[Finding]:
     written: Counter[str] = Counter()
     for survey in surveys:
-        written.update(dict(survey.found.not_heard))
+        written.update(dict(survey.file_format.not_heard))
     odd = {
         word: times
         for word, times in written.items()
@@ -297,7 +302,7 @@ def _on_sentinels(surveys: Sequence[Survey]) -> list[Finding]:
         findings.append(
             Finding(
                 "not heard",
-                Weight.NOTE,
+                Severity.NOTE,
                 f"Written as {ways}.",
                 "A beacon that was not heard is no weak signal.",
                 "All of these count as not heard.",
@@ -308,7 +313,7 @@ def _on_sentinels(surveys: Sequence[Survey]) -> list[Finding]:
         findings.append(
             Finding(
                 "off-by-one sentinels",
-                Weight.WARNING,
+                Severity.WARNING,
                 f"{listed} where -200 is meant.",
                 "Something added to the readings after they were logged; signals may be shifted by "
                 "the same amount.",
@@ -330,7 +335,7 @@ def _on_beacons(beacons: Sequence[BeaconAudit], rows: int) -> list[Finding]:
         findings.append(
             Finding(
                 "dead beacons",
-                Weight.WARNING,
+                Severity.WARNING,
                 f"{', '.join(dead)}: heard in less than {DEAD_SHARE:.1%} of the rows.",
                 "It is off, gone, or called otherwise.",
                 "Such a column teaches nothing and changes nothing in the model.",
@@ -340,7 +345,7 @@ def _on_beacons(beacons: Sequence[BeaconAudit], rows: int) -> list[Finding]:
         findings.append(
             Finding(
                 "stuck beacons",
-                Weight.WARNING,
+                Severity.WARNING,
                 f"{', '.join(stuck)}: always the same reading.",
                 "No radio is that steady: the value is made up on the way.",
                 "It is used as it stands. Check the logger.",
@@ -360,7 +365,7 @@ def _on_drift(
         return [
             Finding(
                 "drift",
-                Weight.NOTE,
+                Severity.NOTE,
                 "Not measured. " + (eras.said if not eras.compared else _TOO_LITTLE),
                 "Whether beacons changed since then is not known.",
                 "Nothing.",
@@ -370,7 +375,7 @@ def _on_drift(
         return [
             Finding(
                 "drift",
-                Weight.NOTE,
+                Severity.NOTE,
                 f"{eras.said} None of {len(compared)} beacons is distributed otherwise.",
                 "What was learnt from the earlier surveys still holds.",
                 "All surveys are used.",
@@ -381,7 +386,7 @@ def _on_drift(
     return [
         Finding(
             "drift",
-            Weight.WARNING,
+            Severity.WARNING,
             f"{listed}: distributed otherwise (Kolmogorov-Smirnov distance). {eras.said}",
             "The beacon was moved, turned, changed its power or its battery is low"
             + ("." if fair else "; or the surveys cover other places: too few are in both."),
@@ -403,7 +408,7 @@ def _on_labels(data: TrainingSet, report: Audit) -> list[Finding]:
         findings.append(
             Finding(
                 "thin locations",
-                Weight.NOTE,
+                Severity.NOTE,
                 f"{len(few)} of {len(data.labels)} locations have fewer than {FEW_ROWS} rows: "
                 f"{named}.",
                 "They are hardly learnt and hardly measured.",
@@ -414,7 +419,7 @@ def _on_labels(data: TrainingSet, report: Audit) -> list[Finding]:
         findings.append(
             Finding(
                 "locations without data",
-                Weight.WARNING,
+                Severity.WARNING,
                 f"{len(report.empty_cells)} described locations have no row: "
                 f"{', '.join(report.empty_cells[:10])}.",
                 "The model can't answer them.",
@@ -431,7 +436,7 @@ def _on_dropped(report: Audit) -> list[Finding]:
     return [
         Finding(
             "dropped rows",
-            Weight.WARNING,
+            Severity.WARNING,
             f"{sum(rows for _, rows in report.dropped)} rows are not used: {kinds}.",
             "They are no measurement that could be learnt from.",
             "They were left out and are listed by `rssi audit`; the rest of their surveys is used.",

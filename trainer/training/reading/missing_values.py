@@ -15,7 +15,7 @@ import numpy as np
 from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 from trainer.training.errors import BadSurvey
 from trainer.training.reading.row_faults import check_share
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, silent_rows
 
 LOWEST_SIGNAL = -105.0
@@ -30,7 +30,7 @@ FEWEST_FILLED = 30
 """Fewer equal readings may be chance."""
 
 
-def without_fillers(surveys: Sequence[Survey], site: Site) -> list[Survey]:
+def mask_sentinel(surveys: Sequence[Survey], site: SiteDescription) -> list[Survey]:
     """The same surveys with a filler, if there clearly is one, as not heard.
 
     Rows that then hear no beacon are dropped like others that hear none. Surveys that were looked
@@ -79,7 +79,7 @@ def _fills(rssi: FloatMatrix, dbm: float, share: float) -> bool:
     return times >= FEWEST_FILLED and times >= share * readings
 
 
-def _without(filler: float, survey: Survey, place: int, site: Site) -> Survey:
+def _without(filler: float, survey: Survey, place: int, site: SiteDescription) -> Survey:
     filled = survey.rssi == filler
     rssi = np.where(filled, np.float32(np.nan), survey.rssi)
     silent = np.isnan(rssi).all(axis=1)
@@ -89,10 +89,10 @@ def _without(filler: float, survey: Survey, place: int, site: Site) -> Survey:
     try:
         check_share(faults, rows, site.thresholds)
     except BadSurvey as error:
-        raise BadSurvey(f"{survey.name}: {error.reason}", place=place) from error
+        raise BadSurvey(f"{survey.name}: {error.reason}", survey_index=place) from error
     # Another copy only where rows go: a survey may be large.
     kept = np.flatnonzero(~silent) if silent.any() else slice(None)
-    ways = dict(survey.found.not_heard) | {f"{filler:g}": int(np.count_nonzero(filled))}
+    ways = dict(survey.file_format.not_heard) | {f"{filler:g}": int(np.count_nonzero(filled))}
     return replace(
         survey,
         rssi=rssi[kept],
@@ -101,6 +101,6 @@ def _without(filler: float, survey: Survey, place: int, site: Site) -> Survey:
         lines=survey.lines[kept],
         times=None if survey.times is None else survey.times[kept],
         faults=tuple(faults),
-        found=replace(survey.found, not_heard=tuple(ways.items())),
+        file_format=replace(survey.file_format, not_heard=tuple(ways.items())),
         not_heard_below=filler + LOWEST_GAP_DB / 2,
     )

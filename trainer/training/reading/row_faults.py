@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from trainer.training.errors import BadSurvey
-from trainer.training.reading.site import Thresholds
+from trainer.training.reading.site_description import Thresholds
 
 
 class FaultKind(StrEnum):

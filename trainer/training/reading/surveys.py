@@ -46,7 +46,7 @@ from trainer.training.reading.csv_text import (
     read_tables,
 )
 from trainer.training.reading.row_faults import FaultKind, RowFault, check_share
-from trainer.training.reading.site import Position, Site
+from trainer.training.reading.site_description import Position, SiteDescription
 from trainer.training.reading.times import TimeColumn, read_times
 
 TIME_COLUMNS = frozenset({"date", "time", "timestamp", "datetime"})
@@ -61,7 +61,7 @@ LARGE_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FileFormat:
     """How a file turned out to be written; for the report, nothing depends on it."""
 
     encoding: str = "utf-8"
@@ -92,7 +92,7 @@ class Survey:
     """(rows,) seconds since 1970 by the logger's own clock, NaN where none is told."""
     faults: tuple[RowFault, ...] = ()
     """Rows that were dropped, in the order of lines."""
-    found: Found = Found()
+    file_format: FileFormat = FileFormat()
     not_heard_below: float = NOT_HEARD_BELOW
     """dBm. Higher than usual where the site's surveys together showed a number that stands for "not
     heard" (:mod:`trainer.training.reading.missing_values`)."""
@@ -109,7 +109,7 @@ class _Columns:
     time: int | None
 
 
-def read_survey(source: Path | bytes, site: Site, name: str | None = None) -> Survey:
+def read_survey(source: Path | bytes, site: SiteDescription, name: str | None = None) -> Survey:
     """Read one survey.
 
     Args:
@@ -126,7 +126,7 @@ def read_survey(source: Path | bytes, site: Site, name: str | None = None) -> Su
     return read_from(read_blocks(source), called, site, large=size >= LARGE_BYTES)
 
 
-def read_from(read: Blocks, name: str, site: Site, *, large: bool) -> Survey:
+def read_from(read: Blocks, name: str, site: SiteDescription, *, large: bool) -> Survey:
     """:func:`read_survey` for a file that is open already.
 
     Args:
@@ -206,7 +206,7 @@ class _Origin:
 
     encoding: str
     header: Header
-    site: Site
+    site: SiteDescription
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -270,7 +270,7 @@ def _survey(name: str, columns: _Columns, parts: list[_Part], origin: _Origin) -
         lines=whole.lines[kept],
         times=None if times is None else times.seconds[kept],
         faults=tuple(faults),
-        found=Found(
+        file_format=FileFormat(
             encoding=origin.encoding,
             delimiter=origin.header.delimiter,
             time_format=None if times is None else times.form,
@@ -498,7 +498,7 @@ def check_same_place(label: str, one: Position, other: Position, whose: str) -> 
         )
 
 
-def _check_against_site(survey: Survey, site: Site) -> None:
+def _check_against_site(survey: Survey, site: SiteDescription) -> None:
     for label, point in positions_by_label(survey).items():
         if label in site.positions:
             check_same_place(label, point, site.positions[label], "in the site's description")

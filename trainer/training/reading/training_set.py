@@ -14,8 +14,8 @@ import numpy.typing as npt
 from trainer.localization.decoding import CellIndices, Positions
 from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 from trainer.training.errors import BadSurvey, NotEnoughData
-from trainer.training.reading.missing_values import without_fillers
-from trainer.training.reading.site import Position, Site
+from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.site_description import Position, SiteDescription
 from trainer.training.reading.surveys import Survey, check_same_place, positions_by_label
 
 MIN_ROWS = 10
@@ -50,7 +50,7 @@ class TrainingSet:
         """How many rows there are."""
         return len(self.cells)
 
-    def only(self, rows: npt.NDArray[np.intp]) -> "TrainingSet":
+    def take(self, rows: npt.NDArray[np.intp]) -> "TrainingSet":
         """The same site with some of its rows; all cells and beacons stay."""
         return replace(
             self,
@@ -61,7 +61,7 @@ class TrainingSet:
         )
 
 
-def combine(surveys: Sequence[Survey], site: Site) -> TrainingSet:
+def combine(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
     """Put surveys together to train on.
 
     Raises:
@@ -74,14 +74,14 @@ def combine(surveys: Sequence[Survey], site: Site) -> TrainingSet:
     return data
 
 
-def combine_any(surveys: Sequence[Survey], site: Site) -> TrainingSet:
+def combine_any(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
     """Put surveys together, however little it is.
 
     Raises:
         BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
             one, or which came later.
     """
-    surveys = without_fillers(surveys, site)
+    surveys = mask_sentinel(surveys, site)
     beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
     labels = _sorted({label for survey in surveys for label in survey.labels})
     numbers = {label: number for number, label in enumerate(labels)}
@@ -164,7 +164,9 @@ def _runs(
     return runs
 
 
-def _positions(labels: Sequence[str], surveys: Sequence[Survey], site: Site) -> Positions | None:
+def _positions(
+    labels: Sequence[str], surveys: Sequence[Survey], site: SiteDescription
+) -> Positions | None:
     """Every cell's place, or None: a map that knows only some cells would not measure the rest.
 
     Surveyed and described positions share a frame. The grid's is another, so the grid rule counts
@@ -179,7 +181,7 @@ def _positions(labels: Sequence[str], surveys: Sequence[Survey], site: Site) -> 
     return np.array(found, dtype=np.float64)
 
 
-def _surveyed(surveys: Sequence[Survey], site: Site) -> dict[str, Position]:
+def _surveyed(surveys: Sequence[Survey], site: SiteDescription) -> dict[str, Position]:
     known = dict(site.positions)
     for place, survey in enumerate(surveys):
         for label, point in positions_by_label(survey).items():
@@ -188,5 +190,5 @@ def _surveyed(surveys: Sequence[Survey], site: Site) -> dict[str, Position]:
                     label, point, known.setdefault(label, point), "in an earlier survey"
                 )
             except BadSurvey as error:
-                raise BadSurvey(f"{survey.name}: {error.reason}", place=place) from error
+                raise BadSurvey(f"{survey.name}: {error.reason}", survey_index=place) from error
     return known

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from events.manifests import Metrics
+from events.metrics import Metrics
 from trainer.training.evaluation.champion import NoChampion
 from trainer.training.evaluation.comparison import Comparison
 from trainer.training.evaluation.confidence import ConfidenceReport
 from trainer.training.evaluation.evaluate import CellError, Confusion, Evaluation
-from trainer.training.evaluation.hold_out import Protocol
+from trainer.training.evaluation.hold_out import HoldOutScheme
 from trainer.training.evaluation.reliability import RadiusReport
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.quality.audit import Audit
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reports.card_lineage import Origin, lineage
 from trainer.training.reports.card_sections import (
     SECTION_STYLE,
@@ -34,7 +34,7 @@ from trainer.training.reports.card_sections import (
 )
 from trainer.training.reports.floor_map import floor_map_svg
 from trainer.training.reports.floor_plan import NoPicture, Picture
-from trainer.training.reports.provenance import Background
+from trainer.training.reports.provenance import ReportContext
 
 _CDF_WIDTH, _CDF_HEIGHT = 460.0, 220.0
 _CDF_LEFT, _CDF_BOTTOM = 38.0, 26.0
@@ -74,7 +74,7 @@ class CardContent:
 
     release_id: str
     digest: str
-    site: Site
+    site: SiteDescription
     metrics: Metrics
     evaluation: Evaluation
     radius: RadiusReport | None
@@ -83,7 +83,7 @@ class CardContent:
     confusions: tuple[Confusion, ...]
     curve: tuple[float, ...]
     """The mean loss of each epoch of the packaged model's fit, in nats."""
-    protocol: Protocol
+    protocol: HoldOutScheme
     cells: tuple[CellError, ...]
     errors_m: tuple[float, ...]
     """Of the held-out rows, ascending; empty without positions."""
@@ -94,7 +94,7 @@ class CardContent:
     hyperparameters: Hyperparameters
     comparison: Comparison | None
     """None where nothing is known to be live."""
-    background: Background
+    context: ReportContext
     packages: Mapping[str, str]
     """Versions, by name."""
 
@@ -151,7 +151,7 @@ def _tiles(metrics: Metrics) -> str:
 
 def _map(content: CardContent) -> str:
     asked = sum(cell.rows > 0 for cell in content.cells)
-    plan = content.background.floor_plan
+    plan = content.context.floor_plan
     picture = plan if isinstance(plan, Picture) else None
     missing = f" No floor plan: {escape(plan.reason)}" if isinstance(plan, NoPicture) else ""
     return _section(
@@ -238,7 +238,7 @@ def _metrics(content: CardContent) -> str:
 
 
 def _opponent(content: CardContent) -> tuple[Comparison | None, str]:
-    champion = content.background.champion
+    champion = content.context.champion
     return content.comparison, champion.reason if isinstance(champion, NoChampion) else ""
 
 
@@ -246,7 +246,7 @@ def _origin(content: CardContent) -> Origin:
     return Origin(
         release_id=content.release_id,
         digest=content.digest,
-        background=content.background,
+        context=content.context,
         surveys=content.surveys,
         ignored_rows=content.ignored_rows,
         packages=content.packages,
@@ -266,7 +266,7 @@ def _limits(content: CardContent) -> str:
             f"{unmeasured} of {len(content.cells)} locations had no visit to spare and were not "
             "measured: the figures say nothing of them."
         )
-    if content.protocol is Protocol.CUT_VISITS:
+    if content.protocol is HoldOutScheme.CUT_VISITS:
         limits.append(
             "Parts of the same visits are on both sides of the measurement, so it flatters the "
             "model: survey locations a second time, another day."

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from trainer.training.evaluation.champion import Champion
+from trainer.training.evaluation.champion import ChampionModel
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reports.provenance import Background, SurveyOrigin
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin
 
 MOST_SURVEYS = 50
 """The others are in ``metrics.json``."""
@@ -21,7 +21,7 @@ class Origin:
 
     release_id: str
     digest: str
-    background: Background
+    context: ReportContext
     surveys: tuple[tuple[str, int], ...]
     """Name and labelled rows of each."""
     ignored_rows: int
@@ -31,25 +31,25 @@ class Origin:
 
 def lineage(origin: Origin) -> str:
     """A table of names and digests, and one of the surveys."""
-    background, settings = origin.background, origin.hyperparameters
+    context, settings = origin.context, origin.hyperparameters
     recipe = settings.model_dump(exclude={"schema_version", "seed"})
-    champion = background.champion
-    live = _code(champion.release.run_id) if isinstance(champion, Champion) else "none known"
-    snapshot = "none, trained from files" if background.snapshot is None else background.snapshot
+    champion = context.champion
+    live = _code(champion.release.run_id) if isinstance(champion, ChampionModel) else "none known"
+    snapshot = "none, trained from files" if context.snapshot is None else context.snapshot
     return _table(
         [
             ("Release", _code(origin.release_id)),
             ("Digest of the bundle", _code(origin.digest)),
             ("Snapshot of the surveys", _code(snapshot)),
-            ("Trainer", f"version {escape(background.trainer_version)}"),
-            ("Image", _code(background.image)),
+            ("Trainer", f"version {escape(context.trainer_version)}"),
+            ("Image", _code(context.image)),
             ("Packages", _listed(origin.packages)),
             ("Seed", str(settings.seed)),
             ("Settings", _listed(recipe)),
             ("Live when it was trained", live),
             ("Rows without a location, not used", str(origin.ignored_rows)),
         ]
-    ) + _surveys(origin.surveys, background.surveys)
+    ) + _surveys(origin.surveys, context.surveys)
 
 
 def _surveys(surveys: Sequence[tuple[str, int]], origins: Sequence[SurveyOrigin]) -> str:

@@ -7,13 +7,13 @@ baselines on the same rows, or the line that a perfect model would draw.
 from collections.abc import Callable, Sequence
 from html import escape
 
-from events.manifests import AgainstChampion
+from events.metrics import AgainstChampion
 from trainer.training.evaluation.baselines import Baseline
 from trainer.training.evaluation.comparison import Comparison
 from trainer.training.evaluation.confidence import ConfidenceReport
 from trainer.training.evaluation.evaluate import Confusion, Evaluation
 from trainer.training.evaluation.reliability import Calibration, Interval, RadiusReport
-from trainer.training.quality.audit import Audit, Finding, Weight
+from trainer.training.quality.audit import Audit, Finding, Severity
 
 _SIDE = 220.0
 _LEFT, _BOTTOM, _PAD = 36.0, 26.0, 10.0
@@ -252,7 +252,7 @@ def confusion_table(confusions: Sequence[Confusion]) -> str:
 
 def audit_section(report: Audit) -> str:
     """What looking the data over found, warnings first."""
-    ordered = sorted(report.findings, key=lambda finding: finding.weight is Weight.NOTE)
+    ordered = sorted(report.findings, key=lambda finding: finding.weight is Severity.NOTE)
     findings = "".join(_finding(finding) for finding in ordered)
     head = (
         "<thead><tr><th>beacon</th><th>heard in</th><th>median</th><th>range</th>"

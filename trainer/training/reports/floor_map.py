@@ -12,7 +12,7 @@ from html import escape
 from itertools import pairwise
 
 from trainer.training.evaluation.evaluate import CellError
-from trainer.training.reading.site import Position
+from trainer.training.reading.site_description import Position
 from trainer.training.reports.floor_plan import Picture
 
 # ColorBrewer's RdYlBu in 5 classes: told apart by colour-blind readers too.

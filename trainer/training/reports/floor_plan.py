@@ -10,7 +10,7 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.training.reading.site import FloorPlan, Site
+from trainer.training.reading.site_description import FloorPlan, SiteDescription
 
 MOST_BYTES = 2 * 1024 * 1024
 """The card is opened in a browser and kept with every release."""
@@ -41,7 +41,7 @@ class NoPicture:
     reason: str
 
 
-def picture_of(place: FloorPlan, content: bytes) -> Picture | NoPicture:
+def parse_picture(place: FloorPlan, content: bytes) -> Picture | NoPicture:
     """A file's content as a picture, or why it is none that a card can carry."""
     if len(content) > MOST_BYTES:
         return NoPicture(
@@ -54,7 +54,7 @@ def picture_of(place: FloorPlan, content: bytes) -> Picture | NoPicture:
     return Picture(place, media_type, content)
 
 
-def picture_beside(site: Site, folder: Path) -> Picture | NoPicture | None:
+def read_picture(site: SiteDescription, folder: Path) -> Picture | NoPicture | None:
     """The picture that a site names, from the folder of its description; None if it names none."""
     if site.floor_plan is None:
         return None
@@ -63,7 +63,7 @@ def picture_beside(site: Site, folder: Path) -> Picture | NoPicture | None:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
         return NoPicture(f"{site.floor_plan.image} can't be read: {error.strerror}.")
-    return picture_of(site.floor_plan, content)
+    return parse_picture(site.floor_plan, content)
 
 
 def _media_type(content: bytes) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from trainer.localization.mxnet_loader import load_mxnet
-from trainer.training.evaluation.champion import NOTHING_TOLD, Champion, NoChampion
+from trainer.training.evaluation.champion import CHAMPION_UNKNOWN, ChampionModel, NoChampion
 from trainer.training.fitting.device import device_name
 from trainer.training.reports.floor_plan import NoPicture, Picture
 from trainer.training.settings import TRAINER_VERSION
@@ -30,7 +30,7 @@ class SurveyOrigin:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Background:
+class ReportContext:
     """All that the reports tell besides the data."""
 
     surveys: tuple[SurveyOrigin, ...] = ()
@@ -39,7 +39,7 @@ class Background:
     """The digest of the sealed list of surveys; None away from the cloud."""
     trainer_version: str = TRAINER_VERSION
     image: str = "process"
-    champion: Champion | NoChampion = NOTHING_TOLD
+    champion: ChampionModel | NoChampion = CHAMPION_UNKNOWN
     floor_plan: Picture | NoPicture | None = None
     """None where the site names no picture."""
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.training.evaluation.cross_validation import rehearse, whole_folds
-from trainer.training.evaluation.evaluate import Judgement
+from trainer.training.evaluation.cross_validation import grouped_folds, measure_hold_out
+from trainer.training.evaluation.evaluate import RowScores
 from trainer.training.evaluation.hold_out import Rows
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site import Site
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
@@ -52,29 +52,31 @@ NO_FIGURES = FoldFigures()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ground:
+class CrossValidation:
     """The rows that a search is about, and how they are divided."""
 
     data: TrainingSet
-    site: Site
+    site: SiteDescription
     tests: tuple[Rows, ...]
     """The rows that are asked in each fold; all others are trained on."""
 
     @classmethod
-    def of(cls, data: TrainingSet, site: Site, count: int, seed: int) -> "Ground":
+    def of(
+        cls, data: TrainingSet, site: SiteDescription, count: int, seed: int
+    ) -> "CrossValidation":
         """Divide rows into folds that keep copies and visits whole.
 
         Raises:
             BadSplit: there are too few visits for so many folds.
         """
-        return cls(data, site, whole_folds(data, count, seed))
+        return cls(data, site, grouped_folds(data, count, seed))
 
     def measure_fold(self, settings: Hyperparameters, seed: int, fold: int) -> FoldFigures:
         """Train on all folds but one, with a seed, and ask that one."""
         asked = self.tests[fold]
         trained = np.setdiff1d(np.arange(len(self.data)), asked)
         seeded = settings.model_copy(update={"seed": seed})
-        return _figures(rehearse(self.data, trained, asked, self.site, seeded).judgement)
+        return _figures(measure_hold_out(self.data, trained, asked, self.site, seeded).scores)
 
     def measure(self, task: TuningTask) -> TuningResult:
         """Measure a task on every fold with every seed."""
@@ -86,12 +88,12 @@ class Ground:
         return sum(every, NO_FIGURES).result(task)
 
 
-def _figures(judgement: Judgement) -> FoldFigures:
-    errors = judgement.errors_m
+def _figures(scores: RowScores) -> FoldFigures:
+    errors = scores.errors_m
     known = np.empty(0) if errors is None else errors[~np.isnan(errors)]
     return FoldFigures(
-        rows=len(judgement.exact),
-        exact=int(judgement.exact.sum()),
+        rows=len(scores.exact),
+        exact=int(scores.exact.sum()),
         placed=len(known),
         metres=float(known.sum()),
     )

@@ -18,14 +18,14 @@ from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreError
 from events.manifests import SurveyRef
 from trainer import logs
 from trainer.training.errors import BadSplit, BadSurvey, NotEnoughData
-from trainer.training.job.job import Misdescribed, StaleSnapshot
-from trainer.training.job.outcome import ExitCode, Outcome, OutcomeKind
+from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 from trainer.training.job.stores import stores
-from trainer.training.reading.site import Site
+from trainer.training.job.training_job import Misconfigured, StaleSnapshot
+from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.settings import TRAINER_VERSION, site_description_key
-from trainer.training.tuning.folds import Ground
+from trainer.training.tuning.folds import CrossValidation
 from trainer.training.tuning.plan import TuningPlan, TuningSettings
 
 
@@ -39,7 +39,7 @@ class TuningJob:
     artifacts: Bucket
     log: FilteringBoundLogger
 
-    def run(self) -> Outcome:
+    def run(self) -> RunOutcome:
         """Measure, unless it was measured before.
 
         Raises:
@@ -48,62 +48,62 @@ class TuningJob:
         try:
             return self._measure(self._plan())
         except BadSurvey as error:
-            return Outcome(kind=OutcomeKind.BAD_DATA, reason=error.reason)
+            return RunOutcome(kind=OutcomeKind.BAD_DATA, reason=error.reason)
         except (NotEnoughData, BadSplit) as error:
-            return Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
+            return RunOutcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
         except StaleSnapshot as error:
-            return Outcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
-        except Misdescribed as error:
-            return Outcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
+            return RunOutcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
+        except Misconfigured as error:
+            return RunOutcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
 
-    def _measure(self, plan: TuningPlan) -> Outcome:
+    def _measure(self, plan: TuningPlan) -> RunOutcome:
         index = self.settings.index
         if index >= len(plan.tasks):
-            raise Misdescribed(f"the plan {plan.id} has {len(plan.tasks)} tasks and none {index}")
+            raise Misconfigured(f"the plan {plan.id} has {len(plan.tasks)} tasks and none {index}")
         key = plan.result_key(index)
         if self.artifacts.exists(key):
             self.log.info("measured before", key=key)
-            return Outcome(kind=OutcomeKind.SUCCEEDED)
+            return RunOutcome(kind=OutcomeKind.SUCCEEDED)
         site = self._site(plan)
-        ground = Ground.of(self._rows(plan, site), site, plan.folds, plan.fold_seed)
+        ground = CrossValidation.of(self._rows(plan, site), site, plan.folds, plan.fold_seed)
         result = ground.measure(plan.tasks[index])
         self.artifacts.put_once(key, result.model_dump_json().encode())
         self.log.info("measured", key=key, loss=result.loss)
-        return Outcome(kind=OutcomeKind.SUCCEEDED)
+        return RunOutcome(kind=OutcomeKind.SUCCEEDED)
 
     def _plan(self) -> TuningPlan:
         key = self.settings.plan
         try:
             plan = TuningPlan.model_validate_json(self.artifacts.get(key).body)
         except ObjectMissingError as error:
-            raise Misdescribed(f"there is no plan to work off: {error}") from error
+            raise Misconfigured(f"there is no plan to work off: {error}") from error
         except ValidationError as error:
-            raise Misdescribed(f"{key} is no plan that this version knows: {error}") from error
+            raise Misconfigured(f"{key} is no plan that this version knows: {error}") from error
         if plan.key != key:
-            raise Misdescribed(f"{key} was changed: what it says now would lie at {plan.key}")
+            raise Misconfigured(f"{key} was changed: what it says now would lie at {plan.key}")
         if plan.trainer_version != TRAINER_VERSION:
-            raise Misdescribed(
+            raise Misconfigured(
                 f"the plan is for trainer version {plan.trainer_version}, and this image holds "
                 f"version {TRAINER_VERSION}: plan and measure with the same"
             )
         return plan
 
-    def _site(self, plan: TuningPlan) -> Site:
+    def _site(self, plan: TuningPlan) -> SiteDescription:
         name = plan.snapshot.site
         if plan.site_sha256 is None:
-            return Site(name=name)
+            return SiteDescription(name=name)
         key = site_description_key(name)
         body = self._there(plan.snapshot.surveys[0].bucket, key, UNVERSIONED)
         if hashlib.sha256(body).hexdigest() != plan.site_sha256:
             raise StaleSnapshot(f"{key} was changed since the release that the plan is made from")
-        return Site.model_validate_json(body).model_copy(update={"name": name})
+        return SiteDescription.model_validate_json(body).model_copy(update={"name": name})
 
-    def _rows(self, plan: TuningPlan, site: Site) -> TrainingSet:
+    def _rows(self, plan: TuningPlan, site: SiteDescription) -> TrainingSet:
         # As a training orders them: the later of two that contradict each other is the bad one.
         listed = sorted(plan.snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
         return combine([*self._surveys(listed, site)], site)
 
-    def _surveys(self, listed: list[SurveyRef], site: Site) -> Iterator[Survey]:
+    def _surveys(self, listed: list[SurveyRef], site: SiteDescription) -> Iterator[Survey]:
         for survey in listed:
             body = self._there(survey.bucket, survey.key, survey.version_id)
             if len(body) != survey.size:
@@ -136,15 +136,15 @@ def main() -> int:
     return outcome.exit_code
 
 
-def _outcome(settings: TuningSettings, log: FilteringBoundLogger) -> Outcome:
+def _outcome(settings: TuningSettings, log: FilteringBoundLogger) -> RunOutcome:
     try:
         return _job(settings, log).run()
     except StoreError as error:
         log.warning("a store failed", reason=str(error))
-        return Outcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error))
+        return RunOutcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error))
     except Exception as error:  # The process's edge: whatever it is gets told, then the exit code.
         log.exception("crashed")
-        return Outcome(kind=OutcomeKind.FAILED, reason=f"{type(error).__name__}: {error}")
+        return RunOutcome(kind=OutcomeKind.FAILED, reason=f"{type(error).__name__}: {error}")
 
 
 def _job(settings: TuningSettings, log: FilteringBoundLogger) -> TuningJob:

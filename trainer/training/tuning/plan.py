@@ -16,7 +16,7 @@ from events.names import Digest, check_site
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import TRAINER_VERSION, ProcessSettings
 
-TUNING = "trainer.training.tuning.job"
+TUNING_MODULE = "trainer.training.tuning.job"
 """The module that works off one number."""
 FOLDS = 5
 

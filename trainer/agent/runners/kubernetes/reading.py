@@ -23,7 +23,7 @@ from trainer.agent.runners.kubernetes.shapes import (
     Terminated,
     Waiting,
 )
-from trainer.training.job.outcome import Outcome
+from trainer.training.job.outcome import RunOutcome
 
 _CODE_IN_MESSAGE = re.compile(r"failed with exit code (\d+)")
 _MESSAGE_LENGTH = 600
@@ -60,7 +60,7 @@ class Ending(BaseModel):
 
     exit_code: int | None = None
     reason: str | None = None
-    outcome: Outcome | None = None
+    outcome: RunOutcome | None = None
     log_tail: tuple[str, ...] = ()
     ended_at: AwareDatetime | None = None
 
@@ -284,11 +284,11 @@ def _code_in(end: Condition) -> int | None:
     return int(found[1]) if found else None
 
 
-def _outcome(terminated: Terminated | None) -> Outcome | None:
+def _outcome(terminated: Terminated | None) -> RunOutcome | None:
     if terminated is None or not terminated.message:
         return None
     try:
-        return Outcome.model_validate_json(terminated.message)
+        return RunOutcome.model_validate_json(terminated.message)
     except ValidationError:  # killed before it could leave a note: the log's end, most likely
         return None
 

@@ -6,7 +6,7 @@ proves nothing where a location hears a single beacon, always at the same streng
 rows that is kept (or kept backwards) over many rows does. So near rows of one location are chained
 in file order, a link counts by how unusual it is for its location, and only long chains are
 believed; inside them rows are aligned location by location. Large and dense sets are searched for
-straight runs instead, see :mod:`trainer.training.quality.copied_runs`.
+straight runs instead, see :mod:`trainer.training.quality.seed_and_extend`.
 
 What may go wrong: two honest walks along one route past strong, steady beacons look alike. Links
 that are usual for their location weigh nothing, and chains need :func:`enough_bits`.
@@ -32,11 +32,11 @@ from trainer.training.quality.chains import (
     enough_bits,
     parts,
 )
-from trainer.training.quality.copied_runs import LONG_STRETCH, STRETCH, find_runs
+from trainer.training.quality.seed_and_extend import LONG_STRETCH, STRETCH, find_runs
 from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
-__all__ = ["CopiedBlock", "Copies", "Order", "find_copies"]
+__all__ = ["CopiedBlock", "NearDuplicates", "Order", "find_near_duplicates"]
 
 BESIDE_BITS = 5.0
 """What one has to be worth next to a certain one in the same order: copies come in blocks."""
@@ -66,7 +66,7 @@ Pairs = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Copies:
+class NearDuplicates:
     """What was found to be copies."""
 
     pairs: Pairs
@@ -85,7 +85,7 @@ class Copies:
         return found
 
 
-def find_copies(data: TrainingSet) -> Copies:
+def find_near_duplicates(data: TrainingSet) -> NearDuplicates:
     """Look for copies among the rows of a training set, in the order that surveys hold them.
 
     Args:
@@ -106,7 +106,7 @@ def find_copies(data: TrainingSet) -> Copies:
             for order in Order
         ]
     blocks = [chain.block for chain in chains]
-    return Copies(
+    return NearDuplicates(
         pairs=_once(np.concatenate([np.empty((0, 2), dtype=np.intp), *pairs])),
         blocks=tuple(sorted(blocks, key=lambda block: (block.first, block.source_first))),
         exact_rows=_exact_rows(data),

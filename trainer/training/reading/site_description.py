@@ -45,7 +45,7 @@ class FloorPlan(BaseModel):
     height_m: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
 
 
-class Site(BaseModel):
+class SiteDescription(BaseModel):
     """A place and its reference points; lengths in metres. ``site.json`` holds one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""A model with all that its answers share: what is the same in each is written once."""
+"""A model with those parts of its responses that are the same for every request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ Labels = npt.NDArray[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedModel:
-    """A model and the parts of its answers that no request changes."""
+    """A model and the parts of its responses that no request changes."""
 
     model: LoadedModel
     identity: str
-    """Which model speaks, as SageMaker hands it through to the client."""
+    """Release and digest, as SageMaker passes them to the client in the custom attributes."""
     json_head: bytes
-    """A JSON answer up to the first prediction."""
+    """A JSON response up to the first prediction."""
     headers: Headers
-    """Of an answer, as long as no beacon is unknown and nothing has to be echoed."""
+    """Of a response if no beacon is unknown and nothing has to be echoed."""
     json_labels: Labels
-    """The cells' labels as JSON writes them,"""
+    """The cells' labels as JSON text."""
     csv_labels: Labels
-    """as CSV does,"""
+    """The labels as CSV fields."""
     npy_labels: npt.NDArray[np.str_]
-    """and as text of one width."""
+    """The labels as fixed-width text."""
 
     @classmethod
     def of(cls, model: LoadedModel) -> "ServedModel":
@@ -50,18 +50,18 @@ class ServedModel:
             model=model,
             identity=identity,
             json_head=orjson.dumps(head).removesuffix(b"]}"),
-            headers=answer_headers(model, ((CUSTOM_ATTRIBUTES, identity),), 0),
+            headers=response_headers(model, ((CUSTOM_ATTRIBUTES, identity),), 0),
             json_labels=_labels([orjson.dumps(label).decode() for label in model.cells]),
             csv_labels=_labels([_quoted(label) for label in model.cells]),
             npy_labels=np.array(model.cells, dtype=np.str_),
         )
 
 
-def answer_headers(model: LoadedModel, echoed: Headers, unknown: int) -> Headers:
-    """The headers of an answer.
+def response_headers(model: LoadedModel, echoed: Headers, unknown: int) -> Headers:
+    """The headers of a response.
 
     Args:
-        model: which answers.
+        model: the one that answered.
         echoed: what SageMaker expects back.
         unknown: how many beacons of the request the model does not know.
     """

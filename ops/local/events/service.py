@@ -16,9 +16,9 @@ from uuid import UUID, uuid4
 from pydantic import JsonValue
 
 from ops.local.errors import ServiceError
-from ops.local.events.envelope import Envelope, envelope, utc_text
+from ops.local.events.bus_event import BusEvent, bus_event, utc_text
 from ops.local.events.event_pattern import EventPattern
-from ops.local.events.schedule import Schedule
+from ops.local.events.schedule import ScheduleExpression
 from ops.local.gateway.protocol import ApiModel, JsonObject, JsonService, operation
 from ops.local.settings import CloudSettings
 from ops.local.timer import Timer
@@ -47,7 +47,7 @@ class SqsParameters(ApiModel):
     message_group_id: str
 
 
-class Target(ApiModel):
+class EventTarget(ApiModel):
     """One target of a rule, as PutTargets gives it."""
 
     id: str
@@ -59,26 +59,26 @@ class Target(ApiModel):
     sqs_parameters: SqsParameters | None = None
 
 
-class Delivery(Protocol):
+class EventDeliverer(Protocol):
     """What takes an event for one target from here on."""
 
-    def deliver(self, rule_arn: str, target: Target, event: JsonObject) -> None:
+    def deliver(self, rule_arn: str, target: EventTarget, event: JsonObject) -> None:
         """Queue ``event`` for ``target``; never waits."""
 
 
-class _NamedBus(ApiModel):
+class BusRequest(ApiModel):
     name: str = DEFAULT_BUS
     description: str | None = None
     tags: tuple[JsonValue, ...] = ()
 
 
-class _Prefix(ApiModel):
+class ListByPrefix(ApiModel):
     name_prefix: str = ""
     event_bus_name: str = DEFAULT_BUS
     limit: int | None = None
 
 
-class _PutRule(ApiModel):
+class PutRule(ApiModel):
     name: str
     event_pattern: str | None = None
     schedule_expression: str | None = None
@@ -89,28 +89,28 @@ class _PutRule(ApiModel):
     event_bus_name: str = DEFAULT_BUS
 
 
-class _NamedRule(ApiModel):
+class RuleRequest(ApiModel):
     name: str
     event_bus_name: str = DEFAULT_BUS
     force: bool = False
 
 
-class _OfRule(ApiModel):
+class RuleTargetsRequest(ApiModel):
     rule: str
     event_bus_name: str = DEFAULT_BUS
     limit: int | None = None
 
 
-class _PutTargets(_OfRule):
-    targets: list[Target]
+class PutTargets(RuleTargetsRequest):
+    targets: list[EventTarget]
 
 
-class _RemoveTargets(_OfRule):
+class RemoveTargets(RuleTargetsRequest):
     ids: list[str]
     force: bool = False
 
 
-class _Entry(ApiModel):
+class PutEventsEntry(ApiModel):
     time: float | None = None
     source: str | None = None
     resources: tuple[str, ...] = ()
@@ -125,16 +125,16 @@ class _Entry(ApiModel):
         return sum(len((text or "").encode()) for text in texts) + (14 if self.time else 0)
 
 
-class _PutEvents(ApiModel):
-    entries: list[_Entry]
+class PutEvents(ApiModel):
+    entries: list[PutEventsEntry]
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
-    request: _PutRule
+class EventRule:
+    request: PutRule
     arn: str
     pattern: EventPattern | None
-    targets: Mapping[str, Target] = field(default_factory=dict)
+    targets: Mapping[str, EventTarget] = field(default_factory=dict)
     put: UUID = field(default_factory=uuid4)
 
     def description(self) -> JsonObject:
@@ -145,17 +145,17 @@ class _Rule:
 
 
 @dataclass(slots=True)
-class _Bus:
+class EventBus:
     name: str
     arn: str
     description: str | None = None
-    rules: dict[str, _Rule] = field(default_factory=dict)
+    rules: dict[str, EventRule] = field(default_factory=dict)
 
     def summary(self) -> JsonObject:
         return {"Name": self.name, "Arn": self.arn, "Description": self.description or ""}
 
 
-class EventBus:
+class EventBridgeService:
     """Every bus of the cloud.
 
     Args:
@@ -164,7 +164,7 @@ class EventBus:
         timer: fires rules with a schedule.
     """
 
-    def __init__(self, settings: CloudSettings, delivery: Delivery, timer: Timer) -> None:
+    def __init__(self, settings: CloudSettings, delivery: EventDeliverer, timer: Timer) -> None:
         self._settings = settings
         self._delivery = delivery
         self._timer = timer
@@ -173,24 +173,24 @@ class EventBus:
         self.service = JsonService(
             "events",
             {
-                "CreateEventBus": operation(_NamedBus, self._create_bus),
-                "DescribeEventBus": operation(_NamedBus, self._describe_bus),
-                "ListEventBuses": operation(_Prefix, self._list_buses),
-                "DeleteEventBus": operation(_NamedBus, self._delete_bus),
-                "PutRule": operation(_PutRule, self._put_rule),
-                "DescribeRule": operation(_NamedRule, self._describe_rule),
-                "ListRules": operation(_Prefix, self._list_rules),
-                "EnableRule": operation(_NamedRule, self._enable_rule),
-                "DisableRule": operation(_NamedRule, self._disable_rule),
-                "DeleteRule": operation(_NamedRule, self._delete_rule),
-                "PutTargets": operation(_PutTargets, self._put_targets),
-                "RemoveTargets": operation(_RemoveTargets, self._remove_targets),
-                "ListTargetsByRule": operation(_OfRule, self._list_targets),
-                "PutEvents": operation(_PutEvents, self._put_events),
+                "CreateEventBus": operation(BusRequest, self._create_bus),
+                "DescribeEventBus": operation(BusRequest, self._describe_bus),
+                "ListEventBuses": operation(ListByPrefix, self._list_buses),
+                "DeleteEventBus": operation(BusRequest, self._delete_bus),
+                "PutRule": operation(PutRule, self._put_rule),
+                "DescribeRule": operation(RuleRequest, self._describe_rule),
+                "ListRules": operation(ListByPrefix, self._list_rules),
+                "EnableRule": operation(RuleRequest, self._enable_rule),
+                "DisableRule": operation(RuleRequest, self._disable_rule),
+                "DeleteRule": operation(RuleRequest, self._delete_rule),
+                "PutTargets": operation(PutTargets, self._put_targets),
+                "RemoveTargets": operation(RemoveTargets, self._remove_targets),
+                "ListTargetsByRule": operation(RuleTargetsRequest, self._list_targets),
+                "PutEvents": operation(PutEvents, self._put_events),
             },
         )
 
-    def publish(self, event: Envelope, bus: str = DEFAULT_BUS) -> None:
+    def publish(self, event: BusEvent, bus: str = DEFAULT_BUS) -> None:
         """Match an event against the rules of a bus and queue it for their targets.
 
         Raises:
@@ -206,29 +206,29 @@ class EventBus:
         """
         self._route(event, self._bus(bus))
 
-    def _route(self, event: JsonObject, bus: _Bus) -> None:
+    def _route(self, event: JsonObject, bus: EventBus) -> None:
         with self._lock:
             for rule in bus.rules.values():
                 if rule.pattern and rule.request.state == "ENABLED" and rule.pattern.matches(event):
-                    self._hand_over(rule, event)
+                    self._deliver(rule, event)
 
-    def _hand_over(self, rule: _Rule, event: JsonObject) -> None:
+    def _deliver(self, rule: EventRule, event: JsonObject) -> None:
         for target in rule.targets.values():
             self._delivery.deliver(rule.arn, target, event)
 
     # --- buses
 
-    def _new_bus(self, name: str, description: str | None = None) -> _Bus:
-        return _Bus(name, self._settings.arn("events", f"event-bus/{name}"), description)
+    def _new_bus(self, name: str, description: str | None = None) -> EventBus:
+        return EventBus(name, self._settings.arn("events", f"event-bus/{name}"), description)
 
-    def _bus(self, name_or_arn: str) -> _Bus:
+    def _bus(self, name_or_arn: str) -> EventBus:
         name = name_or_arn.rpartition("event-bus/")[2]
         bus = self._buses.get(name)
         if bus is None:
             raise ServiceError("ResourceNotFoundException", f"Event bus {name} does not exist.")
         return bus
 
-    def _create_bus(self, request: _NamedBus) -> JsonObject:
+    def _create_bus(self, request: BusRequest) -> JsonObject:
         with self._lock:
             if request.name in self._buses:
                 raise ServiceError(
@@ -237,15 +237,15 @@ class EventBus:
             bus = self._buses[request.name] = self._new_bus(request.name, request.description)
         return {"EventBusArn": bus.arn}
 
-    def _describe_bus(self, request: _NamedBus) -> JsonObject:
+    def _describe_bus(self, request: BusRequest) -> JsonObject:
         return self._bus(request.name).summary()
 
-    def _list_buses(self, request: _Prefix) -> JsonObject:
+    def _list_buses(self, request: ListByPrefix) -> JsonObject:
         with self._lock:
             names = [name for name in self._buses if name.startswith(request.name_prefix)]
             return {"EventBuses": [self._buses[name].summary() for name in names]}
 
-    def _delete_bus(self, request: _NamedBus) -> JsonObject:
+    def _delete_bus(self, request: BusRequest) -> JsonObject:
         with self._lock:
             if request.name == DEFAULT_BUS:
                 raise ServiceError("ValidationException", "Cannot delete event bus default.")
@@ -259,7 +259,7 @@ class EventBus:
 
     # --- rules
 
-    def _put_rule(self, request: _PutRule) -> JsonObject:
+    def _put_rule(self, request: PutRule) -> JsonObject:
         if not request.event_pattern and not request.schedule_expression:
             raise ServiceError(
                 "ValidationException",
@@ -271,26 +271,26 @@ class EventBus:
             bus = self._bus(request.event_bus_name)
             request = request.model_copy(update={"event_bus_name": bus.name})
             old = bus.rules.get(request.name)
-            rule = _Rule(request, self._rule_arn(request), pattern, old.targets if old else {})
+            rule = EventRule(request, self._rule_arn(request), pattern, old.targets if old else {})
             bus.rules[request.name] = rule
             if schedule:
-                self._wait_for(schedule, rule)
+                self._schedule_next(schedule, rule)
         return {"RuleArn": rule.arn}
 
-    def _schedule(self, request: _PutRule) -> Schedule | None:
+    def _schedule(self, request: PutRule) -> ScheduleExpression | None:
         if not request.schedule_expression:
             return None
         if request.event_bus_name.rpartition("event-bus/")[2] != DEFAULT_BUS:
             raise ServiceError(
                 "ValidationException", "ScheduleExpression is supported only on the default bus."
             )
-        return Schedule(request.schedule_expression)
+        return ScheduleExpression(request.schedule_expression)
 
-    def _rule_arn(self, request: _PutRule) -> str:
+    def _rule_arn(self, request: PutRule) -> str:
         path = "" if request.event_bus_name == DEFAULT_BUS else f"{request.event_bus_name}/"
         return self._settings.arn("events", f"rule/{path}{request.name}")
 
-    def _rule(self, bus_name: str, name: str) -> tuple[_Bus, _Rule]:
+    def _rule(self, bus_name: str, name: str) -> tuple[EventBus, EventRule]:
         bus = self._bus(bus_name)
         rule = bus.rules.get(name)
         if rule is None:
@@ -300,30 +300,30 @@ class EventBus:
             )
         return bus, rule
 
-    def _describe_rule(self, request: _NamedRule) -> JsonObject:
+    def _describe_rule(self, request: RuleRequest) -> JsonObject:
         with self._lock:
             return self._rule(request.event_bus_name, request.name)[1].description()
 
-    def _list_rules(self, request: _Prefix) -> JsonObject:
+    def _list_rules(self, request: ListByPrefix) -> JsonObject:
         with self._lock:
             rules = self._bus(request.event_bus_name).rules
             names = [name for name in rules if name.startswith(request.name_prefix)]
             return {"Rules": [rules[name].description() for name in names]}
 
-    def _enable_rule(self, request: _NamedRule) -> JsonObject:
+    def _enable_rule(self, request: RuleRequest) -> JsonObject:
         return self._set_state(request, "ENABLED")
 
-    def _disable_rule(self, request: _NamedRule) -> JsonObject:
+    def _disable_rule(self, request: RuleRequest) -> JsonObject:
         return self._set_state(request, "DISABLED")
 
-    def _set_state(self, request: _NamedRule, state: str) -> JsonObject:
+    def _set_state(self, request: RuleRequest, state: str) -> JsonObject:
         with self._lock:
             bus, rule = self._rule(request.event_bus_name, request.name)
             changed = rule.request.model_copy(update={"state": state})
             bus.rules[request.name] = replace(rule, request=changed)
         return {}
 
-    def _delete_rule(self, request: _NamedRule) -> JsonObject:
+    def _delete_rule(self, request: RuleRequest) -> JsonObject:
         with self._lock:
             bus = self._bus(request.event_bus_name)
             rule = bus.rules.get(request.name)
@@ -336,28 +336,28 @@ class EventBus:
 
     # --- targets
 
-    def _put_targets(self, request: _PutTargets) -> JsonObject:
+    def _put_targets(self, request: PutTargets) -> JsonObject:
         with self._lock:
             bus, rule = self._rule(request.event_bus_name, request.rule)
             targets = {**rule.targets, **{target.id: target for target in request.targets}}
             bus.rules[request.rule] = replace(rule, targets=targets)
         return {"FailedEntryCount": 0, "FailedEntries": []}
 
-    def _remove_targets(self, request: _RemoveTargets) -> JsonObject:
+    def _remove_targets(self, request: RemoveTargets) -> JsonObject:
         with self._lock:
             bus, rule = self._rule(request.event_bus_name, request.rule)
             kept = {name: t for name, t in rule.targets.items() if name not in request.ids}
             bus.rules[request.rule] = replace(rule, targets=kept)
         return {"FailedEntryCount": 0, "FailedEntries": []}
 
-    def _list_targets(self, request: _OfRule) -> JsonObject:
+    def _list_targets(self, request: RuleTargetsRequest) -> JsonObject:
         with self._lock:
             _, rule = self._rule(request.event_bus_name, request.rule)
             return {"Targets": [target.wire() for target in rule.targets.values()]}
 
     # --- events
 
-    def _put_events(self, request: _PutEvents) -> JsonObject:
+    def _put_events(self, request: PutEvents) -> JsonObject:
         if not 1 <= len(request.entries) <= _MAX_ENTRIES:
             raise ServiceError(
                 "ValidationException",
@@ -374,7 +374,7 @@ class EventBus:
         failed = sum("ErrorCode" in result for result in results)
         return {"FailedEntryCount": failed, "Entries": [*results]}
 
-    def _put_event(self, entry: _Entry) -> JsonObject:
+    def _put_event(self, entry: PutEventsEntry) -> JsonObject:
         try:
             event = self._event(entry)
             self.publish(event, entry.event_bus_name)
@@ -382,11 +382,11 @@ class EventBus:
             return {"ErrorCode": error.code, "ErrorMessage": error.message}
         return {"EventId": event.id}
 
-    def _event(self, entry: _Entry) -> Envelope:
+    def _event(self, entry: PutEventsEntry) -> BusEvent:
         source = _given(entry.source, "Source")
         if source.startswith("aws."):
             raise ServiceError("NotAuthorizedForSourceException", "Not authorized for the source.")
-        return envelope(
+        return bus_event(
             self._settings,
             source,
             _given(entry.detail_type, "DetailType"),
@@ -397,20 +397,20 @@ class EventBus:
 
     # --- schedules
 
-    def _wait_for(self, schedule: Schedule, rule: _Rule) -> None:
+    def _schedule_next(self, schedule: ScheduleExpression, rule: EventRule) -> None:
         seconds = schedule.seconds_until_next(datetime.now(UTC)) * self._settings.schedule_scale
         self._timer.after(seconds, lambda: self._fire(schedule, rule))
 
-    def _fire(self, schedule: Schedule, rule: _Rule) -> None:
+    def _fire(self, schedule: ScheduleExpression, rule: EventRule) -> None:
         """Send the scheduled event, unless the rule was deleted or put anew meanwhile."""
         with self._lock:
             current = self._buses[DEFAULT_BUS].rules.get(rule.request.name)
             if current is None or current.put != rule.put:
                 return
             if current.request.state == "ENABLED":
-                event = envelope(self._settings, "aws.events", "Scheduled Event", {}, [rule.arn])
-                self._hand_over(current, event.as_json())
-        self._wait_for(schedule, rule)
+                event = bus_event(self._settings, "aws.events", "Scheduled Event", {}, [rule.arn])
+                self._deliver(current, event.as_json())
+        self._schedule_next(schedule, rule)
 
 
 def _given(value: str | None, name: str) -> str:

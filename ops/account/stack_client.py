@@ -31,10 +31,10 @@ from ops.account.prediction_client import (
     Prediction,
     PredictionClient,
     PredictionError,
-    RefusedError,
+    PredictionRefusedError,
     SageMakerTransport,
 )
-from ops.account.session import Aws
+from ops.account.session import AwsSession
 from ops.errors import OpsError, UsageError
 
 ENDED = frozenset({DeploymentState.LIVE, DeploymentState.FAILED, DeploymentState.SUPERSEDED})
@@ -53,13 +53,13 @@ CLOCK_SLACK = timedelta(minutes=1)
 """How far this machine's clock may be from that of the log."""
 
 
-class View(BaseModel):
-    """What the desk shows; frozen, and the same fields as JSON."""
+class ReadModel(BaseModel):
+    """What a stack client returns; frozen, and the same fields as JSON."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class SiteStatus(View):
+class SiteStatus(ReadModel):
     """What is live at a site, and what is going on there."""
 
     site: str
@@ -75,7 +75,7 @@ class SiteStatus(View):
     quarantined: tuple[Quarantine, ...]
 
 
-class ReleaseRow(View):
+class ReleaseRow(ReadModel):
     """A release that arrived, with its deployments."""
 
     record: ReleaseRecord
@@ -83,7 +83,7 @@ class ReleaseRow(View):
     deployments: tuple[int, ...]
 
 
-class Trace(View):
+class Trace(ReadModel):
     """From a survey forward to all that learned from it, or from a release back to its surveys."""
 
     survey: SurveyRef | None
@@ -92,10 +92,10 @@ class Trace(View):
     deployments: tuple[Deployment, ...]
 
 
-class OperatorDesk:
+class StackClient:
     """The stack of one stage, seen by its operators."""
 
-    def __init__(self, aws: Aws, stack: Stack) -> None:
+    def __init__(self, aws: AwsSession, stack: Stack) -> None:
         self._aws = aws
         self.stack = stack
 
@@ -310,7 +310,7 @@ class OperatorDesk:
         transport = SageMakerTransport(self.client("sagemaker-runtime"), endpoint)
         try:
             return PredictionClient(transport, attempts=attempts).send(body, content_type)
-        except RefusedError:
+        except PredictionRefusedError:
             raise
         except PredictionError as error:
             raise OpsError(

@@ -2,10 +2,10 @@
 
 import hashlib
 
-from ops.local.deploy.kind import Creation, Kind, already, named
-from ops.local.deploy.reader import Reader
-from ops.local.deploy.template import Identity
-from ops.local.gateway.clients import Clients
+from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.resource_type import Creation, ResourceType, named, tolerate
+from ops.local.deploy.template import ResourceIdentity
+from ops.local.gateway.clients import ServiceClients
 
 _CONFIGURATION = (
     "Description",
@@ -18,7 +18,7 @@ _CONFIGURATION = (
 )
 
 
-def _function(properties: Reader, identity: Identity) -> Creation:
+def _function(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     name = identity.ref
     properties.text("FunctionName")
     code = properties.child("Code").pick("S3Bucket", "S3Key", "S3ObjectVersion")
@@ -31,9 +31,9 @@ def _function(properties: Reader, identity: Identity) -> Creation:
         configuration["DeadLetterConfig"] = dead_letter
     reserved = properties.number("ReservedConcurrentExecutions")
 
-    def create(clients: Clients) -> None:
+    def create(clients: ServiceClients) -> None:
         functions = clients.get("lambda")
-        with already("ResourceConflictException"):
+        with tolerate("ResourceConflictException"):
             functions.create_function(FunctionName=name, Code=code, **configuration)
             if reserved is not None:
                 functions.put_function_concurrency(
@@ -46,32 +46,34 @@ def _function(properties: Reader, identity: Identity) -> Creation:
     return create
 
 
-def _event_invoke_config(properties: Reader, _: Identity) -> Creation:
-    asked = properties.pick("DestinationConfig", "Qualifier")
+def _event_invoke_config(properties: PropertyReader, _: ResourceIdentity) -> Creation:
+    arguments = properties.pick("DestinationConfig", "Qualifier")
     for number in ("MaximumEventAgeInSeconds", "MaximumRetryAttempts"):
         if properties.has(number):
-            asked[number] = properties.number(number)
+            arguments[number] = properties.number(number)
     name = properties.required("FunctionName")
 
-    def create(clients: Clients) -> None:
-        clients.get("lambda").put_function_event_invoke_config(FunctionName=name, **asked)
+    def create(clients: ServiceClients) -> None:
+        clients.get("lambda").put_function_event_invoke_config(FunctionName=name, **arguments)
 
     return create
 
 
-def _permission(properties: Reader, identity: Identity) -> Creation:
-    asked = properties.pick("Action", "FunctionName", "Principal", "SourceArn", "SourceAccount")
+def _permission(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
+    arguments = properties.pick("Action", "FunctionName", "Principal", "SourceArn", "SourceAccount")
     statement = f"s{hashlib.sha256(identity.ref.encode()).hexdigest()[:16]}"
 
-    def create(clients: Clients) -> None:
-        with already("ResourceConflictException"):
-            clients.get("lambda").add_permission(StatementId=statement, **asked)
+    def create(clients: ServiceClients) -> None:
+        with tolerate("ResourceConflictException"):
+            clients.get("lambda").add_permission(StatementId=statement, **arguments)
 
     return create
 
 
-KINDS = {
-    "AWS::Lambda::Function": Kind(named(Arn="lambda:function:{}"), _function, "FunctionName"),
-    "AWS::Lambda::EventInvokeConfig": Kind(named(), _event_invoke_config),
-    "AWS::Lambda::Permission": Kind(named(), _permission, longest=128),
+RESOURCE_TYPES = {
+    "AWS::Lambda::Function": ResourceType(
+        named(Arn="lambda:function:{}"), _function, "FunctionName"
+    ),
+    "AWS::Lambda::EventInvokeConfig": ResourceType(named(), _event_invoke_config),
+    "AWS::Lambda::Permission": ResourceType(named(), _permission, max_name_length=128),
 }

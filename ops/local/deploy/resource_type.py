@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from ops.local.deploy.reader import Reader
-from ops.local.deploy.template import Identity, Resource, Template
-from ops.local.gateway.clients import Clients
+from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.template import ResourceIdentity, StackTemplate, TemplateResource
+from ops.local.gateway.clients import ServiceClients
 from ops.local.settings import CloudSettings
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeploymentLocation:
     """Where resources live: for ARNs and URLs."""
 
     settings: CloudSettings
@@ -29,19 +29,19 @@ class Place:
         return self.settings.arn(service, resource)
 
 
-Creation = Callable[[Clients], None]
+Creation = Callable[[ServiceClients], None]
 """Makes a resource, or changes what is there into it."""
 
 
-Given = Callable[[str], str]
+PropertyText = Callable[[str], str]
 """A property's resolved text; empty if the template does not give it."""
 
-Identify = Callable[[Place, str, Given], Identity]
+Identify = Callable[[DeploymentLocation, str, PropertyText], ResourceIdentity]
 """From the physical name to what references resolve to."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceType:
     """One type of resource.
 
     Attributes:
@@ -53,13 +53,18 @@ class Kind:
     """
 
     identify: Identify
-    prepare: Callable[[Reader, Identity], Creation]
+    prepare: Callable[[PropertyReader, ResourceIdentity], Creation]
     name_property: str | None = None
-    longest: int = 64
-    lower: bool = False
+    max_name_length: int = 64
+    lowercase: bool = False
 
 
-def identity_of(kind: Kind, resource: Resource, template: Template, place: Place) -> Identity:
+def identity_of(
+    kind: ResourceType,
+    resource: TemplateResource,
+    template: StackTemplate,
+    location: DeploymentLocation,
+) -> ResourceIdentity:
     """What references to ``resource`` resolve to.
 
     Raises:
@@ -71,19 +76,19 @@ def identity_of(kind: Kind, resource: Resource, template: Template, place: Place
         return "" if value is None else str(template.resolve(value))
 
     named = given(kind.name_property) if kind.name_property else ""
-    return kind.identify(place, named or _generated_name(kind, resource, template), given)
+    return kind.identify(location, named or _generated_name(kind, resource, template), given)
 
 
-def _generated_name(kind: Kind, resource: Resource, template: Template) -> str:
+def _generated_name(kind: ResourceType, resource: TemplateResource, template: StackTemplate) -> str:
     """A name like CloudFormation's own.
 
     The last 8 digits come from stack and logical id, so that a repeated deployment finds its own
     resources again; CloudFormation, which has a memory, draws them at random.
     """
     digest = hashlib.sha256(f"{template.stack_name}/{resource.logical_id}".encode()).hexdigest()
-    stem = f"{template.stack_name}-{resource.logical_id}"[: kind.longest - 9]
+    stem = f"{template.stack_name}-{resource.logical_id}"[: kind.max_name_length - 9]
     name = f"{stem}-{digest[:8]}"
-    return name.lower() if kind.lower else name
+    return name.lower() if kind.lowercase else name
 
 
 def named(**attributes: str) -> Identify:
@@ -93,20 +98,20 @@ def named(**attributes: str) -> Identify:
         attributes: attribute to ``service:resource`` with ``{}`` for the name.
     """
 
-    def identify(place: Place, name: str, _: Given) -> Identity:
-        arns = {key: _arn(place, pattern, name) for key, pattern in attributes.items()}
-        return Identity(name, arns)
+    def identify(location: DeploymentLocation, name: str, _: PropertyText) -> ResourceIdentity:
+        arns = {key: _arn(location, pattern, name) for key, pattern in attributes.items()}
+        return ResourceIdentity(name, arns)
 
     return identify
 
 
-def _arn(place: Place, pattern: str, name: str) -> str:
+def _arn(location: DeploymentLocation, pattern: str, name: str) -> str:
     service, _, resource = pattern.partition(":")
-    return place.arn(service, resource.format(name))
+    return location.arn(service, resource.format(name))
 
 
 @contextmanager
-def already(*codes: str) -> "Iterator[None]":
+def tolerate(*codes: str) -> "Iterator[None]":
     """Take an error that says "it is there already" for success: a deployment may be repeated."""
     try:
         yield

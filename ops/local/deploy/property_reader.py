@@ -11,7 +11,7 @@ from ops.local.errors import AssemblyError
 from ops.local.gateway.protocol import JsonObject
 
 
-class Reader:
+class PropertyReader:
     """Reads members of one object.
 
     Args:
@@ -23,7 +23,7 @@ class Reader:
         self.path = path
         self._members = members
         self._read: set[str] = set()
-        self._children: list[Reader] = []
+        self._children: list[PropertyReader] = []
 
     def has(self, name: str) -> bool:
         """Whether there is a member; this does not count as reading it."""
@@ -66,14 +66,14 @@ class Reader:
         value = self.raw(name)
         return [str(each) for each in value] if isinstance(value, list) else []
 
-    def child(self, name: str) -> "Reader":
+    def child(self, name: str) -> "PropertyReader":
         """A nested object; an empty one if it is not there."""
         value = self.raw(name) or {}
         if not isinstance(value, dict):
             raise AssemblyError(f"{self.path}.{name} must be an object.")
         return self._nested(value, f"{self.path}.{name}")
 
-    def children(self, name: str) -> list["Reader"]:
+    def children(self, name: str) -> list["PropertyReader"]:
         """A list of nested objects."""
         value = self.raw(name) or []
         if not isinstance(value, list):
@@ -100,8 +100,8 @@ class Reader:
         ]
         return own + [path for child in self._children for path in child.unread()]
 
-    def _nested(self, members: JsonObject, path: str) -> "Reader":
-        reader = Reader(members, path)
+    def _nested(self, members: JsonObject, path: str) -> "PropertyReader":
+        reader = PropertyReader(members, path)
         self._children.append(reader)
         return reader
 

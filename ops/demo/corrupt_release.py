@@ -26,18 +26,18 @@ from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.bundle.writing import write_bundle
 
-ATTEMPT = "spoiled"
+ATTEMPT = "corrupt"
 
 
-def put_spoiled_release(s3: Any, bucket: str, good: Release) -> Release:
+def put_corrupt_release(s3: Any, bucket: str, good: Release) -> Release:
     """Upload a release that will fail its smoke test, made of a good one, and return it."""
     spec = RunSpec(
         site=good.site,
         snapshot=good.snapshot.digest,
-        trainer_version=f"{good.trainer_version}+spoiled",
+        trainer_version=f"{good.trainer_version}+corrupt",
         hyperparameters=good.hyperparameters,
     )
-    with tempfile.TemporaryDirectory(prefix="rssi-spoil-") as folder:
+    with tempfile.TemporaryDirectory(prefix="rssi-corrupt-") as folder:
         original = Path(folder) / "good.tar.gz"
         s3.download_file(bucket, good.model.key, str(original))
         info = _pack_with_shifted_names(original, Path(folder) / "model.tar.gz", spec.run_id)

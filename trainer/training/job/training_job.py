@@ -23,14 +23,14 @@ from events import names
 from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
 from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.outcome import Outcome, OutcomeKind
-from trainer.training.reading.site import Site
-from trainer.training.settings import SITE_DESCRIPTION, JobSettings, site_description_key
+from trainer.training.job.outcome import OutcomeKind, RunOutcome
+from trainer.training.reading.site_description import SiteDescription
+from trainer.training.settings import SITE_SHA256, JobSettings, site_description_key
 
 if TYPE_CHECKING:
     from trainer.training.job.train import TrainingResult
     from trainer.training.reading.surveys import Survey
-    from trainer.training.reports.provenance import Background
+    from trainer.training.reports.provenance import ReportContext
 
 LOG_FILE = "train.log"
 
@@ -59,12 +59,12 @@ class StaleSnapshot(TrainingError):  # noqa: N818 - named for what was found
     """What the snapshot lists is no longer what lies in the bucket: seal a new one."""
 
 
-class Misdescribed(TrainingError):  # noqa: N818 - named for what was found
+class Misconfigured(TrainingError):  # noqa: N818 - named for what was found
     """The run or its site is described wrongly: a person has to correct the description."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrainingJob:
     """One attempt at one run."""
 
     settings: JobSettings
@@ -77,7 +77,7 @@ class Job:
     log_so_far: Callable[[], bytes] = bytes
     """What this process logged, to be laid beside the release; nothing, if nobody keeps it."""
 
-    def run(self) -> Outcome:
+    def run(self) -> RunOutcome:
         """Train and claim the release, unless it is there or the data does not allow it.
 
         Raises:
@@ -88,11 +88,11 @@ class Job:
         try:
             return self._train_and_claim(self._snapshot())
         except NotEnoughData as error:
-            return Outcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
+            return RunOutcome(kind=OutcomeKind.NOT_ENOUGH_DATA, reason=str(error))
         except StaleSnapshot as error:
-            return Outcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
-        except Misdescribed as error:
-            return Outcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
+            return RunOutcome(kind=OutcomeKind.STALE_SNAPSHOT, reason=str(error))
+        except Misconfigured as error:
+            return RunOutcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
 
     def leave_log(self) -> None:
         """Lay the log of an attempt without a release where that of a release would lie.
@@ -105,7 +105,7 @@ class Job:
         except StoreError as error:
             self.log.warning("the log could not be left beside the attempt", reason=str(error))
 
-    def _train_and_claim(self, snapshot: Snapshot) -> Outcome:
+    def _train_and_claim(self, snapshot: Snapshot) -> RunOutcome:
         hyperparameters, site = self._hyperparameters(), self._site(snapshot)
         # Of two surveys that contradict each other, the later one is to be set aside.
         listed = sorted(snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
@@ -116,25 +116,25 @@ class Job:
             return self._set_aside(bad)
         good = [reading for reading in readings if not isinstance(reading, Quarantine)]
         with tempfile.TemporaryDirectory(prefix="rssi-run-") as folder:
-            background = self._background(snapshot, good, site, Path(folder))
+            context = self._report_context(snapshot, good, site, Path(folder))
             surveys = [reading.survey for reading in good]
             try:
-                result = self._train(surveys, site, hyperparameters, Path(folder), background)
+                result = self._train(surveys, site, hyperparameters, Path(folder), context)
             except BadSurvey as error:
-                if error.place is None:
+                if error.survey_index is None:
                     raise
-                return self._set_aside([self._quarantine(listed[error.place], error)])
+                return self._set_aside([self._quarantine(listed[error.survey_index], error)])
             return self._claim(self._release(snapshot, result, Path(folder)))
 
     def _snapshot(self) -> Snapshot:
         try:
             snapshot = Snapshot.model_validate_json(self.artifacts.get(self.settings.snapshot).body)
         except ObjectMissingError as error:
-            raise Misdescribed(f"there is no snapshot to train: {error}") from error
+            raise Misconfigured(f"there is no snapshot to train: {error}") from error
         except ValidationError as error:
-            raise Misdescribed(f"{self.settings.snapshot} is no snapshot: {error}") from error
+            raise Misconfigured(f"{self.settings.snapshot} is no snapshot: {error}") from error
         if snapshot.digest != self.settings.run_spec.snapshot:
-            raise Misdescribed(
+            raise Misconfigured(
                 f"{self.settings.snapshot} has the digest {snapshot.digest}, and the run asks for "
                 f"{self.settings.run_spec.snapshot}: it was changed after it was sealed"
             )
@@ -144,16 +144,16 @@ class Job:
         asked = self.settings.run_spec.hyperparameters
         try:
             return Hyperparameters.model_validate(
-                {name: value for name, value in asked.items() if name != SITE_DESCRIPTION}
+                {name: value for name, value in asked.items() if name != SITE_SHA256}
             )
         except ValidationError as error:
-            raise Misdescribed(f"the run's hyperparameters can't be used: {error}") from error
+            raise Misconfigured(f"the run's hyperparameters can't be used: {error}") from error
 
-    def _site(self, snapshot: Snapshot) -> Site:
+    def _site(self, snapshot: Snapshot) -> SiteDescription:
         """The site as it was described when the run was named; by default a plain one."""
-        described = self.settings.run_spec.hyperparameters.get(SITE_DESCRIPTION)
+        described = self.settings.run_spec.hyperparameters.get(SITE_SHA256)
         if described is None:
-            return Site(name=self.settings.site)
+            return SiteDescription(name=self.settings.site)
         key = site_description_key(self.settings.site)
         try:
             body = self.data(snapshot.surveys[0].bucket).get(key).body
@@ -162,11 +162,15 @@ class Job:
         if hashlib.sha256(body).hexdigest() != described:
             raise StaleSnapshot(f"{key} was changed after the run was named")
         try:
-            return Site.model_validate_json(body).model_copy(update={"name": self.settings.site})
+            return SiteDescription.model_validate_json(body).model_copy(
+                update={"name": self.settings.site}
+            )
         except ValidationError as error:
-            raise Misdescribed(f"{key} does not describe a site: {error}") from error
+            raise Misconfigured(f"{key} does not describe a site: {error}") from error
 
-    def _read(self, listed: Sequence[SurveyRef], site: Site) -> "list[_Read | Quarantine]":
+    def _read(
+        self, listed: Sequence[SurveyRef], site: SiteDescription
+    ) -> "list[_Read | Quarantine]":
         """Look at every survey, so that one run finds all bad ones."""
         with (
             # Where a container may write: /tmp, a volume of its own, unless TMPDIR says otherwise.
@@ -187,7 +191,9 @@ class Job:
                 for reading in readings:
                     reading.cancel()
 
-    def _read_one(self, survey: SurveyRef, site: Site, path: Path) -> "_Read | Quarantine":
+    def _read_one(
+        self, survey: SurveyRef, site: SiteDescription, path: Path
+    ) -> "_Read | Quarantine":
         from trainer.training.reading.surveys import read_survey  # noqa: PLC0415 - Polars takes a second
 
         sha256 = self._download(survey, path)
@@ -223,7 +229,7 @@ class Job:
             ) from error
         return digest.hexdigest()
 
-    def _set_aside(self, bad: Sequence[Quarantine]) -> Outcome:
+    def _set_aside(self, bad: Sequence[Quarantine]) -> RunOutcome:
         for quarantine in bad:
             key = names.quarantine_key(self.settings.site, quarantine.survey.id)
             # An earlier attempt may have said so already; then its word stands.
@@ -231,35 +237,37 @@ class Job:
             self.log.warning(
                 "survey quarantined", survey=quarantine.survey.key, reason=quarantine.reason
             )
-        return Outcome(
+        return RunOutcome(
             kind=OutcomeKind.BAD_DATA,
             reason="; ".join(f"{found.survey.key}: {found.reason}" for found in bad),
             quarantined=tuple(found.survey.id for found in bad),
         )
 
-    def _background(
-        self, snapshot: Snapshot, good: Sequence[_Read], site: Site, folder: Path
-    ) -> "Background":
+    def _report_context(
+        self, snapshot: Snapshot, good: Sequence[_Read], site: SiteDescription, folder: Path
+    ) -> "ReportContext":
         """What the reports tell besides the data."""
         from trainer.training.job import report_inputs  # noqa: PLC0415 - its libraries take a while
 
-        champion = report_inputs.champion_of(self.artifacts, self.settings.site, folder, self.log)
+        champion = report_inputs.read_champion_and_log(
+            self.artifacts, self.settings.site, folder, self.log
+        )
         store = self.data(snapshot.surveys[0].bucket)
-        return report_inputs.background_of(
+        return report_inputs.report_context(
             self.settings,
             snapshot,
             [(reading.ref, reading.sha256) for reading in good],
             champion,
-            report_inputs.floor_plan_of(store, self.settings.site, site),
+            report_inputs.read_floor_plan(store, self.settings.site, site),
         )
 
     def _train(
         self,
         surveys: "list[Survey]",
-        site: Site,
+        site: SiteDescription,
         hyperparameters: Hyperparameters,
         folder: Path,
-        background: "Background",
+        context: "ReportContext",
     ) -> "TrainingResult":
         from trainer.training.job.train import train  # noqa: PLC0415 - its libraries take a second
 
@@ -270,7 +278,7 @@ class Job:
             release_id=self.settings.run_id,
             out_dir=folder,
             progress=lambda message: self.log.info("progress", step=message),
-            background=background,
+            context=context,
         )
 
     def _release(self, snapshot: Snapshot, result: "TrainingResult", folder: Path) -> Release:
@@ -315,22 +323,24 @@ class Job:
     def _key_of(self, name: str) -> str:
         return names.attempt_key(self.settings.run_id, self.settings.attempt, name)
 
-    def _claim(self, release: Release) -> Outcome:
+    def _claim(self, release: Release) -> RunOutcome:
         key = names.release_key(release.run_id)
         claimed = self.artifacts.put_once(key, release.model_dump_json(by_alias=True).encode())
         if not claimed and self._claimed_by() != release.attempt:
             return self._someone_else_was_first()
         self.log.info("released", key=key, digest=release.digest)
-        return Outcome(kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics)
+        return RunOutcome(
+            kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics
+        )
 
     def _claimed_by(self) -> str:
         """The attempt that the release is from: ours, if only the answer to our claim was lost."""
         key = names.release_key(self.settings.run_id)
         return Release.model_validate_json(self.artifacts.get(key).body).attempt
 
-    def _someone_else_was_first(self) -> Outcome:
+    def _someone_else_was_first(self) -> RunOutcome:
         self.log.info("the run has a release already", attempt=self.settings.attempt)
-        return Outcome(kind=OutcomeKind.ALREADY_RELEASED)
+        return RunOutcome(kind=OutcomeKind.ALREADY_RELEASED)
 
 
 def _check_as_sealed(survey: SurveyRef, stored: Opened) -> None:

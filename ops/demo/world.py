@@ -12,11 +12,11 @@ from rich.text import Text
 
 from events.manifests import Release, SurveyRef
 from ops.account.event_log import LoggedEvent
-from ops.account.operations import OperatorDesk, instances_body
 from ops.account.prediction_client import Prediction
-from ops.account.session import Aws, find_stack
+from ops.account.session import AwsSession, find_stack
+from ops.account.stack_client import StackClient, instances_body
 from ops.cli.show import event_line
-from ops.demo.survey import Survey, fullest_fingerprint
+from ops.demo.survey import DemoSurvey, fullest_fingerprint
 from ops.errors import ExpectationError
 from ops.local_stack import STAGE, LocalStack
 
@@ -32,37 +32,39 @@ NEXT_STEP = {
 
 
 @dataclass
-class Stage:
+class DemoWorld:
     """One running stack, its data, and what the acts leave for each other."""
 
     stack: LocalStack
-    survey: Survey
+    survey: DemoSurvey
     console: Console
     releases: list[Release] = field(default_factory=list)
     drop_to_live_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Find the stack and choose what will be asked."""
-        self.desk = self.new_desk()
+        self.stack_client = self.new_stack_client()
         self._fingerprint = fullest_fingerprint(self.survey.first)
 
-    def new_desk(self) -> OperatorDesk:
-        """A desk with clients of its own, as another thread needs it."""
-        aws = Aws(self.stack.environment)
-        return OperatorDesk(aws, find_stack(aws, STAGE))
+    def new_stack_client(self) -> StackClient:
+        """A stack client with AWS clients of its own, for another thread."""
+        aws = AwsSession(self.stack.environment)
+        return StackClient(aws, find_stack(aws, STAGE))
 
-    def ask(self, desk: OperatorDesk | None = None) -> Prediction:
+    def ask(self, stack_client: StackClient | None = None) -> Prediction:
         """Ask the endpoint about one fingerprint, once: a lost request must show."""
         body = instances_body([self._fingerprint])
-        return (desk or self.desk).predict(SITE, body, "application/json", attempts=1)
+        return (stack_client or self.stack_client).predict(
+            SITE, body, "application/json", attempts=1
+        )
 
     def drop(self, name: str, content: bytes) -> SurveyRef:
         """Drop a survey into the bucket."""
-        return self.desk.drop_bytes(SITE, name, content)
+        return self.stack_client.drop_bytes(SITE, name, content)
 
     def live_release(self) -> str | None:
         """The release id that the ledger calls live."""
-        champion = self.desk.ledger.state(SITE).champion
+        champion = self.stack_client.ledger.state(SITE).champion
         return champion.release if champion else None
 
     def wait_for(
@@ -74,7 +76,7 @@ class Stage:
             ExpectationError: it did not come in time, or a part of the stack ended.
         """
         with self.console.status(what) as status:
-            for event in self.desk.event_log.follow(
+            for event in self.stack_client.event_log.follow(
                 since, SITE, PATIENCE_S, every_s=0.1, between=self._check_parts
             ):
                 self.console.print(Text("  ").append(event_line(event)))
@@ -89,7 +91,7 @@ class Stage:
 
     def remember(self, run_id: str) -> Release:
         """Read a release's manifest and keep it for the summary."""
-        release = self.desk.artifacts.release(run_id)
+        release = self.stack_client.artifacts.release(run_id)
         self.releases.append(release)
         return release
 

@@ -10,7 +10,7 @@ from ops.local.settings import CloudSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class BusEvent:
     """One event; ``time`` is a text because services disagree on its form."""
 
     source: str
@@ -37,16 +37,16 @@ class Envelope:
         }
 
 
-def envelope(
+def bus_event(
     settings: CloudSettings,
     source: str,
     detail_type: str,
     detail: JsonObject,
     resources: Sequence[str] = (),
     time: str | None = None,
-) -> Envelope:
+) -> BusEvent:
     """An event of this account and region, of now unless ``time`` says otherwise."""
-    return Envelope(
+    return BusEvent(
         source=source,
         detail_type=detail_type,
         detail=detail,
