@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any, Generic, TypeVar
 
+from aws.event_publisher import EventPublisher
+from aws.s3 import Bucket
 from events.base import Contract
 from events.names import InvalidNameError, site_of_endpoint
+from events.outbound import EventSource
+from functions.adapters.announcement_publisher import AnnouncementPublisher
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.attempts import Attempts
-from functions.adapters.bus import Bus
 from functions.adapters.champions import Champions
 from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
@@ -70,24 +73,31 @@ class Services(Generic[Settings_co]):
         return Ledger(self.client("dynamodb"), self.settings.ledger_table)
 
     @cached_property
-    def bus(self: "Services[LedgerSettings]") -> Bus:
+    def bus(self: "Services[LedgerSettings]") -> AnnouncementPublisher:
         """Where it is said what happened."""
-        return Bus(self.client("events"), self.settings.bus)
+        publisher = EventPublisher(
+            self.client("events"), self.settings.bus, EventSource.RELEASE.value
+        )
+        return AnnouncementPublisher(publisher)
+
+    @cached_property
+    def _bucket(self: "Services[BucketSettings]") -> Bucket:
+        return Bucket(self.client("s3"), self.settings.artifact_bucket)
 
     @cached_property
     def artifacts(self: "Services[BucketSettings]") -> Artifacts:
         """The releases in their bucket."""
-        return Artifacts(self.client("s3"), self.settings.artifact_bucket)
+        return Artifacts(self._bucket)
 
     @cached_property
     def champions(self: "Services[BucketSettings]") -> Champions:
         """What is live, written down for the trainer."""
-        return Champions(self.client("s3"), self.settings.artifact_bucket)
+        return Champions(self._bucket)
 
     @cached_property
     def attempts(self: "Services[BucketSettings]") -> Attempts:
         """What attempts at runs wrote to the same bucket."""
-        return Attempts(self.client("s3"), self.settings.artifact_bucket)
+        return Attempts(self._bucket)
 
     @cached_property
     def sagemaker(self) -> SageMakerControlPlane:
@@ -132,11 +142,11 @@ class Services(Generic[Settings_co]):
             ContentionError: others wrote it each time.
         """
         for _ in range(POINTER_ATTEMPTS):
-            lying = self.champions.read(state.site)
-            due = due_pointer(state, lying.champion)
+            stored = self.champions.read(state.site)
+            due = due_pointer(state, stored.champion)
             if due is None:
                 return False
-            if self.champions.write(due, replacing=lying):
+            if self.champions.write(due, replacing=stored):
                 return True
         raise ContentionError(
             f"the pointer to the champion of {state.site} changed {POINTER_ATTEMPTS} times under "

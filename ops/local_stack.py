@@ -6,6 +6,7 @@ context, on Ctrl-C, and also when this process is killed outright.
 
 import json
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -27,6 +28,11 @@ LAST_WORDS = 20
 READY = '{"address"'
 """How the line begins in which the embedded cloud says how to use it."""
 STAGE = "dev"
+SERVING_COMMAND = (
+    *("env", "RSSI_MODEL_DIR={model}", "RSSI_BIND_HOST=127.0.0.1"),
+    *(sys.executable, "-m", "trainer.serving", "serve"),
+)
+"""Stands for the container image of every model in the embedded cloud."""
 AGENT_PACE = {
     # On one machine nobody uploads for minutes: a short quiet period, no wait for stragglers.
     "RSSI_QUIET_PERIOD_S": "0.3",
@@ -125,6 +131,7 @@ class LocalStack:
             [
                 *("ops.local", "serve", "--ignore-input", "--assembly", str(assembly)),
                 *("--port", str(self._port), "--logs", str(self.folder / "logs")),
+                *("--serving-command", shlex.join(SERVING_COMMAND)),
             ],
             os.environ,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from events.base import Contract
 from events.manifests import Champion, Quarantine, Release, RunSpec, Snapshot
+from events.metrics import MetricsDocument
 from events.outbound import OUTBOUND
 from events.stack import Stack
 
@@ -18,6 +19,7 @@ PUBLISHED: tuple[type[Contract], ...] = (
     RunSpec,
     Quarantine,
     Release,
+    MetricsDocument,
     Champion,
     Stack,
 )

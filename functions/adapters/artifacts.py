@@ -1,47 +1,43 @@
-"""The artifact bucket, read only: release manifests and what the bucket says of their files."""
+"""The artifact bucket, read only: release manifests, and size and checksum of a release's files."""
 
-import base64
 import hashlib
 from dataclasses import dataclass
-from typing import Any
 
+from aws.s3 import Bucket, ObjectMissingError
 from events.manifests import Release
 from events.names import is_site, release_key, releases_prefix
 from functions.core.gate import StoredObject
 
-CHUNK = 1 << 20
-
 
 @dataclass(frozen=True)
-class Manifest:
-    """``release.json`` as it lies in the bucket: its bytes and the version that they are."""
+class StoredManifest:
+    """``release.json`` in the bucket: its content and the version of that content."""
 
     body: bytes
     version: str
 
 
 class Artifacts:
-    """Releases as they lie in the bucket."""
+    """Reads releases; every method may raise `aws.s3.StoreUnavailableError`."""
 
-    def __init__(self, client: Any, bucket: str) -> None:
-        self._s3 = client
-        self.bucket = bucket
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
 
-    def manifest(self, run_id: str) -> Manifest | None:
-        """A release's manifest as it lies there; None if there is none (any more)."""
+    def manifest(self, run_id: str) -> StoredManifest | None:
+        """A release's manifest; None if there is none (any more)."""
         try:
-            answer = self._s3.get_object(Bucket=self.bucket, Key=release_key(run_id))
-        except self._s3.exceptions.NoSuchKey:
+            found = self._bucket.get(release_key(run_id))
+        except ObjectMissingError:
             return None
-        return Manifest(body=answer["Body"].read(), version=answer["VersionId"])
+        return StoredManifest(body=found.body, version=found.version_id)
 
     def sites(self) -> list[str]:
         """Every site that has files in the bucket."""
-        return [site for site in self._folders("sites/") if is_site(site)]
+        return [site for site in self._bucket.folders("sites/") if is_site(site)]
 
     def runs(self, site: str) -> list[str]:
         """Every run of a site that wrote files, whether they became a release or not."""
-        return self._folders(releases_prefix(site))
+        return [*self._bucket.folders(releases_prefix(site))]
 
     def release(self, run_id: str) -> Release:
         """A release that is known to be there.
@@ -51,7 +47,9 @@ class Artifacts:
         """
         manifest = self.manifest(run_id)
         if manifest is None:
-            raise LookupError(f"the manifest of release {run_id} is no longer in {self.bucket}")
+            raise LookupError(
+                f"the manifest of release {run_id} is no longer in {self._bucket.name}"
+            )
         return Release.model_validate_json(manifest.body)
 
     def stored(self, key: str) -> StoredObject | None:
@@ -60,27 +58,14 @@ class Artifacts:
         S3 keeps the checksum that an upload was verified with; only an object that was put
         there without one has to be read.
         """
-        try:
-            head = self._s3.head_object(Bucket=self.bucket, Key=key, ChecksumMode="ENABLED")
-        except self._s3.exceptions.ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
-                return None
-            raise
-        checksum: str = head.get("ChecksumSHA256", "")
-        # A composite checksum of a multipart upload ends in -N and is none of the whole object.
-        is_whole = checksum and "-" not in checksum
-        sha256 = base64.b64decode(checksum).hex() if is_whole else self._digest(key)
-        return StoredObject(size=head["ContentLength"], sha256=sha256)
-
-    def _folders(self, prefix: str) -> list[str]:
-        pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=prefix, Delimiter="/"
-        )
-        found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
-        return [folder.removeprefix(prefix).rstrip("/") for folder in found]
+        head = self._bucket.head(key)
+        if head is None:
+            return None
+        return StoredObject(size=head.size, sha256=head.sha256 or self._digest(key))
 
     def _digest(self, key: str) -> str:
         digest = hashlib.sha256()
-        for chunk in self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].iter_chunks(CHUNK):
-            digest.update(chunk)
+        with self._bucket.open(key) as found:
+            for piece in found.pieces:
+                digest.update(piece)
         return digest.hexdigest()

@@ -1,62 +1,49 @@
-"""``champion.json`` in the artifact bucket: what is live, for who can't see the ledger.
+"""``champion.json`` in the artifact bucket: what is live, for readers without the ledger.
 
-What may go wrong: two steps write at once. Each write is conditional on what was read before it,
-so one of them is told that it has to look again.
+Two steps may write at once. Each write is conditional on what was read before it, so the slower one
+fails and has to read again.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 
+from aws.s3 import Bucket, ObjectMissingError
 from events.manifests import Champion
 from events.names import champion_key
 
-_LOST = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
-"""Another write came first, or is under way, or what was to be replaced is gone."""
-
 
 @dataclass(frozen=True)
-class Lying:
-    """What lies at a site's key: None where nothing does, or nothing that is a pointer."""
+class StoredPointer:
+    """The content of a site's key: no champion if there is no object, or no valid one."""
 
     champion: Champion | None
     etag: str | None
-    """None where nothing lies."""
+    """None if there is no object."""
 
 
 class Champions:
-    """Reads and fenced writes of the sites' pointers."""
+    """Reads and conditional writes of the sites' pointers.
 
-    def __init__(self, client: Any, bucket: str) -> None:
-        self._s3 = client
+    Every method may raise `aws.s3.StoreUnavailableError`.
+    """
+
+    def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
 
-    def read(self, site: str) -> Lying:
-        """The pointer as it lies there."""
+    def read(self, site: str) -> StoredPointer:
+        """A site's pointer as it is stored."""
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=champion_key(site))
-        except self._s3.exceptions.NoSuchKey:
-            return Lying(None, None)
+            found = self._bucket.get(champion_key(site))
+        except ObjectMissingError:
+            return StoredPointer(None, None)
         try:
-            champion = Champion.model_validate_json(answer["Body"].read())
-        except ValidationError:  # somebody wrote over it by hand: it is written anew
+            champion = Champion.model_validate_json(found.body)
+        except ValidationError:  # overwritten by hand: the next write replaces it
             champion = None
-        return Lying(champion, answer["ETag"])
+        return StoredPointer(champion, found.etag)
 
-    def write(self, champion: Champion, replacing: Lying) -> bool:
-        """Put a pointer in the place of what was read; False if that changed in the meantime."""
-        condition = {"IfMatch": replacing.etag} if replacing.etag else {"IfNoneMatch": "*"}
-        try:
-            self._s3.put_object(
-                Bucket=self._bucket,
-                Key=champion_key(champion.site),
-                Body=champion.model_dump_json().encode(),
-                ContentType="application/json",
-                **condition,
-            )
-        except self._s3.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in _LOST:
-                return False
-            raise
-        return True
+    def write(self, champion: Champion, replacing: StoredPointer) -> bool:
+        """Replace the pointer that was read; False if it has changed in the meantime."""
+        key = champion_key(champion.site)
+        return self._bucket.replace(key, champion.model_dump_json().encode(), replacing.etag)

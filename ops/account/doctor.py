@@ -18,13 +18,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rich.console import Console
 
 from aws.clients import Clients
+from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from events.names import snapshot_key
 from events.outbound import EventSource
 from events.stack import Stack
 from ops.cli.agent import agent_environment
 from ops.errors import OpsError
 from trainer.agent.errors import AgentError
-from trainer.agent.runners.kubernetes.cluster import Cluster, find_cluster
+from trainer.agent.runners.factory import RunnerContext
+from trainer.agent.runners.kubernetes.cluster import Cluster, open_backend
 from trainer.agent.runners.kubernetes.permissions import (
     NEEDED,
     NEEDED_TO_LEAD,
@@ -33,13 +35,14 @@ from trainer.agent.runners.kubernetes.permissions import (
 )
 from trainer.agent.runners.kubernetes.runner import BATCH
 from trainer.agent.runners.kubernetes.shapes import Job
-from trainer.agent.settings import AgentSettings, Places
+from trainer.agent.settings import AgentResources, AgentSettings
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
+    from types_boto3_events import EventBridgeClient
 
 _PROBE_SITE = "doctor"
-_TROUBLES = (ClientError, BotoCoreError, AgentError, ValidationError)
+_TROUBLES = (ClientError, BotoCoreError, AgentError, PublishingError, ValidationError)
 
 
 class Health(StrEnum):
@@ -104,7 +107,7 @@ class Doctor:
     def findings(self) -> Iterator[CheckResult]:
         """Look at one thing after the other; what rests on something that is missing is left."""
         yield self._identity().finding()
-        places: list[Places] = []
+        places: list[AgentResources] = []
         yield _Check(
             "settings",
             "set RSSI_STACK_PARAMETER, or RSSI_DATA_BUCKET, RSSI_ARTIFACT_BUCKET and RSSI_BUS; "
@@ -140,17 +143,17 @@ class Doctor:
             look,
         )
 
-    def _settle(self, places: list[Places]) -> str:
+    def _settle(self, places: list[AgentResources]) -> str:
         parameter = self._settings.stack_parameter
         stack = None
         if parameter:
             answer = self._clients.client("ssm").get_parameter(Name=parameter)
             stack = Stack.model_validate_json(answer["Parameter"]["Value"])
         self._settings.recipe()
-        places.append(self._settings.places(stack))
+        places.append(self._settings.resources(stack))
         return f"from {parameter}" if parameter else "from variables"
 
-    def _of_aws(self, places: Places) -> Iterator[_Check]:
+    def _of_aws(self, places: AgentResources) -> Iterator[_Check]:
         data = self._clients.data_client(self._settings.data_store)
         artifacts, policy = (
             self._clients.client("s3"),
@@ -185,9 +188,8 @@ class Doctor:
         )
 
     def _find_cluster(self, clusters: list[Cluster]) -> str:
-        cluster = find_cluster(
-            self._settings, self._environment, Event(), lambda: None, structlog.get_logger()
-        )
+        context = RunnerContext(self._settings, self._environment, Event(), structlog.get_logger())
+        cluster = open_backend(context)
         host = cluster.api.access.client.configuration.host
         clusters.append(cluster)
         return f"{host}, namespace {cluster.api.namespace}, image {cluster.pods.image}"
@@ -265,18 +267,16 @@ def _begin_upload(client: "BaseClient", bucket: str, sites: Collection[str]) -> 
     return bucket
 
 
-def _put_unacceptable(client: "BaseClient", bus: str) -> str:
+def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
     """Put an event whose detail is no JSON: who may put events hears just that."""
-    entry = {
-        "EventBusName": bus,
-        "Source": EventSource.AGENT.value,
-        "DetailType": "Probe",
-        "Detail": "{",
-    }
-    answer = client.put_events(Entries=[entry])["Entries"][0]
-    if answer.get("ErrorCode") != "MalformedDetail":
-        raise AgentError(f"{bus}: {answer.get('ErrorCode')} {answer.get('ErrorMessage', '')}")
-    return bus
+    publisher = EventPublisher(client, bus, EventSource.AGENT.value, attempts=1)
+    try:
+        publisher.publish([BusEntry("Probe", "{")])
+    except PublishingError as error:
+        if [refused.code for refused in error.refused] == ["MalformedDetail"]:
+            return bus
+        raise
+    raise AgentError(f"{bus} took an event that is no JSON")
 
 
 def _look_at_queue(client: "BaseClient", url: str | None) -> str:

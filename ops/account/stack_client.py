@@ -14,6 +14,8 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from aws.event_publisher import BusEntry, EventPublisher, PublishingError
+from aws.s3 import Bucket
 from events import names
 from events.manifests import Quarantine, Release, SurveyRef
 from events.outbound import EventSource, RollbackRequested
@@ -111,7 +113,7 @@ class StackClient:
     @cached_property
     def artifacts(self) -> Artifacts:
         """The releases in their bucket."""
-        return Artifacts(self.client("s3"), self.stack.artifact_bucket)
+        return Artifacts(Bucket(self.client("s3"), self.stack.artifact_bucket))
 
     @cached_property
     def event_log(self) -> EventLog:
@@ -178,16 +180,7 @@ class StackClient:
         return [folder for folder in self._folders() if not names.is_site(folder)]
 
     def _folders(self) -> list[str]:
-        pages = (
-            self.client("s3")
-            .get_paginator("list_objects_v2")
-            .paginate(Bucket=self.stack.data_bucket, Prefix="sites/", Delimiter="/")
-        )
-        return [
-            entry["Prefix"].split("/")[1]
-            for page in pages
-            for entry in page.get("CommonPrefixes", [])
-        ]
+        return [*Bucket(self.client("s3"), self.stack.data_bucket).folders("sites/")]
 
     def status(self, site: str) -> SiteStatus:
         """What is live at a site, and what is going on there."""
@@ -232,13 +225,9 @@ class StackClient:
 
     def quarantined(self, site: str) -> list[Quarantine]:
         """The surveys that are not used, with the reasons."""
-        s3, bucket = self.client("s3"), self.stack.artifact_bucket
-        pages = s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix=names.quarantine_prefix(site)
-        )
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        bodies = [s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys]
-        return [Quarantine.model_validate_json(body) for body in bodies]
+        bucket = Bucket(self.client("s3"), self.stack.artifact_bucket)
+        found = bucket.objects(names.quarantine_prefix(site))
+        return [Quarantine.model_validate_json(bucket.get(each.key).body) for each in found]
 
     def request_rollback(self, site: str, to: str | None, reason: str) -> str:
         """Ask for a rollback; returns the request's event id.
@@ -253,20 +242,14 @@ class StackClient:
         request = RollbackRequested(
             site=site, to=target, requested_by=getpass.getuser(), reason=reason
         )
-        answer = self.client("events").put_events(
-            Entries=[
-                {
-                    "EventBusName": self.stack.bus,
-                    "Source": EventSource.OPERATOR.value,
-                    "DetailType": "RollbackRequested",
-                    "Detail": request.model_dump_json(),
-                }
-            ]
+        publisher = EventPublisher(
+            self.client("events"), self.stack.bus, EventSource.OPERATOR.value
         )
-        [entry] = answer["Entries"]
-        if "EventId" not in entry:
-            raise OpsError(f"The bus {self.stack.bus} did not take the request: {entry}.")
-        event_id: str = entry["EventId"]
+        entry = BusEntry("RollbackRequested", request.model_dump_json())
+        try:
+            [event_id] = publisher.publish([entry])
+        except PublishingError as error:
+            raise OpsError(f"The rollback is not requested: {error}.") from error
         return event_id
 
     def follow_rollback(
@@ -382,23 +365,18 @@ class StackClient:
         )
 
     def _survey_versions(self, site: str) -> list[SurveyRef]:
-        pages = (
-            self.client("s3")
-            .get_paginator("list_object_versions")
-            .paginate(Bucket=self.stack.data_bucket, Prefix=names.surveys_prefix(site))
-        )
+        bucket = Bucket(self.client("s3"), self.stack.data_bucket)
         return [
             SurveyRef(
-                bucket=self.stack.data_bucket,
-                key=version["Key"],
-                version_id=version["VersionId"],
-                etag=version["ETag"].strip('"'),
-                size=version["Size"],
-                uploaded_at=version["LastModified"],
+                bucket=bucket.name,
+                key=found.key,
+                version_id=found.version_id,
+                etag=found.etag,
+                size=found.size,
+                uploaded_at=found.modified,
             )
-            for page in pages
-            for version in page.get("Versions", [])
-            if version["IsLatest"] and not version["Key"].endswith("/")
+            for found in bucket.current(names.surveys_prefix(site))
+            if not found.key.endswith("/")
         ]
 
     def _deployment_of(self, site: str, trigger: Trigger) -> Deployment | None:

@@ -29,19 +29,20 @@ from botocore.session import Session
 from rich.console import Console
 from rich.table import Table
 
+from aws.event_publisher import EventPublisher
 from aws.s3 import Bucket
 from events import names
 from ops.dev.fakes.kubernetes_server import FakeApiServer
 from ops.dev.fakes.memory_runner import MemoryRunner
 from ops.errors import OpsError
-from trainer.agent.adapters.bus import Bus
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Surveys
-from trainer.agent.controller import Agent
-from trainer.agent.health import Vitals
-from trainer.agent.metrics import Metrics
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.run_event_publisher import RunEventPublisher
+from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.controller import Controller
+from trainer.agent.health import HealthState
+from trainer.agent.metrics import AgentMetrics
 from trainer.agent.settings import AgentSettings
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.work_queue import WorkQueue
 
 if TYPE_CHECKING:
     from botocore.client import BaseClient
@@ -156,24 +157,24 @@ def _rounds(environment: dict[str, str]) -> tuple[_Round, _Round]:
     return first, later
 
 
-def _agent_of(data: Bucket, artifacts: Bucket, aws: "_BenchClients") -> Agent:
+def _agent_of(data: Bucket, artifacts: Bucket, aws: "_BenchClients") -> Controller:
     log = structlog.wrap_logger(None, processors=[_drop_line])
     settings = AgentSettings()
-    return Agent(
-        surveys=Surveys(data, log),
-        artifacts=Artifacts(artifacts),
-        bus=Bus(aws.client("events"), "bench"),
+    return Controller(
+        surveys=SurveyStore(data, log),
+        artifacts=ArtifactStore(artifacts),
+        bus=RunEventPublisher(EventPublisher(aws.client("events"), "bench", "bench")),
         queue=None,
         runner=MemoryRunner(lambda: datetime.now(UTC)),
         recipe=settings.recipe(),
-        pace=settings.pace,
+        policy=settings.policy,
         resync=timedelta(minutes=5),
         only_sites=(),
-        mailbox=Mailbox(),
+        work_queue=WorkQueue(),
         clock=lambda: datetime.now(UTC),
         log=log,
-        metrics=Metrics(),
-        vitals=Vitals(),
+        metrics=AgentMetrics(),
+        health=HealthState(),
     )
 
 

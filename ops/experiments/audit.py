@@ -17,11 +17,13 @@ from rich.table import Table
 from ops.errors import OpsError
 from ops.experiments.train import as_sentences, site_of
 from trainer.training.errors import BadSurvey
-from trainer.training.quality.audit import Audit, Severity, audit
+from trainer.training.quality.audit import Audit, audit
+from trainer.training.quality.findings import Severity
+from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
-from trainer.training.reading.training_set import combine_any
+from trainer.training.reading.training_set import join_masked
 
 _LISTED = 20
 
@@ -40,7 +42,8 @@ def audit_here(
     with as_sentences():
         if surveys:
             surveys = mask_sentinel(surveys, site)
-            report = audit(combine_any(surveys, site), surveys, site)
+            data = join_masked(surveys, site)
+            report = audit(data, surveys, site, find_near_duplicates(data))
     if as_json:
         told = {
             "quarantined": refused,

@@ -12,9 +12,9 @@ import structlog
 from aws.s3 import (
     UNVERSIONED,
     Bucket,
-    Listed,
+    ListedObject,
+    ObjectContent,
     ObjectMissingError,
-    Stored,
     StoreUnavailableError,
 )
 from events import names
@@ -31,16 +31,16 @@ from events.manifests import (
 from events.metrics import Metrics
 from events.outbound import Event
 from ops.dev.fakes.memory_runner import MemoryRunner
-from trainer.agent.adapters.queue import Message
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Surveys
-from trainer.agent.controller import Agent
-from trainer.agent.core.reconcile import Pace, Recipe
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.survey_queue import QueueMessage
+from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.controller import Controller
+from trainer.agent.core.reconcile import Recipe, SchedulingPolicy
+from trainer.agent.core.runs import TrainingRun
 from trainer.agent.errors import BorderError
-from trainer.agent.health import Vitals
-from trainer.agent.metrics import Metrics as AgentMetrics
-from trainer.agent.runners import TrainingRun
-from trainer.agent.work_queue import Letter, Mailbox
+from trainer.agent.health import HealthState
+from trainer.agent.metrics import AgentMetrics
+from trainer.agent.work_queue import WorkItem, WorkQueue
 from trainer.training.job.outcome import ExitCode
 
 START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
@@ -54,7 +54,7 @@ METRICS = Metrics(
     median_error_m=None,
     p90_error_m=None,
 )
-PACE = Pace(
+POLICY = SchedulingPolicy(
     quiet_period=timedelta(seconds=5),
     longest_wait=timedelta(seconds=60),
     retry_after=timedelta(seconds=300),
@@ -137,17 +137,17 @@ class MemoryBucket(Bucket):
         self.on_touch: Callable[[], None] = lambda: None
         """Called before every step that the real store takes as one."""
         self._clock = clock
-        self._objects: dict[str, tuple[Listed, bytes]] = {}
+        self._objects: dict[str, tuple[ListedObject, bytes]] = {}
         self._versions = itertools.count(1)
 
-    def get(self, key: str, version_id: str = UNVERSIONED) -> Stored:
+    def get(self, key: str, version_id: str = UNVERSIONED) -> ObjectContent:
         self._reach()
         if key not in self._objects:
             raise ObjectMissingError(key)
         listed, body = self._objects[key]
         if version_id not in {UNVERSIONED, listed.version_id}:
             raise ObjectMissingError(f"{key} in version {version_id}")
-        return Stored(body, listed.etag)
+        return ObjectContent(body, listed.etag)
 
     def exists(self, key: str) -> bool:
         self._reach(f"exists {key}")
@@ -161,7 +161,7 @@ class MemoryBucket(Bucket):
         version = f"v{next(self._versions)}"
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
         modified = self._clock().replace(microsecond=0)
-        self._objects[key] = (Listed(key, version, etag, len(body), modified), body)
+        self._objects[key] = (ListedObject(key, version, etag, len(body), modified), body)
         return hashlib.sha256(body).hexdigest()
 
     def put_once(self, key: str, body: bytes, content_type: str = "application/json") -> bool:  # noqa: ARG002 - keeps no types
@@ -176,10 +176,10 @@ class MemoryBucket(Bucket):
         below = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
         return tuple(sorted({key.split("/")[0] for key in below if "/" in key}))
 
-    def current(self, prefix: str) -> tuple[Listed, ...]:
+    def current(self, prefix: str) -> tuple[ListedObject, ...]:
         return tuple(self.objects(prefix))
 
-    def objects(self, prefix: str) -> Iterator[Listed]:
+    def objects(self, prefix: str) -> Iterator[ListedObject]:
         self._reach(f"list {prefix}")
         found = [self._objects[key][0] for key in sorted(self._objects) if key.startswith(prefix)]
         yield from found
@@ -217,51 +217,51 @@ class CountingQueue:
         self.deleted: list[str] = []
         self.hidden: dict[str, int] = {}
 
-    def delete(self, *messages: Message) -> None:
+    def delete(self, *messages: QueueMessage) -> None:
         self.deleted += [message.receipt for message in messages]
 
-    def keep_hidden(self, messages: Sequence[Message], seconds: int) -> None:
+    def keep_hidden(self, messages: Sequence[QueueMessage], seconds: int) -> None:
         self.hidden |= {message.receipt: seconds for message in messages}
 
 
 class World:
     """An agent with everything around it."""
 
-    def __init__(self, pace: Pace = PACE) -> None:
+    def __init__(self, policy: SchedulingPolicy = POLICY) -> None:
         self.clock = Clock()
         self.data = MemoryBucket("data", self.clock)
         self.artifacts = MemoryBucket("artifacts", self.clock)
         self.bus = ListeningBus()
         self.queue = CountingQueue()
         self.runner = MemoryRunner(self.clock)
-        self.pace = pace
+        self.policy = policy
         self._receipts = itertools.count(1)
         self.restart_agent()
 
     def restart_agent(self) -> None:
         """Another agent takes over: only what lies in buckets and with the runner stays."""
         self.agent = self.make_agent()
-        self.mailbox = self.agent.mailbox
+        self.work_queue = self.agent.work_queue
 
-    def make_agent(self) -> Agent:
+    def make_agent(self) -> Controller:
         """One more agent on this world."""
         log = structlog.wrap_logger(SimpleNamespace(), processors=[_drop])
-        return Agent(
-            surveys=Surveys(self.data, log),
-            artifacts=Artifacts(self.artifacts),
+        return Controller(
+            surveys=SurveyStore(self.data, log),
+            artifacts=ArtifactStore(self.artifacts),
             bus=self.bus,
             queue=self.queue,
             runner=self.runner,
             recipe=RECIPE,
-            pace=self.pace,
+            policy=self.policy,
             resync=timedelta(seconds=300),
             only_sites=(),
-            mailbox=Mailbox(),
+            work_queue=WorkQueue(),
             clock=self.clock,
             log=log,
             metrics=AgentMetrics(),
-            vitals=Vitals(),
-            chance=lambda: 0.5,
+            health=HealthState(),
+            random_share=lambda: 0.5,
         )
 
     def upload(self, name: str = "a.csv", body: bytes = b"rows", *, site: str = "lab") -> None:
@@ -269,7 +269,7 @@ class World:
 
     def message(self, site: str = "lab") -> str:
         receipt = f"r{next(self._receipts)}"
-        self.mailbox.put(Letter(site, Message(body="", receipt=receipt, first_time=True)))
+        self.work_queue.put(WorkItem(site, QueueMessage(body="", receipt=receipt, first_time=True)))
         return receipt
 
     def step(self, seconds: float = 0.0) -> None:

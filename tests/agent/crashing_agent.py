@@ -35,13 +35,15 @@ def _tells_an_end(_result: object, arguments: tuple[object, ...]) -> bool:
 
 BOUNDARIES = {
     "received": Boundary("trainer.agent.poller.Poller._sort"),
-    "listed": Boundary("trainer.agent.adapters.surveys.Surveys.look"),
-    "sealed": Boundary("trainer.agent.adapters.releases.Artifacts.seal"),
+    "listed": Boundary("trainer.agent.adapters.survey_store.SurveyStore.listing"),
+    "sealed": Boundary("trainer.agent.adapters.artifact_store.ArtifactStore.seal"),
     "created": Boundary(f"{_RUNNER}.start"),
-    "message deleted": Boundary("trainer.agent.adapters.queue.Queue.delete"),
+    "message deleted": Boundary("trainer.agent.adapters.survey_queue.SurveyQueue.delete"),
     "start reported": Boundary(f"{_RUNNER}.mark_announced"),
     "observed": Boundary(f"{_RUNNER}._ending", lambda ending, _arguments: ending is not None),
-    "published": Boundary("trainer.agent.adapters.bus.Bus.publish", _tells_an_end),
+    "published": Boundary(
+        "trainer.agent.adapters.run_event_publisher.RunEventPublisher.publish", _tells_an_end
+    ),
     "reported": Boundary(
         f"{_RUNNER}.mark_announced", lambda _result, arguments: int(arguments[2]) == 2
     ),

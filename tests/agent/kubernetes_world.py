@@ -10,8 +10,8 @@ import yaml
 from structlog.testing import CapturingLogger
 
 from ops.dev.fakes.kubernetes_server import FakeApiServer
-from trainer.agent.runners import JobTemplate
-from trainer.agent.runners.job_limits import JobLimits
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.runner import KubernetesRunner
@@ -58,14 +58,14 @@ class KubernetesWorld:
     def api(self, sleep: Callable[[float], object] | None = None, **changes) -> Api:
         kubeconfig(self.folder, self.server)
         access = find_access({"KUBECONFIG": str(self.folder / "kubeconfig")})
-        return Api(access, sleep or self.pauses.append, chance=lambda: 0.5, **changes)
+        return Api(access, sleep or self.pauses.append, random_share=lambda: 0.5, **changes)
 
     def runner(self, **changes) -> KubernetesRunner:
         return KubernetesRunner(
             api=changes.pop("api", None) or self.api(),
             pods=self.pods,
             limits=self.limits,
-            told=JobTemplate(artifact_bucket="artifacts", image=self.pods.image),
+            job_template=JobTemplate(artifact_bucket="artifacts", image=self.pods.image),
             aws={"AWS_REGION": "eu-west-1"},
             log=self.log,
             **changes,

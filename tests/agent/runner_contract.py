@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.agent.agent_world import survey_ref, training_run
+from trainer.agent.core.runs import Announced, RunState
 from trainer.agent.errors import ForeignJobError
-from trainer.agent.runners import Announced, RunState
 from trainer.agent.runners.indexed import IndexedWork
 from trainer.training.job.outcome import ExitCode
 

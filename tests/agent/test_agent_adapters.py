@@ -12,19 +12,20 @@ import structlog
 from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
+from aws.event_publisher import EventPublisher
 from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreUnavailableError
 from events import names
 from events.manifests import Quarantine, Snapshot
 from events.outbound import SurveyQuarantined, TrainingSucceeded
 from tests.agent.agent_world import METRICS, START, survey_ref
-from trainer.agent.adapters.bus import Bus
-from trainer.agent.adapters.queue import Message, Queue, site_of
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Surveys
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.run_event_publisher import RunEventPublisher
+from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue, site_of
+from trainer.agent.adapters.survey_store import SurveyStore
 from trainer.agent.errors import BorderError, DocumentError, MessageError
-from trainer.agent.metrics import Metrics
+from trainer.agent.metrics import AgentMetrics
 from trainer.agent.poller import Poller
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.work_queue import WorkQueue
 
 LOG = structlog.get_logger()
 
@@ -111,7 +112,7 @@ class TestBucket:
         bucket, body = aws.bucket("any"), bytes(range(256)) * 10_000
         bucket.put("k", body, "text/csv")
 
-        with bucket.opened("k") as found:
+        with bucket.open("k") as found:
             pieces = list(found.pieces)
 
         assert (found.size, found.etag) == (len(body), bucket.get("k").etag)
@@ -125,7 +126,7 @@ class TestBucket:
             stub.add_response("get_object", broken)
             with (
                 pytest.raises(StoreUnavailableError, match="read k"),
-                Bucket(client, "any").opened("k") as found,
+                Bucket(client, "any").open("k") as found,
             ):
                 assert list(found.pieces)
 
@@ -179,14 +180,14 @@ class TestSurveys:
         for key in ("sites/lab/surveys/a.csv", "sites/Not-A-Site/surveys/a.csv", "other/x.csv"):
             bucket.put(key, b"", "text/csv")
 
-        assert Surveys(bucket, LOG).sites() == ("lab",)
+        assert SurveyStore(bucket, LOG).sites() == ("lab",)
 
     def test_a_survey_is_known_by_version_and_checksum(self, aws):
         bucket = aws.bucket("data")
         bucket.put("sites/lab/surveys/a.csv", b"one", "text/csv")
-        (before,) = Surveys(bucket, LOG).look("lab").surveys
+        (before,) = SurveyStore(bucket, LOG).listing("lab").surveys
         bucket.put("sites/lab/surveys/a.csv", b"one", "text/csv")
-        (after,) = Surveys(bucket, LOG).look("lab").surveys
+        (after,) = SurveyStore(bucket, LOG).listing("lab").surveys
 
         assert before.etag == after.etag
         assert before.version_id != after.version_id
@@ -197,17 +198,17 @@ class TestSurveys:
         bucket.put("sites/lab/surveys/", b"", "text/plain")
         bucket.put("sites/lab/surveys/march/a.csv", b"", "text/csv")
 
-        assert [found.key for found in Surveys(bucket, LOG).look("lab").surveys] == [
+        assert [found.key for found in SurveyStore(bucket, LOG).listing("lab").surveys] == [
             "sites/lab/surveys/march/a.csv"
         ]
 
     def test_a_site_is_described_or_not(self, aws):
         bucket = aws.bucket("data")
-        surveys = Surveys(bucket, LOG)
-        assert surveys.look("lab").description is None
+        surveys = SurveyStore(bucket, LOG)
+        assert surveys.listing("lab").description is None
 
         digest = bucket.put("sites/lab/site.json", b"{}", "application/json")
-        assert surveys.look("lab").description == digest
+        assert surveys.listing("lab").description == digest
 
 
 class TestArtifacts:
@@ -215,17 +216,17 @@ class TestArtifacts:
         bucket = aws.bucket("artifacts")
         snapshot = Snapshot.of("lab", [survey_ref()])
         for _ in range(2):
-            Artifacts(bucket).seal(snapshot)
+            ArtifactStore(bucket).seal(snapshot)
 
         stored = bucket.get(names.snapshot_key("lab", snapshot.digest)).body
         assert Snapshot.model_validate_json(stored) == snapshot
 
     def test_a_survey_is_set_aside_once(self, aws):
-        artifacts = Artifacts(aws.bucket("artifacts"))
+        artifacts = ArtifactStore(aws.bucket("artifacts"))
         quarantine = Quarantine(site="lab", survey=survey_ref(), reason="broken")
 
-        assert artifacts.set_aside(quarantine)
-        assert not artifacts.set_aside(quarantine)
+        assert artifacts.put_in_quarantine(quarantine)
+        assert not artifacts.put_in_quarantine(quarantine)
         assert artifacts.quarantined("lab") == {survey_ref().id}
         assert artifacts.quarantine("lab", survey_ref().id) == quarantine
         assert artifacts.quarantine("lab", "unknown") is None
@@ -236,7 +237,7 @@ class TestArtifacts:
         bucket.put(key, b"{}", "application/json")
 
         with pytest.raises(DocumentError, match=key):
-            Artifacts(bucket).release("lab-0123456789ab")
+            ArtifactStore(bucket).release("lab-0123456789ab")
 
 
 def event_body(key: str, bucket: str = "data") -> str:
@@ -253,21 +254,21 @@ def event_body(key: str, bucket: str = "data") -> str:
     )
 
 
-def poller_of(queue: Queue, mailbox: Mailbox, sites: set[str]) -> Poller:
+def poller_of(queue: SurveyQueue, work_queue: WorkQueue, sites: set[str]) -> Poller:
     return Poller(
         queue=queue,
         data_bucket="data",
         sites=sites,
-        mailbox=mailbox,
+        work_queue=work_queue,
         stop=threading.Event(),
         clock=lambda: datetime.now(UTC),
-        metrics=Metrics(),
+        metrics=AgentMetrics(),
         log=LOG,
     )
 
 
-def message(body: str) -> Message:
-    return Message(body=body, receipt="r", first_time=True)
+def message(body: str) -> QueueMessage:
+    return QueueMessage(body=body, receipt="r", first_time=True)
 
 
 class TestQueue:
@@ -313,15 +314,15 @@ class TestQueue:
             "malformed",
         ):
             sqs.send_message(QueueUrl=url, MessageBody=body)
-        queue, mailbox = Queue(sqs, url), Mailbox()
-        poller = poller_of(queue, mailbox, {"lab"})
+        queue, work_queue = SurveyQueue(sqs, url), WorkQueue()
+        poller = poller_of(queue, work_queue, {"lab"})
 
         while in_sight(sqs, url):
             poller.poll()
 
-        (letter,) = mailbox.take(0)
-        assert letter.site == "lab"
-        queue.delete(letter.message)
+        (item,) = work_queue.take(0)
+        assert item.site == "lab"
+        queue.delete(item.message)
         assert hidden(sqs, url) == 1, "the malformed one is left to its receive count"
 
     def test_a_malformed_message_is_moved_to_the_dead_letter_queue_with_a_reason(self, aws):
@@ -334,7 +335,7 @@ class TestQueue:
         url = sqs.create_queue(QueueName="poison", Attributes=attributes)["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody="malformed")
 
-        poller_of(Queue(sqs, url), Mailbox(), set()).poll()
+        poller_of(SurveyQueue(sqs, url), WorkQueue(), set()).poll()
 
         assert in_sight(sqs, url) + hidden(sqs, url) == 0
         (found,) = sqs.receive_message(QueueUrl=dead, MessageAttributeNames=["All"])["Messages"]
@@ -345,7 +346,7 @@ class TestQueue:
         sqs = aws.client("sqs")
         url = sqs.create_queue(QueueName="lagging")["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody=event_body("sites/lab/surveys/a.csv"))
-        poller = poller_of(Queue(sqs, url), Mailbox(), set())
+        poller = poller_of(SurveyQueue(sqs, url), WorkQueue(), set())
         later = replace(poller, clock=lambda: datetime.now(UTC) + timedelta(seconds=100))
 
         later.poll()
@@ -358,7 +359,7 @@ class TestQueue:
         attributes = {"VisibilityTimeout": "0"}
         url = sqs.create_queue(QueueName="visible", Attributes=attributes)["QueueUrl"]
         sqs.send_message(QueueUrl=url, MessageBody="x")
-        queue = Queue(sqs, url)
+        queue = SurveyQueue(sqs, url)
         (first,) = queue.receive()
         (again,) = queue.receive()
         assert (first.first_time, again.first_time) == (True, False)
@@ -374,7 +375,7 @@ class TestQueue:
         for start in range(0, 23, 10):
             entries = [{"Id": str(n), "MessageBody": "x"} for n in range(min(10, 23 - start))]
             sqs.send_message_batch(QueueUrl=url, Entries=entries)
-        queue, found = Queue(sqs, url), list[Message]()
+        queue, found = SurveyQueue(sqs, url), list[QueueMessage]()
         while len(found) < 23:
             found += queue.receive()
         aws.bodies.clear()
@@ -392,10 +393,10 @@ class TestQueue:
         with Stubber(client) as answers:
             answers.add_response("delete_message_batch", {"Successful": [], "Failed": [failed]})
             with pytest.raises(BorderError, match=r"refused 1 .* ReceiptHandleIsInvalid"):
-                Queue(client, "any").delete(Message("x", "r", first_time=True))
+                SurveyQueue(client, "any").delete(QueueMessage("x", "r", first_time=True))
 
     def test_a_queue_that_is_not_there_is_said_so(self, aws):
-        missing = Queue(aws.client("sqs"), f"{aws.url}/123456789012/missing")
+        missing = SurveyQueue(aws.client("sqs"), f"{aws.url}/123456789012/missing")
 
         with pytest.raises(BorderError, match="the queue did not"):
             missing.receive()
@@ -419,6 +420,10 @@ def quarantined(number: int = 0, reason: str = "broken") -> SurveyQuarantined:
     return SurveyQuarantined(site="lab", correlation_id="c", survey=survey, reason=reason)
 
 
+def publisher(client, bus: str) -> RunEventPublisher:
+    return RunEventPublisher(EventPublisher(client, bus, "rssi-mlops.agent"))
+
+
 class TestBus:
     def test_the_bus_takes_events_of_every_kind(self, aws):
         client = aws.client("events")
@@ -432,7 +437,7 @@ class TestBus:
             metrics=METRICS,
         )
 
-        Bus(client, "ours").publish([quarantined(), succeeded])
+        publisher(client, "ours").publish([quarantined(), succeeded])
 
     def test_what_the_bus_refused_although_it_answered_200_is_put_again(self, aws):
         client, sent = aws.client("events"), []
@@ -447,7 +452,7 @@ class TestBus:
             )
             stub.add_response("put_events", {"FailedEntryCount": 0, "Entries": [{"EventId": "2"}]})
 
-            Bus(client, "ours").publish([quarantined(1), quarantined(2)])
+            publisher(client, "ours").publish([quarantined(1), quarantined(2)])
 
         assert [len(details) for details in sent] == [2, 1]
         assert "2.csv" in sent[1][0]
@@ -460,7 +465,7 @@ class TestBus:
                 stub.add_response("put_events", {"FailedEntryCount": 1, "Entries": [refused]})
 
             with pytest.raises(BorderError, match="AccessDenied"):
-                Bus(client, "ours").publish([quarantined()])
+                publisher(client, "ours").publish([quarantined()])
 
     def test_no_call_breaks_the_limits_of_putevents(self, aws):
         client, sizes = aws.client("events"), []
@@ -472,8 +477,8 @@ class TestBus:
         client.meta.events.register("before-parameter-build.events.PutEvents", measure)
         client.create_event_bus(Name="wide")
 
-        Bus(client, "wide").publish([quarantined(number) for number in range(23)])
-        Bus(client, "wide").publish([quarantined(n, reason="x" * 100_000) for n in range(3)])
+        publisher(client, "wide").publish([quarantined(number) for number in range(23)])
+        publisher(client, "wide").publish([quarantined(n, reason="x" * 100_000) for n in range(3)])
 
         assert [count for count, _ in sizes] == [10, 10, 3, 2, 1]
         assert all(size <= 256 * 1024 for _, size in sizes)

@@ -20,7 +20,7 @@ from tests.agent.agent_world import release_of
 from tests.agent.crashing_agent import BOUNDARIES, Agents
 from tests.agent.kubernetes_world import IMAGE, KubernetesWorld, kubeconfig
 from tests.agent.runner_contract import eventually
-from trainer.agent.runners import TrainingRun
+from trainer.agent.core.runs import TrainingRun
 
 SITES = {"one site": 1, "many sites": 4}
 

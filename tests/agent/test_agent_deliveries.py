@@ -12,11 +12,11 @@ from events.outbound import TrainingSucceeded
 from ops.dev.fakes.memory_runner import MemoryRunner
 from tests.agent.agent_world import World
 from tests.agent.interleaving import Baton
-from trainer.agent.adapters.queue import Message
-from trainer.agent.core.reconcile import Pace
-from trainer.agent.runners import TrainingRun
+from trainer.agent.adapters.survey_queue import QueueMessage
+from trainer.agent.core.reconcile import SchedulingPolicy
+from trainer.agent.core.runs import TrainingRun
 from trainer.agent.settings import AgentSettings
-from trainer.agent.work_queue import Letter
+from trainer.agent.work_queue import WorkItem
 
 UPLOADS = st.lists(
     st.tuples(
@@ -73,7 +73,7 @@ def test_lost_repeated_late_and_reordered_messages_lead_to_the_same_end(uploads,
     world.settle()
 
     for site in {site for site, _, _ in uploads}:
-        current = world.agent.surveys.look(site).surveys
+        current = world.agent.surveys.listing(site).surveys
         newest = [
             run
             for key in world.releases()
@@ -87,7 +87,7 @@ def test_lost_repeated_late_and_reordered_messages_lead_to_the_same_end(uploads,
     assert sorted(told) == sorted(world.runner.started), "each end is told once"
 
 
-AT_ONCE = Pace(timedelta(0), timedelta(60), timedelta(300), max_parallel_runs=2)
+AT_ONCE = SchedulingPolicy(timedelta(0), timedelta(60), timedelta(300), max_parallel_runs=2)
 DELIVERIES = 100
 WORKERS = 3
 
@@ -123,8 +123,8 @@ def test_an_upload_that_is_delivered_a_hundred_times_to_several_workers_is_train
         while mine:
             taken = [mine.pop() for _ in range(min(len(mine), draw.randint(1, 40)))]
             for receipt in taken:
-                message = Message(body="", receipt=receipt, first_time=True)
-                agent.mailbox.put(Letter("lab", message))
+                message = QueueMessage(body="", receipt=receipt, first_time=True)
+                agent.work_queue.put(WorkItem("lab", message))
             agent.step(0.0)
 
     def train() -> None:
@@ -146,7 +146,7 @@ def test_an_upload_that_is_delivered_a_hundred_times_to_several_workers_is_train
 
 
 def test_a_thousand_surveys_within_a_minute_make_at_most_two_runs_a_site():
-    world = World(AgentSettings(max_parallel_runs=4).pace)
+    world = World(AgentSettings(max_parallel_runs=4).policy)
     draw = random.Random(1)
     sites = [f"site-{n}" for n in range(20)]
     drops = sorted((draw.uniform(0, 60), draw.choice(sites), n) for n in range(1000))
@@ -167,8 +167,8 @@ def test_a_thousand_surveys_within_a_minute_make_at_most_two_runs_a_site():
     per_site = Counter(names.site_of_run(run) for run in world.runner.started)
     assert max(per_site.values()) <= 2
     for site in sites:
-        current = world.agent.surveys.look(site).surveys
-        wanted = world.agent.lookout.look(site, None).wanted
+        current = world.agent.surveys.listing(site).surveys
+        wanted = world.agent.observer.observe(site, None).wanted
         release = world.agent.artifacts.release(wanted.run.id)
         assert release.snapshot.surveys == current, "none is lost"
 
@@ -187,5 +187,5 @@ def test_with_no_events_at_all_the_resync_finds_everything():
     assert len(world.runner.started) == 5
     assert world.queue.deleted == []
     for site in ("one", "two", "three", "four"):
-        wanted = world.agent.lookout.look(site, None).wanted
+        wanted = world.agent.observer.observe(site, None).wanted
         assert world.agent.artifacts.is_released(wanted.run.id)

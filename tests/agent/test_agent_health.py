@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from trainer.agent.errors import ConfigurationError
-from trainer.agent.health import HealthServer, Vitals
-from trainer.agent.metrics import Metrics
+from trainer.agent.health import HealthServer, HealthState
+from trainer.agent.metrics import AgentMetrics
 
 
 class Seconds:
@@ -26,9 +26,9 @@ def seconds():
 
 @pytest.fixture
 def served(seconds):
-    vitals, metrics = Vitals(seconds), Metrics()
-    server = HealthServer("127.0.0.1", 0, vitals, metrics)
-    yield vitals, metrics, server
+    health, metrics = HealthState(seconds), AgentMetrics()
+    server = HealthServer("127.0.0.1", 0, health, metrics)
+    yield health, metrics, server
     server.close()
 
 
@@ -42,8 +42,8 @@ def get(server: HealthServer, path: str) -> tuple[int, str]:
 
 
 def test_a_loop_that_is_heard_of_is_healthy_and_one_that_hangs_is_not(served, seconds):
-    vitals, _, server = served
-    vitals.expect(within_s=300)
+    health, _, server = served
+    health.expect_heartbeat(within_s=300)
     seconds.now = 600.0
     assert get(server, "/healthz")[0] == 200
 
@@ -52,10 +52,10 @@ def test_a_loop_that_is_heard_of_is_healthy_and_one_that_hangs_is_not(served, se
 
 
 def test_readiness_comes_with_the_first_look_at_everything(served):
-    vitals, _, server = served
+    health, _, server = served
     assert get(server, "/readyz")[0] == 503
 
-    vitals.ready = True
+    health.ready = True
 
     assert get(server, "/readyz")[0] == 200
 
@@ -82,4 +82,4 @@ def test_nothing_else_can_be_asked_for(served):
 
 def test_a_port_that_is_taken_is_named(served):
     with pytest.raises(ConfigurationError, match="RSSI_HEALTH_PORT"):
-        HealthServer("127.0.0.1", served[2].port, Vitals(), Metrics())
+        HealthServer("127.0.0.1", served[2].port, HealthState(), AgentMetrics())

@@ -30,7 +30,7 @@ def test_all_events_of_a_run_carry_the_newest_uploads_id(world):
 
     world.settle()
 
-    newest = world.agent.surveys.look("lab").surveys[1].id
+    newest = world.agent.surveys.listing("lab").surveys[1].id
     assert {event.correlation_id for event in world.bus.heard} == {newest}
 
 
@@ -157,7 +157,7 @@ def test_a_run_that_only_the_network_stopped_is_started_again_by_itself(world):
     world.runner.end(world.active().id, ExitCode.TRY_AGAIN)
 
     world.step()
-    world.step(world.pace.retry_after.total_seconds())
+    world.step(world.policy.retry_after.total_seconds())
     world.settle()
 
     assert len(world.releases()) == 1
@@ -206,7 +206,7 @@ def test_a_message_is_kept_and_hidden_while_uploads_may_go_on_and_deleted_once_t
     world.upload()
     receipt = world.message()
     world.step()
-    assert world.queue.hidden[receipt] > world.pace.longest_wait.total_seconds()
+    assert world.queue.hidden[receipt] > world.policy.longest_wait.total_seconds()
     assert world.queue.deleted == []
 
     world.step(5)
@@ -294,7 +294,7 @@ def test_sites_do_not_wait_for_each_other(world):
 
 
 def test_more_sites_than_places_are_served_one_after_the_other():
-    world = World(World().pace.__class__(timedelta(0), timedelta(60), timedelta(300), 1))
+    world = World(World().policy.__class__(timedelta(0), timedelta(60), timedelta(300), 1))
     for site in ("one", "two", "three"):
         world.upload(site=site)
     world.step(2)
@@ -356,7 +356,7 @@ def test_a_run_that_never_had_its_chance_gets_another_one_later(world, reason):
     world.runner._change(run.id, exit_code=None, reason=reason)
 
     world.step()
-    world.step(world.pace.retry_after.total_seconds())
+    world.step(world.policy.retry_after.total_seconds())
     world.settle()
 
     assert len(world.releases()) == 1
@@ -398,7 +398,7 @@ def test_a_message_is_let_go_before_sqs_counts_its_stay_against_it(world):
 
 
 def test_a_site_with_endless_uploads_leaves_room_for_the_others():
-    world = World(World().pace.__class__(timedelta(0), timedelta(60), timedelta(300), 1))
+    world = World(World().policy.__class__(timedelta(0), timedelta(60), timedelta(300), 1))
     served = []
     for turn in range(6):
         world.upload(f"{turn}.csv", site="busy")
@@ -475,7 +475,7 @@ def test_metrics_and_vitals_say_how_it_goes(world):
     assert 'rssi_runs{state="succeeded"} 1.0' in told
     assert "rssi_sites 1.0" in told
     assert 'rssi_events_published_total{kind="TrainingSucceeded"} 1.0' in told
-    assert world.agent.vitals.ready
+    assert world.agent.health.ready
 
 
 def test_what_goes_wrong_is_counted_and_a_bad_round_is_no_good_reconcile(world):
@@ -487,4 +487,4 @@ def test_what_goes_wrong_is_counted_and_a_bad_round_is_no_good_reconcile(world):
 
     assert 'rssi_border_errors_total{border="store"} 1.0' in told
     assert "rssi_last_successful_reconcile_timestamp_seconds 0.0" in told
-    assert not world.agent.vitals.ready
+    assert not world.agent.health.ready

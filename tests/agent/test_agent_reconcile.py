@@ -4,21 +4,21 @@ from datetime import timedelta
 
 import pytest
 
-from tests.agent.agent_world import PACE, RECIPE, START, survey_ref, training_run
+from tests.agent.agent_world import POLICY, RECIPE, START, survey_ref, training_run
 from trainer.agent.core.reconcile import (
-    Nothing,
-    Notice,
+    Debounce,
+    NoAction,
+    Restart,
     RetryAt,
     Start,
-    StartAgain,
     WaitForRun,
     WaitUntil,
-    candidate,
+    debounce_after,
+    debounced,
     decide,
-    notice,
-    remember,
+    due_run,
 )
-from trainer.agent.runners import Announced, RunState, RunStatus
+from trainer.agent.core.runs import Announced, RunState, RunStatus
 from trainer.training.job.outcome import ExitCode
 
 LONG_AGO = START - timedelta(days=1)
@@ -29,12 +29,12 @@ def seconds(count: float) -> timedelta:
 
 
 def wanted(*surveys):
-    return candidate("lab", surveys or (survey_ref(),), (), RECIPE)
+    return due_run("lab", surveys or (survey_ref(),), (), RECIPE)
 
 
-def decided(what, *, now=START, seen=LONG_AGO, since=None, runs=(), released=False, pace=PACE):
-    noticed = Notice(what.run.id, changed_at=seen, unsettled_since=since or seen)
-    return decide(what, noticed, runs, pace, now, released=released, template="")
+def decided(what, *, now=START, seen=LONG_AGO, since=None, runs=(), released=False, policy=POLICY):
+    debounce = Debounce(what.run.id, changed_at=seen, unsettled_since=since or seen)
+    return decide(what, debounce, runs, policy, now, released=released, template="")
 
 
 def status(run, state, exit_code=None, *, announced=Announced.END, ended_at=START):
@@ -50,14 +50,14 @@ def status(run, state, exit_code=None, *, announced=Announced.END, ended_at=STAR
 def test_a_site_without_usable_surveys_has_no_candidate():
     survey = survey_ref()
 
-    assert candidate("lab", (), (), RECIPE) is None
-    assert candidate("lab", (survey,), {survey.id}, RECIPE) is None
+    assert due_run("lab", (), (), RECIPE) is None
+    assert due_run("lab", (survey,), {survey.id}, RECIPE) is None
 
 
 def test_a_quarantined_survey_is_in_no_snapshot():
     good, bad = survey_ref("good.csv"), survey_ref("bad.csv")
 
-    assert candidate("lab", (good, bad), {bad.id}, RECIPE).snapshot.surveys == (good,)
+    assert due_run("lab", (good, bad), {bad.id}, RECIPE).snapshot.surveys == (good,)
 
 
 def test_the_order_of_the_listing_does_not_change_the_run():
@@ -80,33 +80,33 @@ def test_what_was_uploaded_long_ago_starts_at_once_even_when_the_agent_has_just_
 def test_a_fresh_upload_waits_for_the_quiet_period():
     what = wanted()
 
-    assert decided(what, seen=START) == WaitUntil(START + PACE.quiet_period)
-    assert decided(what, seen=START, now=START + PACE.quiet_period) == Start(what)
+    assert decided(what, seen=START) == WaitUntil(START + POLICY.quiet_period)
+    assert decided(what, seen=START, now=START + POLICY.quiet_period) == Start(what)
 
 
 def test_a_store_whose_clock_runs_ahead_makes_nobody_wait_longer():
     what = wanted(survey_ref(uploaded_at=START + timedelta(hours=2)))
 
-    assert decided(what, seen=START, now=START + PACE.quiet_period) == Start(what)
+    assert decided(what, seen=START, now=START + POLICY.quiet_period) == Start(what)
 
 
 def test_an_upload_that_looks_old_only_because_its_time_has_whole_seconds_still_waits():
-    quick = PACE.__class__(seconds(0.2), PACE.longest_wait, PACE.retry_after, 1)
+    quick = POLICY.__class__(seconds(0.2), POLICY.longest_wait, POLICY.retry_after, 1)
     what = wanted(survey_ref(uploaded_at=START))
     seen = START + seconds(0.9)
 
-    assert decided(what, seen=seen, now=seen, pace=quick) == WaitUntil(seen + seconds(0.2))
+    assert decided(what, seen=seen, now=seen, policy=quick) == WaitUntil(seen + seconds(0.2))
 
 
 def test_uploads_that_never_pause_are_sealed_after_the_longest_wait():
-    now = START + PACE.longest_wait
+    now = START + POLICY.longest_wait
     what = wanted(survey_ref(uploaded_at=now))
 
     assert decided(what, seen=now, since=START, now=now) == Start(what)
 
 
 def test_a_release_that_is_there_leaves_nothing_to_do():
-    assert isinstance(decided(wanted(), released=True), Nothing)
+    assert isinstance(decided(wanted(), released=True), NoAction)
 
 
 def test_a_site_whose_run_goes_on_waits_for_its_end():
@@ -138,7 +138,7 @@ def test_a_run_of_another_site_is_in_nobodys_way_until_all_places_are_taken():
 def test_a_run_that_would_fail_again_is_not_started_again(exit_code):
     failed = status(wanted().run, RunState.FAILED, exit_code, ended_at=LONG_AGO)
 
-    assert isinstance(decided(wanted(), runs=[failed]), Nothing)
+    assert isinstance(decided(wanted(), runs=[failed]), NoAction)
 
 
 def test_a_failed_run_does_not_keep_other_data_from_being_trained():
@@ -158,31 +158,31 @@ def test_a_run_without_a_release_through_no_fault_of_its_data_is_started_again_l
 ):
     what = wanted()
     ended = status(what.run, state, exit_code)
-    later = START + PACE.retry_after
+    later = START + POLICY.retry_after
 
     assert decided(what, runs=[ended]) == RetryAt(later)
-    assert decided(what, runs=[ended], now=later) == StartAgain(what)
+    assert decided(what, runs=[ended], now=later) == Restart(what)
 
 
 def test_a_run_is_not_started_again_before_its_end_was_told():
     what = wanted()
     untold = status(what.run, RunState.FAILED, ExitCode.TRY_AGAIN, announced=Announced.START)
 
-    assert decided(what, runs=[untold], now=START + PACE.retry_after) == WaitForRun()
+    assert decided(what, runs=[untold], now=START + POLICY.retry_after) == WaitForRun()
 
 
 def test_a_new_candidate_renews_the_quiet_period_but_not_the_longest_wait():
-    first = notice(None, "lab-1", START)
-    second = notice(first, "lab-2", START + seconds(3))
+    first = debounced(None, "lab-1", START)
+    second = debounced(first, "lab-2", START + seconds(3))
 
-    assert second == Notice("lab-2", START + seconds(3), unsettled_since=START)
-    assert notice(second, "lab-2", START + seconds(9)) == second
+    assert second == Debounce("lab-2", START + seconds(3), unsettled_since=START)
+    assert debounced(second, "lab-2", START + seconds(9)) == second
 
 
 def test_the_longest_wait_begins_anew_once_a_site_is_settled_and_after_a_run():
-    noticed = Notice("lab-1", START, START)
+    debounce = Debounce("lab-1", START, START)
     later = START + seconds(50)
 
-    assert remember(noticed, Nothing("released"), later) is None
-    assert remember(noticed, WaitUntil(later), later) == noticed
-    assert remember(noticed, WaitForRun(), later).unsettled_since == later
+    assert debounce_after(debounce, NoAction("released"), later) is None
+    assert debounce_after(debounce, WaitUntil(later), later) == debounce
+    assert debounce_after(debounce, WaitForRun(), later).unsettled_since == later

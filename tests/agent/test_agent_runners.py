@@ -16,9 +16,11 @@ import structlog
 
 from ops.dev.fakes.memory_runner import MemoryRunner
 from tests.agent.runner_contract import RUN, RunnerContract, eventually, now
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import ProcessLimits
+from trainer.agent.core.runs import DEADLINE_EXCEEDED, Announced, RunState
 from trainer.agent.errors import RunnerError
-from trainer.agent.runners import DEADLINE_EXCEEDED, Announced, JobTemplate, RunState
-from trainer.agent.runners.process import Limits, ProcessRunner
+from trainer.agent.runners.process.runner import ProcessRunner
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 # Waits for a file named after its run to appear in the current folder's `orders`, and ends with
@@ -61,14 +63,14 @@ def make_process_runner(tmp_path):
     def make(script: str = OBEDIENT, **changes) -> ProcessRunner:
         runner = ProcessRunner(
             work_dir=tmp_path / "runs",
-            told=JobTemplate(artifact_bucket="artifacts", image="process"),
+            job_template=JobTemplate(artifact_bucket="artifacts", image="process"),
             environment={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
             clock=now,
             log=structlog.get_logger(),
             command=(sys.executable, "-c", script),
             **{
                 "on_change": lambda: None,
-                "limits": Limits(backoff_limit=2, backoff_s=0.0, deadline_s=30),
+                "limits": ProcessLimits(backoff_limit=2, backoff_s=0.0, deadline_s=30),
                 **changes,
             },
         )
@@ -160,14 +162,14 @@ def test_only_exits_that_may_end_otherwise_are_tried_again(
 
 def test_a_killed_process_is_told_like_kubernetes_tells_it(make_process_runner):
     kill = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
-    runner = make_process_runner(kill, limits=Limits(backoff_limit=0))
+    runner = make_process_runner(kill, limits=ProcessLimits(backoff_limit=0))
     runner.start(RUN)
 
     assert end_of(runner).exit_code == 128 + signal.SIGKILL
 
 
 def test_a_process_that_takes_too_long_is_stopped_with_all_that_it_started(make_process_runner):
-    runner = make_process_runner(limits=Limits(deadline_s=0.2))
+    runner = make_process_runner(limits=ProcessLimits(deadline_s=0.2))
     runner.start(RUN)
 
     assert end_of(runner).reason == DEADLINE_EXCEEDED

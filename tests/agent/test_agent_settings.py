@@ -20,26 +20,26 @@ STACK = Stack(
 
 
 def test_the_stack_names_everything():
-    places = AgentSettings().places(STACK)
+    resources = AgentSettings().resources(STACK)
 
-    assert places == ("stack-data", "stack-artifacts", "stack-bus", "https://queue", frozenset())
+    assert resources == ("stack-data", "stack-artifacts", "stack-bus", "https://queue", frozenset())
 
 
 def test_the_stack_of_one_agent_of_several_names_its_sites():
     several = STACK.model_copy(update={"sites": ("lab", "hall")})
 
-    assert AgentSettings().places(several).sites == {"lab", "hall"}
-    assert AgentSettings(sites=frozenset({"lab"})).places(several).sites == {"lab"}
+    assert AgentSettings().resources(several).sites == {"lab", "hall"}
+    assert AgentSettings(sites=frozenset({"lab"})).resources(several).sites == {"lab"}
 
 
 def test_a_name_that_is_given_on_its_own_wins():
-    assert AgentSettings(data_bucket="mine").places(STACK).data_bucket == "mine"
+    assert AgentSettings(data_bucket="mine").resources(STACK).data_bucket == "mine"
 
 
 def test_without_a_queue_the_agent_can_still_work():
     told = AgentSettings(data_bucket="d", artifact_bucket="a", bus="b")
 
-    assert told.places(None).queue_url is None
+    assert told.resources(None).queue_url is None
 
 
 @pytest.mark.parametrize("missing", ["data_bucket", "artifact_bucket", "bus"])
@@ -48,7 +48,7 @@ def test_a_name_that_nobody_gave_is_asked_for(missing):
     del given[missing]
 
     with pytest.raises(ConfigurationError, match=f"RSSI_{missing.upper()}"):
-        AgentSettings(**given).places(None)
+        AgentSettings(**given).resources(None)
 
 
 def test_sites_are_a_json_list(monkeypatch):

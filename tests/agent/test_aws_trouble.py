@@ -13,7 +13,7 @@ from aws.clients import Clients, DataStore
 from aws.s3 import Bucket, StoreUnavailableError
 from tests.agent.crashing_agent import Agents
 from tests.agent.runner_contract import eventually
-from trainer.agent.adapters.queue import Queue
+from trainer.agent.adapters.survey_queue import SurveyQueue
 from trainer.agent.errors import BorderError
 
 NOWHERE = "http://127.0.0.1:9"
@@ -59,7 +59,7 @@ class TestABorder:
         with pytest.raises(StoreUnavailableError, match="credentials"):
             Bucket(clients.client("s3"), "any").exists("k")
         with pytest.raises(BorderError, match="credentials"):
-            Queue(clients.client("sqs"), NOWHERE).receive()
+            SurveyQueue(clients.client("sqs"), NOWHERE).receive()
 
     @pytest.mark.usefixtures("no_credentials")
     def test_that_nobody_answers_is_unavailable(self, monkeypatch):
@@ -125,7 +125,7 @@ def test_a_store_of_ones_own_is_asked_by_path_with_its_profiles_keys(no_credenti
     url = client.generate_presigned_url("get_object", Params={"Bucket": "data", "Key": "k"})
     assert url.startswith("https://store.building.example:9000/data/k?")
     assert "AccessKeyId=own" in url
-    assert not DataStore().is_its_own
+    assert not DataStore().is_separate
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from botocore.session import Session
 from tests.agent.kubernetes_world import IMAGE, KubernetesWorld
 from tests.agent.runner_contract import RUN, now
 from tests.agent.test_pod_template import FULL, written
-from trainer.agent.runners import Announced
+from trainer.agent.core.runs import Announced
 from trainer.agent.runners.kubernetes.lease import LeaderLease
 from trainer.agent.runners.kubernetes.template import read_pod_template
 from trainer.agent.settings import AgentSettings

@@ -13,13 +13,12 @@ import yaml
 from ops.dev.fakes.memory_runner import MemoryIndexed
 from tests.agent.kubernetes_world import IMAGE, KubernetesWorld
 from tests.agent.runner_contract import RUN, WORK, IndexedContract, eventually
-from trainer.agent.runners import RunState
-from trainer.agent.runners.job_limits import JobLimits
+from trainer.agent.core.limits import JobLimits, ProcessLimits
+from trainer.agent.core.runs import RunState
 from trainer.agent.runners.kubernetes.indexed import IndexedJobs, indexed_job_manifest
 from trainer.agent.runners.kubernetes.manifest import CONTAINER
 from trainer.agent.runners.kubernetes.template import PodTemplate, Resources
-from trainer.agent.runners.process import Limits
-from trainer.agent.runners.process_indexed import IndexedProcesses
+from trainer.agent.runners.process.indexed import IndexedProcesses
 from trainer.training.fitting.distributed import WorkerGroupSettings
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
@@ -65,7 +64,7 @@ def make_indexed(tmp_path):
                 "PYTHONPATH": str(tmp_path),
             },
             log=structlog.get_logger(),
-            limits=replace(Limits(backoff_limit=2, backoff_s=0.0, deadline_s=30), **limits),
+            limits=replace(ProcessLimits(backoff_limit=2, backoff_s=0.0, deadline_s=30), **limits),
         )
         made.append(runner)
         return runner

@@ -21,10 +21,10 @@ from aws.s3 import Bucket
 from events import names
 from events.manifests import Champion, Quarantine, Release, SurveyRef
 from events.metrics import ComparisonBasis
-from trainer.agent.adapters.releases import Artifacts
-from trainer.agent.adapters.surveys import Surveys
-from trainer.agent.core.reconcile import Recipe, candidate
-from trainer.agent.runners import JobTemplate
+from trainer.agent.adapters.artifact_store import ArtifactStore
+from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.reconcile import Recipe, due_run
 from trainer.training.evaluation.champion import ChampionModel, NoChampion, read_champion
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
@@ -37,11 +37,11 @@ QUICK = Recipe("1", Hyperparameters(epochs=2, hidden=(8,)).model_dump())
 
 def rows(seed: int = 0, count: int = 120) -> bytes:
     """A survey of four places, each next to one of four beacons."""
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     lines = ["location,date,b1,b2,b3,b4"]
     for row in range(count):
         place = row // 5 % 4
-        heard = [-60 - 12 * abs(beacon - place) + chance.randint(-3, 3) for beacon in range(4)]
+        heard = [-60 - 12 * abs(beacon - place) + generator.randint(-3, 3) for beacon in range(4)]
         lines.append(
             f"{'ABCD'[place]}01,10-18-2016 11:{row % 60:02}:00,{','.join(map(str, heard))}"
         )
@@ -70,11 +70,11 @@ class Site:
         self.data.put(f"sites/lab/surveys/{name}", body, "text/csv")
 
     def surveys(self) -> tuple[SurveyRef, ...]:
-        return Surveys(self.data, structlog.get_logger()).look("lab").surveys
+        return SurveyStore(self.data, structlog.get_logger()).listing("lab").surveys
 
     def seal(self, recipe: Recipe = QUICK):
-        wanted = candidate("lab", self.surveys(), (), recipe)
-        Artifacts(self.artifacts).seal(wanted.snapshot)
+        wanted = due_run("lab", self.surveys(), (), recipe)
+        ArtifactStore(self.artifacts).seal(wanted.snapshot)
         return wanted.run
 
     def train(self, run, attempt: str = "one", **changed: str) -> Ended:
@@ -245,7 +245,7 @@ def test_too_little_data_is_no_fault_of_any_survey(site):
 
     assert outcome.kind is OutcomeKind.NOT_ENOUGH_DATA
     assert outcome.reason
-    assert Artifacts(site.artifacts).quarantined("lab") == frozenset()
+    assert ArtifactStore(site.artifacts).quarantined("lab") == frozenset()
 
 
 def test_the_very_version_that_was_sealed_is_trained_though_it_was_replaced_since(site):

@@ -9,10 +9,10 @@ import pytest
 
 from tests.agent.agent_world import METRICS, survey_ref, training_run
 from tests.agent.runner_contract import OTHER, RUN
-from trainer.agent.core import run_events as tell
+from trainer.agent.core import run_events
+from trainer.agent.core.limits import JobLimits
+from trainer.agent.core.runs import Announced, RunState
 from trainer.agent.errors import ForeignJobError, RunnerError
-from trainer.agent.runners import Announced, RunState
-from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes.runner import dropped
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 from trainer.training.settings import JobSettings
@@ -221,7 +221,7 @@ class TestTheReason:
 
         ended = only(runner)
         assert (ended.reason, ended.exit_code, ended.outcome) == ("OOMKilled", 137, None)
-        (told,) = tell.ended(ended, None, ())
+        (told,) = run_events.ended(ended, None, ())
         assert "resources.limits.memory" in told.reason
         assert told.log_tail == ("reading surveys", "fitting")
 

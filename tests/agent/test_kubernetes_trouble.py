@@ -13,7 +13,7 @@ from tests.agent.runner_contract import RUN, eventually
 from trainer.agent.errors import ClusterError, ConfigurationError
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.watch import JobWatch
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.work_queue import WorkQueue
 
 
 def statuses(kubernetes, method: str) -> int:
@@ -128,7 +128,7 @@ class TestARequest:
         failed = []
         kubernetes.server.faults.append(Fault("GET", "jobs", 500, times=2))
 
-        kubernetes.runner(api=kubernetes.api(on_trouble=lambda: failed.append(1))).runs()
+        kubernetes.runner(api=kubernetes.api(on_failure=lambda: failed.append(1))).runs()
 
         assert len(failed) == 2
 
@@ -177,7 +177,7 @@ def watching(kubernetes):
         kubernetes.log,
         lasts_s=1,
         grace_s=0.3,
-        chance=lambda: 0.0,
+        random_share=lambda: 0.0,
     )
     thread = threading.Thread(target=watch.run)
 
@@ -223,10 +223,13 @@ class TestTheWatch:
         eventually(lambda: len(changes) > before)
 
     def test_that_stalls_in_silence_is_noticed(self, kubernetes, watching):
-        kubernetes.server.faults.append(Fault("WATCH", status=None, delay_s=2.0))
+        # Far longer than the test waits: only a read timeout can end it in time.
+        kubernetes.server.faults.append(Fault("WATCH", status=None, delay_s=60.0))
         changes = watching()
-        kubernetes.runner().start(RUN)
+        eventually(lambda: statuses(kubernetes, "WATCH") > 1)
         before = len(changes)
+
+        kubernetes.runner().start(RUN)
 
         eventually(lambda: len(changes) > before)
 
@@ -243,7 +246,7 @@ class TestTheWatch:
         kubernetes.server.faults.append(Fault("GET", "jobs", 403, times=9999))
         stop = PausesThenStops(after=8)
 
-        JobWatch(kubernetes.api(), Mailbox().nudge, stop, kubernetes.log).run()
+        JobWatch(kubernetes.api(), WorkQueue().wake, stop, kubernetes.log).run()
 
         assert statuses(kubernetes, "GET") == 8
         assert stop.pauses[-1] > 20

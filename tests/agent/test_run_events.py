@@ -5,8 +5,8 @@ import pytest
 from events.manifests import Quarantine, Snapshot
 from events.outbound import SurveyQuarantined, TrainingFailed, TrainingSucceeded
 from tests.agent.agent_world import START, release_of, survey_ref, training_run
-from trainer.agent.core import run_events as tell
-from trainer.agent.runners import DEADLINE_EXCEEDED, RunState, RunStatus
+from trainer.agent.core import run_events
+from trainer.agent.core.runs import DEADLINE_EXCEEDED, RunState, RunStatus
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 RUN = training_run()
@@ -18,7 +18,7 @@ def failed(exit_code=None, **changes) -> RunStatus:
 
 
 def reason_of(status: RunStatus) -> str:
-    (event,) = tell.ended(status, None, ())
+    (event,) = run_events.ended(status, None, ())
     assert isinstance(event, TrainingFailed)
     return event.reason
 
@@ -69,7 +69,7 @@ def test_a_log_without_end_does_not_make_an_event_that_the_bus_refuses():
     endless = RunOutcome(kind=OutcomeKind.FAILED, reason="x" * 1_000_000)
     status = failed(1, outcome=endless, log_tail=tuple("y" * 1_000_000 for _ in range(100)))
 
-    (event,) = tell.ended(status, None, ())
+    (event,) = run_events.ended(status, None, ())
 
     assert len(event.model_dump_json().encode()) < 64 * 1024
 
@@ -78,7 +78,7 @@ def test_only_what_this_run_found_bad_is_told_with_its_end():
     ours = Quarantine(site="lab", survey=survey_ref("a.csv"), reason="broken", run_id=RUN.id)
     others = Quarantine(site="lab", survey=survey_ref("b.csv"), reason="broken")
 
-    events = tell.ended(failed(ExitCode.BAD_DATA), None, [ours, others])
+    events = run_events.ended(failed(ExitCode.BAD_DATA), None, [ours, others])
 
     assert [type(event) for event in events] == [SurveyQuarantined, TrainingFailed]
     assert events[0].survey == ours.survey
@@ -88,7 +88,7 @@ def test_only_what_this_run_found_bad_is_told_with_its_end():
 def test_a_run_with_a_release_succeeded_however_its_process_ended():
     release = release_of(RUN, Snapshot.of("lab", [survey_ref()]))
 
-    (event,) = tell.ended(failed(137), release, ())
+    (event,) = run_events.ended(failed(137), release, ())
 
     assert isinstance(event, TrainingSucceeded)
     assert event.digest == release.digest

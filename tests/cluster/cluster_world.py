@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from tests.agent.runner_contract import eventually
-from trainer.agent.runners import JobTemplate
-from trainer.agent.runners.job_limits import JobLimits
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.indexed import MANAGER as INDEXED_MANAGER
@@ -48,7 +48,7 @@ class Cluster:
             api=self.api,
             pods=TEMPLATE,
             limits=self.limits,
-            told=JobTemplate(artifact_bucket="artifacts", image=IMAGE),
+            job_template=JobTemplate(artifact_bucket="artifacts", image=IMAGE),
             aws={},
             log=structlog.get_logger(),
         )

@@ -9,8 +9,8 @@ import pytest
 import structlog
 
 from tests.agent.runner_contract import OTHER, RUN, IndexedContract, RunnerContract, eventually, now
+from trainer.agent.core.runs import Announced
 from trainer.agent.errors import ClusterError
-from trainer.agent.runners import Announced
 from trainer.agent.runners.kubernetes.lease import COORDINATION, LeaderLease, LeaseTimes
 from trainer.agent.runners.kubernetes.manifest import RUN_ANNOTATION
 from trainer.agent.runners.kubernetes.permissions import (

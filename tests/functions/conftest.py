@@ -8,11 +8,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from aws.event_publisher import EventPublisher
 from events import names
 from events.manifests import Artifact, Release, RunSpec, SmokeAnswer, SmokeCase, Snapshot, SurveyRef
 from events.metrics import Metrics
 from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_test
-from functions.adapters.bus import Bus
+from functions.adapters.announcement_publisher import AnnouncementPublisher
 from functions.entry import Handler
 from functions.services import Services
 from functions.settings import (
@@ -94,7 +95,9 @@ class World:
             ledger=MemoryLedger(),
             artifacts=self.artifacts,
             champions=MemoryChampions(),
-            bus=Bus(self.bus, SETTINGS.bus, sleep=lambda _: None),
+            bus=AnnouncementPublisher(
+                EventPublisher(self.bus, SETTINGS.bus, "test", sleep=lambda _: None)
+            ),
         )
 
     def _client(self, service: str) -> object:

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 
 from events.manifests import Champion, Release
 from events.triggers import Trigger
-from functions.adapters.artifacts import Manifest
-from functions.adapters.champions import Lying
+from functions.adapters.artifacts import StoredManifest
+from functions.adapters.champions import StoredPointer
 from functions.core.deployments import Deployment, SiteState, Transition
 from functions.core.gate import StoredObject
 from functions.core.releases import ReleaseRecord
@@ -218,15 +218,15 @@ class MemoryChampions:
     """The pointers' twin in memory; held against the real ones by test_champion_pointer.py."""
 
     def __init__(self) -> None:
-        self._lying: dict[str, Lying] = {}
+        self._lying: dict[str, StoredPointer] = {}
 
-    def read(self, site: str) -> Lying:
-        return self._lying.get(site, Lying(None, None))
+    def read(self, site: str) -> StoredPointer:
+        return self._lying.get(site, StoredPointer(None, None))
 
-    def write(self, champion: Champion, replacing: Lying) -> bool:
+    def write(self, champion: Champion, replacing: StoredPointer) -> bool:
         if self.read(champion.site).etag != replacing.etag:
             return False
-        self._lying[champion.site] = Lying(champion, f"{int(replacing.etag or 0) + 1}")
+        self._lying[champion.site] = StoredPointer(champion, f"{int(replacing.etag or 0) + 1}")
         return True
 
 
@@ -243,10 +243,10 @@ class MemoryArtifacts:
         self._versions[release.run_id] = self._versions.get(release.run_id, 0) + 1
         return self._version(release.run_id)
 
-    def manifest(self, run_id: str) -> Manifest | None:
+    def manifest(self, run_id: str) -> StoredManifest | None:
         found = self.releases.get(run_id)
         body = found.model_dump_json().encode() if found else b""
-        return Manifest(body, self._version(run_id)) if found else None
+        return StoredManifest(body, self._version(run_id)) if found else None
 
     def release(self, run_id: str) -> Release:
         return self.releases[run_id]

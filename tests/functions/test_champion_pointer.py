@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aws.s3 import Bucket
 from events.manifests import Champion
 from events.names import champion_key
-from functions.adapters.champions import Champions, Lying
+from functions.adapters.champions import Champions, StoredPointer
 from functions.core.champions import due_pointer
 from functions.core.deployments import Candidate, SiteState
 from functions.core.errors import ContentionError
@@ -35,7 +36,7 @@ def pointer(version: int, release: int) -> Champion:
 @pytest.fixture
 def real(aws) -> Champions:
     boto3.client("s3").create_bucket(Bucket="artifacts")
-    return Champions(boto3.client("s3"), "artifacts")
+    return Champions(Bucket(boto3.client("s3"), "artifacts"))
 
 
 @pytest.fixture(params=["real", "memory"])
@@ -44,7 +45,7 @@ def champions(request):
 
 
 def test_nothing_lies_where_nobody_wrote(champions):
-    assert champions.read(SITE) == Lying(None, None)
+    assert champions.read(SITE) == StoredPointer(None, None)
 
 
 def test_what_was_written_is_read(champions):
@@ -72,10 +73,10 @@ def test_a_write_that_another_one_overtook_is_told_to_look_again(champions):
 
 def test_what_somebody_wrote_over_by_hand_is_written_anew(real):
     boto3.client("s3").put_object(Bucket="artifacts", Key=champion_key(SITE), Body=b"{}")
-    lying = real.read(SITE)
+    stored = real.read(SITE)
 
-    assert lying.champion is None
-    assert real.write(pointer(3, 1), replacing=lying)
+    assert stored.champion is None
+    assert real.write(pointer(3, 1), replacing=stored)
     assert real.read(SITE).champion == pointer(3, 1)
 
 
@@ -83,14 +84,14 @@ def test_what_somebody_wrote_over_by_hand_is_written_anew(real):
 @given(looks=st.permutations(range(1, 7)), repeats=st.lists(st.integers(1, 6), max_size=6))
 def test_looks_at_the_ledger_in_any_order_end_with_the_newest(looks, repeats):
     """Releases 1 to 3 become live in turn, so that each comes back once."""
-    lying = None
+    stored = None
     for version in [*looks, *repeats]:
         look = state(version, version % 3, since=NOW + timedelta(minutes=version))
-        lying = due_pointer(look, lying) or lying
+        stored = due_pointer(look, stored) or stored
 
-    assert lying is not None
-    assert lying.release == pointer(6, 6 % 3).release
-    assert lying.ledger_version == 6
+    assert stored is not None
+    assert stored.release == pointer(6, 6 % 3).release
+    assert stored.ledger_version == 6
 
 
 def test_a_state_that_changed_otherwise_leaves_the_pointer_as_it_is():
@@ -158,7 +159,7 @@ def test_reconcile_writes_nothing_where_the_pointer_is_right(aws_world):
 
 def test_a_pointer_that_changes_under_every_attempt_is_left_to_reconcile(world):
     class Contended(MemoryChampions):
-        def write(self, champion: Champion, replacing: Lying) -> bool:
+        def write(self, champion: Champion, replacing: StoredPointer) -> bool:
             super().write(pointer(champion.ledger_version - 1, 2), replacing=self.read(SITE))
             return super().write(champion, replacing)
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
+from aws import s3
 from events import names
 from events.manifests import Release
 from functions import clean_up
@@ -387,8 +388,8 @@ def test_what_s3_refuses_to_delete_is_an_error_that_a_repeat_may_mend() -> None:
             refused = {"Key": "k", "Code": "InternalError", "Message": "We encountered an error."}
             return {"Errors": [refused]}
 
-    with pytest.raises(RetryLaterError, match=r"deleted 0 of 1 objects; of k it says: Internal"):
-        Attempts(Refusing(), "artifacts").delete([stored("a", "log", timedelta())])
+    with pytest.raises(RetryLaterError, match=r"deleted 0 of 1 objects; it refused k: Internal"):
+        Attempts(s3.Bucket(Refusing(), "artifacts")).delete([stored("a", "log", timedelta())])
 
 
 def test_thousands_of_objects_are_deleted_a_thousand_at_a_time() -> None:
@@ -402,7 +403,7 @@ def test_thousands_of_objects_are_deleted_a_thousand_at_a_time() -> None:
 
     client = Counting()
     files = [stored("a", f"{number}", timedelta()) for number in range(2_500)]
-    Attempts(client, "artifacts").purge(files)
+    Attempts(s3.Bucket(client, "artifacts")).purge(files)
     assert client.asked == [1000, 1000, 500]
 
 

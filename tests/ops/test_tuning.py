@@ -27,7 +27,6 @@ from tests.training.made_up_floor import HALL, QUICK, survey_lines, survey_text
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.cross_validation import measure_folds
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.tuning.folds import CrossValidation, FoldFigures
@@ -68,7 +67,7 @@ class TestTheGround:
         for number, test in enumerate(tests):
             fold[test] = number
         assert sorted(np.concatenate(tests)) == [*range(len(data))]
-        for groups in (data.visits, row_keys(data)):
+        for groups in (data.visits, data.keys):
             for group in np.unique(groups):
                 assert len(np.unique(fold[groups == group])) == 1
 

@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 
 from events.manifests import Artifact, Release, Snapshot, SurveyRef
-from events.metrics import AgainstChampion, ComparisonBasis
+from events.metrics import (
+    AgainstChampion,
+    ComparisonBasis,
+    FigureUnit,
+    HeldOutRows,
+    MetricsDocument,
+)
 from tests.training.made_up_floor import HALL, survey_lines, survey_text
 from trainer.localization.bundle.reading import load_bundle
-from trainer.training.evaluation.champion import ChampionModel, HeldOutRows, NoChampion
+from trainer.training.evaluation.champion import ChampionModel, NoChampion
 from trainer.training.evaluation.comparison import FEWEST_ROWS
 from trainer.training.evaluation.hold_out import hold_out
 from trainer.training.evaluation.resampling import oversample_locations
@@ -281,3 +287,22 @@ def test_a_picture_that_is_not_there_is_told(tmp_path: Path) -> None:
 
     assert isinstance(picture, NoPicture)
     assert "floor.svg can't be read" in picture.reason
+
+
+def test_the_comparison_is_one_figure_with_its_interval_basis_and_rows(
+    good: Live, tmp_path: Path
+) -> None:
+    told = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new", NOISE)
+
+    text = (tmp_path / "new" / "metrics.json").read_text()
+    comparison = MetricsDocument.model_validate_json(text).comparison
+
+    assert comparison is not None
+    difference = comparison.difference
+    assert difference is not None
+    assert (difference.value, difference.unit) == (told.mean_error_difference_m, FigureUnit.METRES)
+    assert (difference.interval.low, difference.interval.high) == (
+        told.mean_error_difference_between_m
+    )
+    assert (difference.basis, difference.rows) == (told.basis, told.rows)
+    assert [figures.rows for figures in comparison.baselines] == [told.rows] * 3

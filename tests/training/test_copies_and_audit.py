@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from tests.training.audits import audited
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, survey_lines, survey_text
 from trainer.training.evaluation.hold_out import hold_out
-from trainer.training.quality.audit import Audit, Severity, audit
+from trainer.training.quality.audit import Audit
+from trainer.training.quality.findings import Severity
 from trainer.training.quality.near_duplicates import Order, find_near_duplicates
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
@@ -24,7 +26,7 @@ def dataset(lines: list[str]) -> TrainingSet:
 
 def looked_over(*texts: str, site: SiteDescription = HALL) -> Audit:
     surveys = surveys_of(*texts, site=site)
-    return audit(combine(surveys, site), surveys, site)
+    return audited(surveys, site)
 
 
 def warnings_of(report: Audit) -> set[str]:

@@ -147,7 +147,9 @@ def test_the_report_says_where_everything_is_too_usual_to_be_searched() -> None:
 
     assert found.left_out_rows > 0.9 * len(data)
     [finding] = [
-        each for each in audit(data, [], SiteDescription()).findings if each.topic == "copies"
+        each
+        for each in audit(data, [], SiteDescription(), found).findings
+        if each.topic == "copies"
     ]
     assert f"{found.left_out_rows} rows were not searched for near copies" in finding.seen
 

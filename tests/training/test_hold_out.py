@@ -5,7 +5,6 @@ import pytest
 
 from tests.training.made_up_floor import CELLS, HALL, survey_lines, survey_text
 from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, hold_out
-from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 
@@ -22,7 +21,7 @@ def split(data: TrainingSet, seed: int = 0) -> HoldOut:
 def test_no_visit_and_no_exact_copy_is_on_both_sides(seed: int) -> None:
     data = dataset(survey_lines(visits=4))
     sides = split(data, seed)
-    keys = row_keys(data)
+    keys = data.keys
 
     assert sides.protocol is HoldOutScheme.WHOLE_VISITS
     assert not set(data.visits[sides.trained]) & set(data.visits[sides.held_out])
@@ -56,7 +55,7 @@ def test_the_order_of_the_visits_is_no_matter() -> None:
     straight = dataset(lines)
 
     def held(data: TrainingSet) -> list[int]:
-        return sorted(row_keys(data)[split(data).held_out].tolist())
+        return sorted(data.keys[split(data).held_out].tolist())
 
     assert held(straight) == held(turned)
 
@@ -74,7 +73,7 @@ def test_visits_are_cut_where_each_location_was_visited_once_and_the_split_says_
     sides = split(data)
 
     assert sides.protocol is HoldOutScheme.CUT_VISITS
-    assert not set(row_keys(data)[sides.trained]) & set(row_keys(data)[sides.held_out])
+    assert not set(data.keys[sides.trained]) & set(data.keys[sides.held_out])
     assert len(set(data.cells[sides.trained])) == len(CELLS)
 
 
@@ -91,7 +90,7 @@ def test_whole_locations_are_held_out_where_each_holds_one_row_only_many_times()
 def test_row_keys_tell_rows_apart_and_copies_not() -> None:
     lines = survey_lines()
     data = dataset([*lines, *lines])
-    keys = row_keys(data)
+    keys = data.keys
     distinct = len({line.split(",", 2)[0] + line.split(",", 2)[2] for line in lines})
 
     np.testing.assert_array_equal(keys[: len(lines)], keys[len(lines) :])

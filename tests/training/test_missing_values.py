@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.training.audits import audited
 from tests.training.made_up_floor import BEACONS, HALL, QUICK, survey_lines, survey_text
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
@@ -15,7 +16,7 @@ from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BadSurvey
 from trainer.training.job.train import TrainingResult, train_files
-from trainer.training.quality.audit import Severity, audit
+from trainer.training.quality.findings import Severity
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription, Thresholds
 from trainer.training.reading.surveys import Survey, read_survey
@@ -115,7 +116,7 @@ def test_the_audit_tells_what_the_number_is_and_how_often_it_stands() -> None:
     read = [survey(floor("-110"))]
     times = floor().count("-200")
 
-    report = audit(combine(read, HALL), read, HALL)
+    report = audited(read, HALL)
     said = {finding.topic: finding for finding in report.findings}
 
     note = said["a number for not heard"]

@@ -11,7 +11,8 @@ from trainer.training.evaluation.evaluate import Evaluation, evaluate_bundle
 from trainer.training.evaluation.hold_out import HoldOutScheme, hold_out
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
-from trainer.training.quality.audit import Severity, audit
+from trainer.training.quality.audit import audit
+from trainer.training.quality.findings import Severity
 from trainer.training.quality.near_duplicates import Order, find_near_duplicates
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
@@ -134,7 +135,7 @@ def test_the_audit_says_what_is_wrong_with_the_set(ble_rssi: Path, whole_set: Tr
 
     warnings = {
         finding.topic: finding
-        for finding in audit(whole_set, [survey], LIBRARY).findings
+        for finding in audit(whole_set, [survey], LIBRARY, find_near_duplicates(whole_set)).findings
         if finding.weight is Severity.WARNING
     }
 

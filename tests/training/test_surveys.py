@@ -1,6 +1,9 @@
 """What is read from a survey, and what makes it useless."""
 
+import json
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +13,23 @@ from hypothesis import strategies as st
 
 from tests.training.made_up_floor import survey_lines, survey_text
 from trainer.training.errors import BadSurvey
-from trainer.training.reading.csv_blocks import Block, read_blocks
-from trainer.training.reading.csv_polars import read_plain
-from trainer.training.reading.csv_text import Wanted, read_header
+from trainer.training.quality.audit import audit
+from trainer.training.quality.near_duplicates import find_near_duplicates
+from trainer.training.reading.formats import registry
+from trainer.training.reading.formats.csv_blocks import LineBlock
+from trainer.training.reading.formats.csv_polars import parse_plain
+from trainer.training.reading.formats.csv_reader import CsvReader
+from trainer.training.reading.formats.csv_text import read_header
+from trainer.training.reading.formats.port import (
+    CategoricalColumn,
+    ColumnSelection,
+    FileFormat,
+    RowBatch,
+)
 from trainer.training.reading.row_faults import FaultKind
 from trainer.training.reading.site_description import SiteDescription, Thresholds
-from trainer.training.reading.surveys import Survey, read_from, read_survey
+from trainer.training.reading.surveys import Survey, read_open_survey, read_survey
+from trainer.training.reading.training_set import combine_any
 
 SITE = SiteDescription(name="hall")
 
@@ -168,7 +182,8 @@ LENIENT = SiteDescription(
 def outcome(text: str, *, large: bool, block_bytes: int = 1 << 20) -> tuple[object, ...]:
     """What a survey is read as, or the reason why it is set aside."""
     try:
-        survey = read_from(read_blocks(text.encode(), block_bytes), "walk", LENIENT, large=large)
+        reader = CsvReader(block_bytes, large_bytes=0 if large else sys.maxsize)
+        survey = read_open_survey(reader.open(text.encode()), "walk", LENIENT)
     except BadSurvey as error:
         return (error.reason,)
     readings = np.nan_to_num(survey.rssi, nan=1.0).tolist()
@@ -235,8 +250,11 @@ def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str)
     header = read_header("location,b1,b2\n")
     plain = "A01,-70,-70\n"
 
-    assert read_plain(Block(2, plain.encode()), header, Wanted(0, (1, 2))) is not None
-    assert read_plain(Block(2, f"{plain}{line}\n".encode()), header, Wanted(0, (1, 2))) is None
+    assert parse_plain(LineBlock(2, plain.encode()), header, ColumnSelection(0, (1, 2))) is not None
+    assert (
+        parse_plain(LineBlock(2, f"{plain}{line}\n".encode()), header, ColumnSelection(0, (1, 2)))
+        is None
+    )
 
 
 def test_a_wide_survey_is_read_fast_too() -> None:
@@ -244,7 +262,9 @@ def test_a_wide_survey_is_read_fast_too() -> None:
     header = read_header(",".join(["location", *names]))
     row = ",".join(["A01", *["100"] * 519, "-70"])
 
-    table = read_plain(Block(2, f"{row}\n{row}".encode()), header, Wanted(0, tuple(range(1, 521))))
+    table = parse_plain(
+        LineBlock(2, f"{row}\n{row}".encode()), header, ColumnSelection(0, tuple(range(1, 521)))
+    )
 
     assert table is not None
     assert table.numbers.shape == (2, 520)
@@ -261,7 +281,7 @@ def test_one_odd_row_costs_a_large_survey_the_fast_reader_for_its_block_only() -
 
 
 def test_a_line_without_an_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.training.reading.csv_blocks.MAX_LINE_BYTES", 10_000)
+    monkeypatch.setattr("trainer.training.reading.formats.csv_blocks.MAX_LINE_BYTES", 10_000)
 
     [reason] = outcome("location,b1\n" + "7" * 20_000, large=True, block_bytes=1_000)
 
@@ -373,3 +393,47 @@ def test_a_time_in_no_known_form_is_read_over() -> None:
 
 def test_a_survey_is_called_by_its_file(survey_file: Path) -> None:
     assert read_survey(survey_file, SITE).name == "walk.csv"
+
+
+class JsonLines:
+    """A reader of one JSON object for each row."""
+
+    column_names = ("location", "b1", "b2")
+    file_format = FileFormat(delimiter="")
+
+    def recognizes(self, name: str, beginning: bytes) -> bool:
+        return name.endswith(".jsonl") and beginning.startswith(b"{")
+
+    def open(self, source: Path | bytes) -> "JsonLines":
+        content = source if isinstance(source, bytes) else source.read_bytes()
+        self.rows = [json.loads(line) for line in content.splitlines()]
+        return self
+
+    def batches(self, selection: ColumnSelection) -> Iterator[RowBatch]:
+        names = [self.column_names[index] for index in selection.numeric]
+        labels = tuple(row["location"] for row in self.rows)
+        yield RowBatch(
+            locations=CategoricalColumn(labels, np.arange(len(labels), dtype=np.int32)),
+            numbers=np.array([[row.get(name, math.nan) for name in names] for row in self.rows]),
+            lines=np.arange(1, len(labels) + 1),
+        )
+
+
+def test_a_new_file_format_takes_one_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "READERS", (JsonLines(), *registry.READERS))
+    (tmp_path / "walk.jsonl").write_text(
+        '{"location": "A01", "b1": -70}\n{"location": "B02", "b1": -200, "b2": -60}\n'
+    )
+    (tmp_path / "walk.csv").write_text("location,b1,b2\nA01,-70,\nB02,-200,-60\n")
+
+    other = read_survey(tmp_path / "walk.jsonl", SITE)
+    usual = read_survey(tmp_path / "walk.csv", SITE)
+
+    assert (other.beacons, other.labels) == (usual.beacons, usual.labels)
+    np.testing.assert_array_equal(other.rssi, usual.rssi)
+    data = combine_any([other], SITE)
+    findings = audit(data, [other], SITE, find_near_duplicates(data)).findings
+    said = {finding.topic: finding.seen for finding in findings}
+    assert said["how it is written"] == "utf-8, no times."

@@ -5,15 +5,14 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from trainer.training.reading.times import (
+from trainer.training.reading.time_formats import (
     EPOCH_MILLISECONDS,
     EPOCH_SECONDS,
     EPOCHS,
-    FORMS,
-    read_times,
-    time_column,
+    TIME_FORMATS,
 )
-from trainer.training.reading.times_polars import ManyTimes
+from trainer.training.reading.times import read_times, time_column
+from trainer.training.reading.times_polars import PolarsTimeColumn
 
 BEGUN = datetime(2016, 10, 18, 11, 15, 21, 500_000, tzinfo=UTC)
 
@@ -27,12 +26,12 @@ def written(form: str, rows: int) -> list[str]:
     return [moment.strftime(form) for moment in moments]
 
 
-@pytest.mark.parametrize("form", [*FORMS, *EPOCHS])
+@pytest.mark.parametrize("form", [*TIME_FORMATS, *EPOCHS])
 def test_many_times_are_read_as_few_are(form: str) -> None:
     words = written(form, 300)
     words[3:7] = ["", " ", "noon", f" {words[6]} "]
 
-    few, many = time_column(words).seconds(form), ManyTimes.of(words).seconds(form)
+    few, many = time_column(words).seconds(form), PolarsTimeColumn.of(words).seconds(form)
 
     np.testing.assert_array_equal(few, many)
     assert np.flatnonzero(np.isnan(many)).tolist() == [3, 4, 5]
@@ -45,7 +44,7 @@ def test_more_rows_than_are_read_word_by_word_are_read_too(form: str) -> None:
     times = read_times([time_column(words)])
 
     assert times is not None
-    assert times.form == form
+    assert times.time_format == form
     assert len(set(np.diff(times.seconds).round().tolist()) - {977.0, 977.0 - 86_400.0}) == 0
 
 
@@ -55,18 +54,18 @@ def test_a_form_has_to_fit_the_samples_of_every_part() -> None:
     times = read_times([time_column(["05-10-2016 09:00:00"]), time_column(late)])
 
     assert times is not None
-    assert times.form == "%d-%m-%Y %H:%M:%S"
+    assert times.time_format == "%d-%m-%Y %H:%M:%S"
     assert read_times([time_column(early), time_column(["noon"])]) is None
 
 
 def test_rows_that_are_dropped_take_their_times_along() -> None:
-    words = written(FORMS[0], 4)
+    words = written(TIME_FORMATS[0], 4)
     kept = np.array([True, False, False, True])
 
-    few, many = time_column(words).only(kept), ManyTimes.of(words).only(kept)
+    few, many = time_column(words).filter(kept), PolarsTimeColumn.of(words).filter(kept)
 
     assert many.sample(9) == [words[0], words[3]]
-    np.testing.assert_array_equal(few.seconds(FORMS[0]), many.seconds(FORMS[0]))
+    np.testing.assert_array_equal(few.seconds(TIME_FORMATS[0]), many.seconds(TIME_FORMATS[0]))
 
 
 def test_a_column_that_tells_times_here_and_there_is_sampled_where_it_does() -> None:
@@ -81,4 +80,4 @@ def test_a_column_that_tells_times_here_and_there_is_sampled_where_it_does() -> 
 
 def test_blank_times_are_no_times() -> None:
     assert read_times([]) is None
-    assert read_times([time_column(["", " "]), ManyTimes.of([" ", ""])]) is None
+    assert read_times([time_column(["", " "]), PolarsTimeColumn.of([" ", ""])]) is None

@@ -1,4 +1,4 @@
-"""``python -m trainer.agent``: reads the settings, wires the parts, works until SIGTERM.
+"""``python -m trainer.agent``: runs the agent until SIGTERM or SIGINT.
 
 Exit codes: 0 after SIGTERM or SIGINT, 78 (``EX_CONFIG``) when the settings can't be used, 1 else.
 """
@@ -13,20 +13,20 @@ from pydantic import ValidationError
 
 from trainer import logs
 from trainer.agent.errors import AgentError, ConfigurationError
-from trainer.agent.service import Service
+from trainer.agent.service import AgentService
 from trainer.agent.settings import AgentSettings
-from trainer.agent.work_queue import Mailbox
+from trainer.agent.work_queue import WorkQueue
 
 _EX_CONFIG = 78
 
 
 def main() -> int:
-    """Run the agent until it is told to stop and return its exit code."""
+    """Run the agent until it is stopped and return its exit code."""
     log = logs.configure()
-    stop, mailbox = Event(), Mailbox()
-    _stop_on_signals(stop, mailbox)
+    stop, work_queue = Event(), WorkQueue()
+    _stop_on_signals(stop, work_queue)
     try:
-        Service(AgentSettings(), os.environ, stop, mailbox, log).run()
+        AgentService(AgentSettings(), os.environ, stop, work_queue, log).run()
     except (ValidationError, ConfigurationError) as error:
         log.error("the settings can't be used", reason=str(error))  # noqa: TRY400
         return _EX_CONFIG
@@ -37,10 +37,10 @@ def main() -> int:
     return 0
 
 
-def _stop_on_signals(stop: Event, mailbox: Mailbox) -> None:
+def _stop_on_signals(stop: Event, work_queue: WorkQueue) -> None:
     def stop_now(_number: int, _frame: FrameType | None) -> None:
         stop.set()
-        mailbox.nudge()
+        work_queue.wake()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop_now)

@@ -107,7 +107,7 @@ class FakeApiServer:
 
     def start(self) -> None:
         """Begin to listen; on the same port as before, if it did already."""
-        self._server = _Server(self._port, self)
+        self._server = _ApiHttpServer(self._port, self)
         self._port = int(self._server.server_address[1])
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
@@ -377,24 +377,24 @@ class FakeApiServer:
         self._changed.notify_all()
 
 
-class _Server(ThreadingHTTPServer):
+class _ApiHttpServer(ThreadingHTTPServer):
     daemon_threads = True
     # Many requests at once must not be turned away before anyone looks at them.
     request_queue_size = 128
 
     def __init__(self, port: int, fake: FakeApiServer) -> None:
         self.fake = fake
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__(("127.0.0.1", port), _ApiRequestHandler)
 
     def handle_error(self, *_: object) -> None:
         """A client that hung up is no news."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _ApiRequestHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
-    server: _Server
+    server: _ApiHttpServer
 
     def do_GET(self) -> None:
         self._serve("GET")

@@ -7,8 +7,8 @@ what a cluster does.
 from collections.abc import Callable
 from datetime import datetime
 
+from trainer.agent.core.runs import Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.errors import ForeignJobError
-from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
 from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 

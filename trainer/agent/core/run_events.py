@@ -15,7 +15,7 @@ from events.outbound import (
     TrainingStarted,
     TrainingSucceeded,
 )
-from trainer.agent.runners import DEADLINE_EXCEEDED, RunState, RunStatus
+from trainer.agent.core.runs import DEADLINE_EXCEEDED, RunState, RunStatus
 from trainer.training.job.outcome import ExitCode
 
 _TAIL_LINES = 20

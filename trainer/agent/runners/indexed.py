@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from events.manifests import Text
 from events.names import Site
-from trainer.agent.runners import RunState
+from trainer.agent.core.runs import RunState
 
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Kubernetes' own name for a process's number."""

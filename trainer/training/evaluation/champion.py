@@ -7,35 +7,17 @@ be read is never a reason not to train: there is then nothing to compare with, a
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from aws.s3 import Bucket, ObjectMissingError, StoreError
 from events import names
 from events.manifests import Artifact, Release
 from events.manifests import Champion as Pointer
+from events.metrics import HeldOutRows
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.errors import BadBundle
-
-Metres = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class HeldOutRows(BaseModel):
-    """How a release answered each row that was held out; part of its ``metrics.json``.
-
-    In the order of the rows' hashes (:mod:`trainer.training.reading.row_keys`), so that two
-    trainings that held out the same rows can be compared row by row.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    digest: names.Digest
-    """SHA-256 of the rows' keys: equal if, and only if, the same rows were held out."""
-    exact: tuple[bool, ...] = Field(min_length=1)
-    errors_m: tuple[Metres | None, ...] | None = None
-    """None without positions, and for each row whose place nobody told."""
 
 
 class _MetricsFile(BaseModel):

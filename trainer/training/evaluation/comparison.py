@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from events.metrics import AgainstChampion, ComparisonBasis, Figures
+from events.metrics import AgainstChampion, ComparisonBasis, Figures, HeldOutRows
 from trainer.training.evaluation.baselines import Baseline, baselines
-from trainer.training.evaluation.champion import ChampionModel, HeldOutRows
+from trainer.training.evaluation.champion import ChampionModel
 from trainer.training.evaluation.cross_validation import fit_and_measure
 from trainer.training.evaluation.evaluate import (
     Evaluation,
@@ -31,7 +31,6 @@ from trainer.training.evaluation.reliability import Bootstrap, Interval
 from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.quality.near_duplicates import NearDuplicates
-from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 
@@ -116,7 +115,7 @@ def held_out_rows(asked: CandidateHoldOut) -> HeldOutRows | None:
 
 def _fair(asked: CandidateHoldOut) -> Rows:
     """Places in the hold-out of rows that the champion knows neither themselves nor a copy of."""
-    keys = row_keys(asked.data)
+    keys = asked.data.keys
     known = asked.learnt | np.isin(keys, keys[asked.learnt])
     for row, twin in (asked.copies.pairs.T, asked.copies.pairs.T[::-1]):
         known[row[asked.learnt[twin]]] = True
@@ -255,12 +254,12 @@ def _by_content(asked: CandidateHoldOut) -> Rows:
 
     Rows of one key are copies to the bit, hence answered alike: their order is no matter.
     """
-    order: Rows = np.argsort(row_keys(asked.data)[asked.held_out], kind="stable")
+    order: Rows = np.argsort(asked.data.keys[asked.held_out], kind="stable")
     return order
 
 
 def _digest(asked: CandidateHoldOut) -> str:
-    keys: npt.NDArray[np.uint64] = np.sort(row_keys(asked.data)[asked.held_out])
+    keys: npt.NDArray[np.uint64] = np.sort(asked.data.keys[asked.held_out])
     return hashlib.sha256(keys.astype("<u8").tobytes()).hexdigest()
 
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from trainer.training.reading.row_keys import Keys, mixed, name_key, row_keys
+from trainer.training.reading.row_keys import Keys, mixed, name_key
 from trainer.training.reading.training_set import TrainingSet
 
 MOST_OF_A_CELL = 0.5
@@ -58,7 +58,7 @@ def hold_out(
         Two sides that share no exact copy and no pair. Every cell keeps rows to train on, unless
         the protocol says otherwise.
     """
-    keys = row_keys(data)
+    keys = data.keys
     copies = np.unique(keys, return_inverse=True)[1]
     if pairs is not None and len(pairs):
         copies = _connected(copies, _paired(pairs, len(data)))
@@ -87,7 +87,7 @@ def folds(
     Returns:
         The test rows of each fold, ascending; a fold may be empty if there are too few visits.
     """
-    keys = row_keys(data)
+    keys = data.keys
     groups = _connected(data.visits, np.unique(keys, return_inverse=True)[1])
     if pairs is not None and len(pairs):
         groups = _connected(groups, _paired(pairs, len(data)))

@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from trainer.training.evaluation.hold_out import Rows
-from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 
@@ -26,7 +25,7 @@ def oversample_locations(data: TrainingSet, trained: Rows, held_out: Rows) -> Tr
         trained: indices of those to train on.
         held_out: indices of those that were held out.
     """
-    keys = row_keys(data)
+    keys = data.keys
     left = _by_location(data, trained[np.argsort(keys[trained], kind="stable")])
     gone = _by_location(data, held_out[np.argsort(keys[held_out], kind="stable")])
     filled = {cell: rows for cell, rows in gone.items() if cell in left}

@@ -13,7 +13,6 @@ from trainer.localization.bundle.description import SmokeRow
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.dense.network import FloatVector
 from trainer.localization.readings import FloatMatrix
-from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 SMOKE_ROWS = 32
@@ -29,7 +28,7 @@ def choose_smoke_rows(data: TrainingSet, model: LoadedModel) -> list[SmokeRow]:
     """:func:`blended_smoke_rows` of a set of any size, whatever the order of its rows."""
     if len(data) <= MOST_BLENDED:
         return blended_smoke_rows(model, data.rssi)
-    sample = np.argsort(row_keys(data), kind="stable")[:MOST_BLENDED]
+    sample = np.argsort(data.keys, kind="stable")[:MOST_BLENDED]
     smoke = blended_smoke_rows(model, data.rssi[sample])
     new = [row for row in smoke if not _is_measured(model.matrix([row.rssi])[0], data.rssi)]
     return new or blended_smoke_rows(model, data.rssi)

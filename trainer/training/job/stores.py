@@ -12,5 +12,5 @@ def stores(settings: ProcessSettings) -> tuple[Callable[[str], Bucket], Bucket]:
     clients = Clients()
     store = DataStore(settings.data_endpoint_url, settings.data_profile, settings.data_ca_bundle)
     artifacts = clients.client("s3")
-    surveys = clients.data_client(store) if store.is_its_own else artifacts
+    surveys = clients.data_client(store) if store.is_separate else artifacts
     return lambda name: Bucket(surveys, name), Bucket(artifacts, settings.artifact_bucket)

@@ -8,17 +8,13 @@ has its error, and until the last check passed there is nothing to release.
 """
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from events.manifests import SmokeAnswer, SmokeCase
-from events.metrics import Metrics
+from events.metrics import HeldOutRows, Metrics
 from trainer.localization.bundle.description import BundleInfo, ModelDescription, SmokeRow
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.writing import write_bundle
@@ -27,7 +23,7 @@ from trainer.localization.dense.mxnet_graph import export
 from trainer.localization.dense.network import Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.evaluation.baselines import baselines
-from trainer.training.evaluation.champion import ChampionModel, HeldOutRows
+from trainer.training.evaluation.champion import ChampionModel
 from trainer.training.evaluation.comparison import (
     CandidateHoldOut,
     Comparison,
@@ -41,7 +37,6 @@ from trainer.training.evaluation.evaluate import (
     CellError,
     Confusion,
     Evaluation,
-    Intervals,
     RowScores,
     cell_errors,
     confusions,
@@ -50,7 +45,7 @@ from trainer.training.evaluation.evaluate import (
     with_intervals,
 )
 from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, Mask, hold_out
-from trainer.training.evaluation.reliability import Calibration, RadiusReport, fit_radius
+from trainer.training.evaluation.reliability import RadiusReport, fit_radius
 from trainer.training.fitting.device import device_name
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
@@ -61,10 +56,12 @@ from trainer.training.quality.near_duplicates import NearDuplicates, find_near_d
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
-from trainer.training.reading.training_set import TrainingSet, combine
-from trainer.training.reports.card import CardContent, write_card
+from trainer.training.reading.training_set import TrainingSet, check_enough, join_masked
+from trainer.training.reports.card import write_card
+from trainer.training.reports.content import ReportContent
 from trainer.training.reports.floor_plan import read_picture
-from trainer.training.reports.provenance import ReportContext, SurveyOrigin, package_versions
+from trainer.training.reports.metrics_file import metrics_document, write_metrics
+from trainer.training.reports.provenance import ReportContext, SurveyOrigin
 
 MODEL_FILE = "model.tar.gz"
 METRICS_FILE = "metrics.json"
@@ -133,7 +130,8 @@ def train(
         BundleMismatch: the packaged model does not answer as the trained one.
     """
     surveys = mask_sentinel(surveys, site)
-    data = combine(surveys, site)
+    data = join_masked(surveys, site)
+    check_enough(data)
     progress("auditing the rows")
     copies = find_near_duplicates(data)
     report = audit(data, surveys, site, copies, context.known_to_champion)
@@ -360,80 +358,26 @@ class _Reported:
 def _write_reports(told: _Reported, out_dir: Path) -> None:
     """``metrics.json`` and the card, from the same figures."""
     result, rehearsal = told.result, told.rehearsal
-    evaluation, packages = rehearsal.evaluation, package_versions()
-    figures = result.metrics.model_dump(mode="json")
-    figures |= {
-        "protocol": result.protocol.value,
-        "intervals": _plain(evaluation.intervals),
-        "calibration": _plain(evaluation.calibration),
-        "baselines": [asdict(baseline) for baseline in evaluation.baselines],
-        "confidence": _plain(rehearsal.confidence),
-        "radius": _plain(rehearsal.radius),
-        "cells": [asdict(cell) for cell in result.cell_errors],
-        "confusions": [asdict(confusion) for confusion in rehearsal.confusions],
-        "training_curve": told.curve,
-        "audit": asdict(told.audit),
-        "held_out": told.held_out.model_dump(mode="json") if told.held_out else None,
-        "comparison": _intervals_of(told.comparison),
-        "lineage": _lineage(told, packages),
-    }
-    (out_dir / METRICS_FILE).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    errors = rehearsal.scores.errors_m
-    content = CardContent(
+    content = ReportContent(
         release_id=result.release_id,
         digest=result.digest,
         site=told.site,
+        surveys=tuple((survey.name, len(survey.labels)) for survey in told.surveys),
+        hyperparameters=told.hyperparameters,
+        context=told.context,
+        audit=told.audit,
+        protocol=result.protocol,
         metrics=result.metrics,
-        evaluation=evaluation,
+        evaluation=rehearsal.evaluation,
+        errors_m=rehearsal.scores.errors_m,
+        cells=result.cell_errors,
+        confusions=rehearsal.confusions,
         radius=rehearsal.radius,
         confidence=rehearsal.confidence,
-        audit=told.audit,
-        confusions=rehearsal.confusions,
-        curve=told.curve,
-        protocol=result.protocol,
-        cells=result.cell_errors,
-        errors_m=() if errors is None else tuple(np.sort(errors).tolist()),
-        surveys=tuple((survey.name, len(survey.labels)) for survey in told.surveys),
-        ignored_rows=result.ignored_rows,
-        beacons=result.beacons,
-        hyperparameters=told.hyperparameters,
+        held_out=told.held_out,
         comparison=told.comparison,
-        context=told.context,
-        packages=packages,
+        curve=told.curve,
     )
-    write_card(out_dir / CARD_FILE, content)
-
-
-def _intervals_of(comparison: Comparison | None) -> dict[str, Any] | None:
-    """Of both sides of a comparison; the figures themselves are in ``against_champion``."""
-    if comparison is None or comparison.candidate is None or comparison.champion is None:
-        return None
-    return {
-        "candidate_intervals": _plain(comparison.candidate.intervals),
-        "champion_intervals": _plain(comparison.champion.intervals),
-    }
-
-
-def _lineage(told: _Reported, packages: dict[str, str]) -> dict[str, Any]:
-    context, champion = told.context, told.context.champion
-    unknown = [None] * len(told.surveys)
-    return {
-        "surveys": [
-            {"name": survey.name, "rows": len(survey.labels)} | (asdict(origin) if origin else {})
-            for survey, origin in zip(told.surveys, context.surveys or unknown, strict=True)
-        ],
-        "snapshot": context.snapshot,
-        "trainer_version": context.trainer_version,
-        "image": context.image,
-        "packages": packages,
-        "hyperparameters": told.hyperparameters.model_dump(mode="json"),
-        "champion": champion.release.run_id if isinstance(champion, ChampionModel) else None,
-        "no_champion": None if isinstance(champion, ChampionModel) else champion.reason,
-    }
-
-
-def _plain(
-    figures: Intervals | Calibration | RadiusReport | ConfidenceReport | None,
-) -> dict[str, Any] | None:
-    """Plain JSON, for the file alone."""
-    return None if figures is None else asdict(figures)
+    document = metrics_document(content)
+    write_metrics(out_dir / METRICS_FILE, document)
+    write_card(out_dir / CARD_FILE, document, content)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
-from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, Opened, StoreError
+from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, ObjectStream, StoreError
 from events import names
 from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
 from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
@@ -216,7 +216,7 @@ class TrainingJob:
         """Write the very survey that was sealed to ``path``; its SHA-256 as hex."""
         digest = hashlib.sha256()
         try:
-            with self.data(survey.bucket).opened(survey.key, survey.version_id) as stored:
+            with self.data(survey.bucket).open(survey.key, survey.version_id) as stored:
                 _check_as_sealed(survey, stored)
                 with path.open("wb") as file:
                     for piece in stored.pieces:
@@ -343,7 +343,7 @@ class TrainingJob:
         return RunOutcome(kind=OutcomeKind.ALREADY_RELEASED)
 
 
-def _check_as_sealed(survey: SurveyRef, stored: Opened) -> None:
+def _check_as_sealed(survey: SurveyRef, stored: ObjectStream) -> None:
     if (stored.etag, stored.size) != (survey.etag, survey.size):
         versions = " (the bucket keeps no versions)" * (survey.version_id == UNVERSIONED)
         raise StaleSnapshot(

@@ -33,7 +33,6 @@ from trainer.training.quality.chains import (
     parts,
 )
 from trainer.training.quality.seed_and_extend import LONG_STRETCH, STRETCH, find_runs
-from trainer.training.reading.row_keys import row_keys
 from trainer.training.reading.training_set import TrainingSet
 
 __all__ = ["CopiedBlock", "NearDuplicates", "Order", "find_near_duplicates"]
@@ -116,7 +115,7 @@ def find_near_duplicates(data: TrainingSet) -> NearDuplicates:
 
 def _exact_rows(data: TrainingSet) -> int:
     """Rows that another visit of their location repeats exactly."""
-    _, group = np.unique(row_keys(data), return_inverse=True)
+    _, group = np.unique(data.keys, return_inverse=True)
     visits = np.full((2, group.max() + 1), [[len(data)], [-1]], dtype=np.intp)
     np.minimum.at(visits[0], group, data.visits)
     np.maximum.at(visits[1], group, data.visits)

@@ -14,9 +14,10 @@ import numpy as np
 
 from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 from trainer.training.errors import BadSurvey
+from trainer.training.reading.row_checks import silent_rows
 from trainer.training.reading.row_faults import check_share
 from trainer.training.reading.site_description import SiteDescription
-from trainer.training.reading.surveys import Survey, silent_rows
+from trainer.training.reading.surveys import Survey
 
 LOWEST_SIGNAL = -105.0
 """dBm. Receivers of beacons hear down to about -100."""

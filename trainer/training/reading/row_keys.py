@@ -1,11 +1,13 @@
 """Hashes of rows: exact copies share one, whatever the order of beacons and rows."""
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from trainer.training.reading.training_set import TrainingSet
+from trainer.localization.decoding import CellIndices
+from trainer.localization.readings import FloatMatrix
 
 _PART_ROWS = 65_536
 """Rows that are mixed at once: they fit the cache, three times as fast as all rows together."""
@@ -14,13 +16,21 @@ Keys = npt.NDArray[np.uint64]
 """(rows,) one hash a row."""
 
 
-def row_keys(data: TrainingSet) -> Keys:
+def row_keys(
+    labels: Sequence[str], cells: CellIndices, beacons: Sequence[str], rssi: FloatMatrix
+) -> Keys:
     """One number per row that only its exact copies share (64 bits, so chance is out).
 
     It depends on what each beacon by its name says, not on the columns' order or number.
+
+    Args:
+        labels: the cells' names.
+        cells: (rows,) the index of each row's cell.
+        beacons: the columns' names.
+        rssi: (rows, beacons) in dBm, NaN where not heard.
     """
-    keys = np.array([name_key(label) for label in data.labels], dtype=np.uint64)[data.cells]
-    for beacon, column in zip(data.beacons, data.rssi.T, strict=True):
+    keys = np.array([name_key(label) for label in labels], dtype=np.uint64)[cells]
+    for beacon, column in zip(beacons, rssi.T, strict=True):
         name = np.uint64(name_key(beacon))
         for start in range(0, len(keys), _PART_ROWS):
             part = column[start : start + _PART_ROWS]

@@ -1,119 +1,82 @@
-"""When rows were taken, in whatever form a logger wrote it.
+"""Parses the times of rows, in whatever format a logger wrote them.
 
-Only the audit uses it, to tell visits apart; time is never a feature, as the row nearest in time
-would give the label away. What may go wrong: a form that is ambiguous (4-5-2016). The first form of
-:data:`FORMS` that fits every sampled row is taken, and that it was is said in the report.
+Only the audit and the grouping into visits use them; time is never a feature, as the row nearest in
+time would give the label away. Some formats are ambiguous (4-5-2016): the first of
+:data:`~trainer.training.reading.time_formats.TIME_FORMATS` that fits every sampled row is used, and
+the report names it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import compress
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Seconds = npt.NDArray[np.float64]
-"""(rows,) since 1970 by the logger's own clock; NaN where a row tells none."""
-
-FORMS = (
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M:%S.%f",
-    "%Y-%m-%dT%H:%M:%S.%f",
-    "%Y-%m-%dT%H:%M:%S%z",
-    "%Y-%m-%dT%H:%M:%S.%f%z",
-    "%Y-%m-%d %H:%M",
-    "%m-%d-%Y %H:%M:%S",
-    "%d-%m-%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M",
-    "%d/%m/%Y %H:%M",
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%H:%M:%S",
-    "%H:%M",
-)
-EPOCH_SECONDS = "seconds since 1970"
-EPOCH_MILLISECONDS = "milliseconds since 1970"
-
-EPOCHS = {EPOCH_SECONDS: (1e8, 1e10, 1.0), EPOCH_MILLISECONDS: (1e11, 1e13, 1e-3)}
-"""From which number to which each may be, and what one of it is in seconds."""
+from trainer.training.reading.time_formats import EPOCHS, TIME_FORMATS, Seconds, TimeColumn
 
 _SAMPLE = 200
-_FEW_ROWS = 20_000
-"""Above it Polars is worth its import."""
-
-
-class TimeColumn(Protocol):
-    """The times of some rows as they were written."""
-
-    def only(self, kept: npt.NDArray[np.bool_]) -> "TimeColumn":
-        """The same column with some of its rows."""
-
-    def sample(self, most: int) -> list[str]:
-        """Some of the words, from the first row to the last."""
-
-    def seconds(self, form: str) -> Seconds:
-        """All of it, read in one form."""
+_MAX_LIST_ROWS = 20_000
+"""Above it Polars is worth the time to import it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Times:
-    """The times of rows and how they were written."""
+class ParsedTimes:
+    """The times of rows and their format."""
 
     seconds: Seconds
-    form: str
+    time_format: str
 
 
 def time_column(words: list[str]) -> TimeColumn:
-    """A column of times as it was written, blank where there is none."""
-    if len(words) <= _FEW_ROWS:
-        return _FewTimes(words)
-    from trainer.training.reading.times_polars import ManyTimes  # noqa: PLC0415 - a slow import
+    """A column of times as written, blank for a row without one."""
+    if len(words) <= _MAX_LIST_ROWS:
+        return _ListTimeColumn(words)
+    from trainer.training.reading.times_polars import PolarsTimeColumn  # noqa: PLC0415 - a slow import
 
-    return ManyTimes.of(words)
+    return PolarsTimeColumn.of(words)
 
 
-def read_times(parts: Sequence[TimeColumn]) -> Times | None:
-    """Read times in the one form that fits them, or None if none does."""
+def read_times(parts: Sequence[TimeColumn]) -> ParsedTimes | None:
+    """Parse times in the one format that fits them; None if none does."""
     share = max(2, _SAMPLE // max(1, len(parts)))
-    told = [word.strip() for part in parts for word in part.sample(share)]
-    sample = set(filter(None, told))
+    sampled = [word.strip() for part in parts for word in part.sample(share)]
+    sample = set(filter(None, sampled))
     if not sample:
         return None
-    for form in (*FORMS, *EPOCHS):
-        if all(_seconds(word, form) is not None for word in sample):
-            return Times(np.concatenate([part.seconds(form) for part in parts]), form)
+    for time_format in (*TIME_FORMATS, *EPOCHS):
+        if all(_seconds(word, time_format) is not None for word in sample):
+            return ParsedTimes(
+                np.concatenate([part.seconds(time_format) for part in parts]), time_format
+            )
     return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _FewTimes:
+class _ListTimeColumn:
     words: list[str]
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> "_FewTimes":
-        return _FewTimes([*compress(self.words, kept.tolist())])
+    def filter(self, kept: npt.NDArray[np.bool_]) -> "_ListTimeColumn":
+        return _ListTimeColumn([*compress(self.words, kept.tolist())])
 
     def sample(self, most: int) -> list[str]:
-        told = [*dict.fromkeys(filter(str.strip, self.words))]
-        return told[:: max(1, len(told) // most)]
+        written = [*dict.fromkeys(filter(str.strip, self.words))]
+        return written[:: max(1, len(written) // most)]
 
-    def seconds(self, form: str) -> Seconds:
-        known = {word: _seconds(word.strip(), form) for word in set(self.words)}
+    def seconds(self, time_format: str) -> Seconds:
+        known = {word: _seconds(word.strip(), time_format) for word in set(self.words)}
         values = [known[word] for word in self.words]
         return np.array([np.nan if value is None else value for value in values])
 
 
-def _seconds(word: str, form: str) -> float | None:
-    if form in EPOCHS:
-        lowest, highest, scale = EPOCHS[form]
+def _seconds(word: str, time_format: str) -> float | None:
+    if time_format in EPOCHS:
+        lowest, highest, scale = EPOCHS[time_format]
         number = float(word) if word.replace(".", "", 1).isdecimal() else 0.0
         return number * scale if lowest <= number < highest else None
     try:
-        moment = datetime.strptime(word, form)  # noqa: DTZ007 - the form may carry no zone
+        moment = datetime.strptime(word, time_format)  # noqa: DTZ007 - it may have no zone
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None

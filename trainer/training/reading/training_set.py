@@ -7,6 +7,7 @@ heard), and surveys that place one label in two places, which is refused.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from trainer.localization.decoding import CellIndices, Positions
 from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 from trainer.training.errors import BadSurvey, NotEnoughData
 from trainer.training.reading.missing_values import mask_sentinel
+from trainer.training.reading.row_keys import Keys, row_keys
 from trainer.training.reading.site_description import Position, SiteDescription
 from trainer.training.reading.surveys import Survey, check_same_place, positions_by_label
 
@@ -24,7 +26,7 @@ LONGEST_PAUSE_S = 600.0
 """Loggers write a row every few seconds; after ten minutes somebody came back."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class TrainingSet:
     """Labelled fingerprints of a site."""
 
@@ -50,15 +52,23 @@ class TrainingSet:
         """How many rows there are."""
         return len(self.cells)
 
+    @cached_property
+    def keys(self) -> Keys:
+        """(rows,) a hash of each row that only its exact copies share; computed once."""
+        return row_keys(self.labels, self.cells, self.beacons, self.rssi)
+
     def take(self, rows: npt.NDArray[np.intp]) -> "TrainingSet":
         """The same site with some of its rows; all cells and beacons stay."""
-        return replace(
+        taken = replace(
             self,
             rssi=self.rssi[rows],
             cells=self.cells[rows],
             visits=self.visits[rows],
             stays=self.stays[rows],
         )
+        # A row's key does not depend on the other rows.
+        taken.__dict__["keys"] = self.keys[rows]
+        return taken
 
 
 def combine(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
@@ -70,7 +80,7 @@ def combine(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
         NotEnoughData: there are too few rows, too few cells or no signal in any of them.
     """
     data = combine_any(surveys, site)
-    _check_enough(data)
+    check_enough(data)
     return data
 
 
@@ -81,7 +91,15 @@ def combine_any(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
         BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
             one, or which came later.
     """
-    surveys = mask_sentinel(surveys, site)
+    return join_masked(mask_sentinel(surveys, site), site)
+
+
+def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
+    """:func:`combine_any` for surveys that come from :func:`mask_sentinel`.
+
+    Raises:
+        BadSurvey: two of them contradict each other; ``place`` tells which one came later.
+    """
     beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
     labels = _sorted({label for survey in surveys for label in survey.labels})
     numbers = {label: number for number, label in enumerate(labels)}
@@ -105,7 +123,12 @@ def combine_any(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
     )
 
 
-def _check_enough(data: TrainingSet) -> None:
+def check_enough(data: TrainingSet) -> None:
+    """Refuse a set that no model could learn from.
+
+    Raises:
+        NotEnoughData: there are too few rows, too few cells or no signal in any of them.
+    """
     if len(data) < MIN_ROWS or len(data.labels) < MIN_CELLS:
         raise NotEnoughData(
             f"There are {len(data)} labelled rows of {len(data.labels)} locations, and a model "

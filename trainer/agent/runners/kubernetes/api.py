@@ -51,9 +51,9 @@ class Api:
     """To connect, and between two bytes of an answer."""
     page: int = 500
     """How many objects are asked for at once."""
-    on_trouble: Callable[[], None] = lambda: None
+    on_failure: Callable[[], None] = lambda: None
     """Called for every request that was not answered as it should be, for the metrics."""
-    chance: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    random_share: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
 
     @property
     def namespace(self) -> str:
@@ -163,7 +163,7 @@ class Api:
                     self._check(answer, what)
                     return _content(answer)
             except ClusterError as error:
-                self.on_trouble()
+                self.on_failure()
                 if attempt == self.attempts or (error.status or 500) not in _PASSING:
                     raise
                 if error.status == 401:
@@ -180,10 +180,10 @@ class Api:
 
     def _pause(self, attempt: int, asked_s: float | None) -> None:
         if asked_s is not None:
-            self.sleep(min(asked_s, _LONGEST_RETRY_AFTER_S) + self.chance() * _FIRST_PAUSE_S)
+            self.sleep(min(asked_s, _LONGEST_RETRY_AFTER_S) + self.random_share() * _FIRST_PAUSE_S)
             return
         longest = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
-        self.sleep(longest * (0.5 + self.chance() / 2))
+        self.sleep(longest * (0.5 + self.random_share() / 2))
 
     def _send(
         self,

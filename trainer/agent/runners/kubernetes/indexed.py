@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.limits import JobLimits
+from trainer.agent.core.runs import RunState
 from trainer.agent.errors import ClusterError, ForeignJobError, RunnerError
-from trainer.agent.runners import RunState
 from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
-from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes import manifest, reading
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.runner import BATCH, CORE, dropped
-from trainer.agent.runners.kubernetes.shapes import Condition, Event, Job, JsonObject, Pod
+from trainer.agent.runners.kubernetes.shapes import Condition, Job, JsonObject, KubernetesEvent, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
 
 MANAGER = "rssi-tune"
@@ -117,7 +117,7 @@ class IndexedJobs:
         end = reading.end_of(job)
         pods = self._pods(name)
         if end is None:
-            return self._standing(job, pods)
+            return self._job_progress(job, pods)
         if end.type == "Complete":
             return _status(job, RunState.SUCCEEDED)
         return self._failed(job, end, pods)
@@ -154,9 +154,9 @@ class IndexedJobs:
                 f"the Job {work.name} was made for other work, though it has its name: delete it"
             )
 
-    def _standing(self, job: Job, pods: Sequence[Pod]) -> IndexedStatus:
+    def _job_progress(self, job: Job, pods: Sequence[Pod]) -> IndexedStatus:
         waits_in_vain = not pods and not job.spec.suspend
-        seen = reading.standing_of(job, pods, self._events(job) if waits_in_vain else ())
+        seen = reading.progress_of(job, pods, self._events(job) if waits_in_vain else ())
         state = RunState.RUNNING if seen.running else RunState.PENDING
         return _status(job, state, str(seen.trouble) if seen.trouble else None)
 
@@ -179,9 +179,9 @@ class IndexedJobs:
         selector = f"{manifest.MANAGED_BY}={MANAGER},{manifest.RUN_LABEL}={name}"
         return self.api.list(Pod, self.api.path(CORE, "pods"), labelSelector=selector)[0]
 
-    def _events(self, job: Job) -> list[Event]:
+    def _events(self, job: Job) -> list[KubernetesEvent]:
         events, _ = self.api.list(
-            Event,
+            KubernetesEvent,
             self.api.path(CORE, "events"),
             fieldSelector="involvedObject.kind=Job,reason=FailedCreate",
         )

@@ -32,7 +32,7 @@ class LeaseTimes:
     duration_s: float = 15.0
     """How long others wait after the last renewal that they saw."""
     renew_within_s: float = 10.0
-    """A holder that could not renew for so long takes itself for deposed."""
+    """A holder that could not renew for so long takes itself for lost_leadership."""
     retry_s: float = 2.0
     """Between two tries to take or to renew it."""
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
-from trainer.agent.runners import JobTemplate, TrainingRun
-from trainer.agent.runners.job_limits import JobLimits
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
+from trainer.agent.core.runs import TrainingRun
 from trainer.agent.runners.kubernetes.shapes import JsonObject
 from trainer.agent.runners.kubernetes.template import (
     SCRATCH,
@@ -49,7 +50,7 @@ def job_manifest(
     run: TrainingRun,
     pods: PodTemplate,
     limits: JobLimits,
-    told: JobTemplate,
+    job_template: JobTemplate,
     aws: Mapping[str, str],
 ) -> JsonObject:
     """The Job of a run, as it is sent to the API server.
@@ -58,7 +59,7 @@ def job_manifest(
         run: the run.
         pods: what the cluster's owner decides about the pods.
         limits: what the Job is allowed.
-        told: what every run's process is told.
+        job_template: what every run's process is told.
         aws: ``AWS_*`` variables without secrets.
     """
     labels = _labels(run, pods)
@@ -85,7 +86,7 @@ def job_manifest(
                     "labels": {**labels},
                     **({"annotations": {**pods.annotations}} if pods.annotations else {}),
                 },
-                "spec": _trainer(run, pods, told, aws),
+                "spec": _trainer(run, pods, job_template, aws),
             },
         },
     }
@@ -119,9 +120,9 @@ def _extent(pods: PodTemplate, limits: JobLimits) -> dict[str, JsonValue]:
 
 
 def _trainer(
-    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+    run: TrainingRun, pods: PodTemplate, job_template: JobTemplate, aws: Mapping[str, str]
 ) -> dict[str, JsonValue]:
-    environment = [*_environment(run, pods, told, aws)]
+    environment = [*_environment(run, pods, job_template, aws)]
     if pods.workers == 1:
         return pod_spec(pods, TRAINING, environment)
     among_others: list[JsonValue] = [
@@ -220,9 +221,9 @@ def _container(
 
 
 def _environment(
-    run: TrainingRun, pods: PodTemplate, told: JobTemplate, aws: Mapping[str, str]
+    run: TrainingRun, pods: PodTemplate, job_template: JobTemplate, aws: Mapping[str, str]
 ) -> Iterator[JsonValue]:
-    settings = told.settings(run, attempt="of-the-pod", note=None).environment()
+    settings = job_template.settings(run, attempt="of-the-pod", note=None).environment()
     del settings["RSSI_ATTEMPT"]
     yield from variables(pods, {**aws, **settings})
     # The uid, not the name: it is never given out again, and becomes a part of object keys.
@@ -232,9 +233,9 @@ def _environment(
     }
 
 
-def variables(pods: PodTemplate, told: Mapping[str, str]) -> Iterator[JsonValue]:
+def variables(pods: PodTemplate, values: Mapping[str, str]) -> Iterator[JsonValue]:
     """A container's variables: what it is told, and what its identity and its disk need."""
-    fixed = {**told, "HOME": SCRATCH}
+    fixed = {**values, "HOME": SCRATCH}
     if pods.web_identity:
         fixed |= _web_identity_environment(pods.web_identity)
     for name, value in sorted(fixed.items()):

@@ -12,13 +12,13 @@ from typing import Final, NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from trainer.agent.core.runs import Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.errors import ForeignJobError
-from trainer.agent.runners import Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.runners.kubernetes import manifest
 from trainer.agent.runners.kubernetes.shapes import (
     Condition,
-    Event,
     Job,
+    KubernetesEvent,
     Pod,
     Terminated,
     Waiting,
@@ -46,7 +46,7 @@ class Trouble(BaseModel):
         return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
-class Standing(NamedTuple):
+class JobProgress(NamedTuple):
     """Where a Job that has not ended stands, by its pods."""
 
     running: bool
@@ -95,13 +95,13 @@ def end_of(job: Job) -> Condition | None:
     return job.condition("Complete") or job.condition("Failed")
 
 
-def status_of(job: Job, ending: Ending | None, standing: Standing | None) -> RunStatus:
+def status_of(job: Job, ending: Ending | None, progress: JobProgress | None) -> RunStatus:
     """Where a run stands.
 
     Args:
         job: its Job.
         ending: how it ended, if it has.
-        standing: how its pods are, if it has not.
+        progress: how its pods are, if it has not.
     """
     started = job.status.start_time or job.metadata.creation_timestamp
     common = {
@@ -112,8 +112,8 @@ def status_of(job: Job, ending: Ending | None, standing: Standing | None) -> Run
         "start": job.metadata.uid,
     }
     if ending is None:
-        running = standing is not None and standing.running
-        trouble = standing.trouble if standing else None
+        running = progress is not None and progress.running
+        trouble = progress.trouble if progress else None
         return RunStatus(
             **common,
             state=RunState.RUNNING if running else RunState.PENDING,
@@ -150,7 +150,7 @@ def kept_trouble(job: Job) -> Trouble | None:
     return _kept(job, manifest.TROUBLE_ANNOTATION, Trouble)
 
 
-def standing_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Standing:
+def progress_of(job: Job, pods: Sequence[Pod], events: Sequence[KubernetesEvent]) -> JobProgress:
     """How a Job's pods are.
 
     Their phase counts, not the Job's ``ready``, which servers before 1.24 don't know.
@@ -161,10 +161,10 @@ def standing_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Stand
         events: events about it.
     """
     running = any(pod.status.phase == "Running" for pod in pods)
-    return Standing(running, None if running else _trouble_of(job, pods, events))
+    return JobProgress(running, None if running else _trouble_of(job, pods, events))
 
 
-def _trouble_of(job: Job, pods: Sequence[Pod], events: Sequence[Event]) -> Trouble | None:
+def _trouble_of(job: Job, pods: Sequence[Pod], events: Sequence[KubernetesEvent]) -> Trouble | None:
     if job.spec.suspend:
         queue = job.metadata.labels.get(manifest.QUEUE_LABEL)
         return Trouble(

@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, JsonValue
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
+from trainer.agent.core.runs import Announced, RunStatus, TrainingRun
 from trainer.agent.errors import ClusterError, ForeignJobError, RunnerError
-from trainer.agent.runners import Announced, JobTemplate, RunStatus, TrainingRun
-from trainer.agent.runners.job_limits import JobLimits
 from trainer.agent.runners.kubernetes import manifest, reading
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.manifest import job_manifest
-from trainer.agent.runners.kubernetes.reading import Ending, Standing, Trouble
-from trainer.agent.runners.kubernetes.shapes import Event, Job, JsonObject, Pod
+from trainer.agent.runners.kubernetes.reading import Ending, JobProgress, Trouble
+from trainer.agent.runners.kubernetes.shapes import Job, JsonObject, KubernetesEvent, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
 
 BATCH = "apis/batch/v1"
@@ -35,7 +36,7 @@ class KubernetesRunner:
     api: Api
     pods: PodTemplate
     limits: JobLimits
-    told: JobTemplate
+    job_template: JobTemplate
     aws: Mapping[str, str]
     """``AWS_*`` variables for the pods, without secrets."""
     log: FilteringBoundLogger
@@ -53,7 +54,7 @@ class KubernetesRunner:
             ForeignJobError: a Job of that name is not for this run.
             RunnerError: the cluster did not take it, or the run's last Job is still being deleted.
         """
-        document = job_manifest(run, self.pods, self.limits, self.told, self.aws)
+        document = job_manifest(run, self.pods, self.limits, self.job_template, self.aws)
         made = self.api.create_once(self.api.path(BATCH, "jobs"), document)
         if made is None:
             self._same_job(run)
@@ -67,9 +68,9 @@ class KubernetesRunner:
         """
         jobs = [*self._jobs()]
         active = [job for job in jobs if reading.end_of(job) is None]
-        standing = self._standing(active)
+        progress = self._progress(active)
         return tuple(
-            reading.status_of(job, self._ending(job), standing.get(job.metadata.uid))
+            reading.status_of(job, self._ending(job), progress.get(job.metadata.uid))
             for job in jobs
         )
 
@@ -137,20 +138,20 @@ class KubernetesRunner:
                 fields=lost,
             )
 
-    def _standing(self, active: Sequence[Job]) -> dict[str, Standing]:
+    def _progress(self, active: Sequence[Job]) -> dict[str, JobProgress]:
         """How Jobs' pods are, by the Job's uid; trouble is kept, for its traces fade."""
         if not active:
             return {}
         pods = self._pods_by_run(_OURS)
         podless = [job for job in active if not pods.get(job.metadata.name)]
         events = self._events() if any(not job.spec.suspend for job in podless) else ()
-        standing: dict[str, Standing] = {}
+        progress: dict[str, JobProgress] = {}
         for job in active:
             about = [event for event in events if event.involved_object.uid == job.metadata.uid]
-            seen = reading.standing_of(job, pods.get(job.metadata.name, ()), about)
-            standing[job.metadata.uid] = seen
+            seen = reading.progress_of(job, pods.get(job.metadata.name, ()), about)
+            progress[job.metadata.uid] = seen
             self._keep_trouble(job, seen.trouble)
-        return standing
+        return progress
 
     def _keep_trouble(self, job: Job, trouble: Trouble | None) -> None:
         kept = reading.kept_trouble(job)
@@ -202,9 +203,9 @@ class KubernetesRunner:
             found.setdefault(pod.metadata.labels.get(manifest.RUN_LABEL, ""), []).append(pod)
         return found
 
-    def _events(self) -> tuple[Event, ...]:
+    def _events(self) -> tuple[KubernetesEvent, ...]:
         events, _ = self.api.list(
-            Event,
+            KubernetesEvent,
             self.api.path(CORE, "events"),
             fieldSelector="involvedObject.kind=Job,reason=FailedCreate",
         )

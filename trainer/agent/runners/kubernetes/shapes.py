@@ -15,7 +15,7 @@ JsonObject = Mapping[str, JsonValue]
 """A document for the API server."""
 
 
-class Shape(BaseModel):
+class KubernetesModel(BaseModel):
     """Base of everything that Kubernetes writes."""
 
     model_config = ConfigDict(
@@ -23,7 +23,7 @@ class Shape(BaseModel):
     )
 
 
-class Metadata(Shape):
+class Metadata(KubernetesModel):
     """What every object has."""
 
     name: str = ""
@@ -35,7 +35,7 @@ class Metadata(Shape):
     annotations: dict[str, str] = {}
 
 
-class Condition(Shape):
+class Condition(KubernetesModel):
     """One statement about an object: ``status`` is True, False or Unknown, as text."""
 
     type: str
@@ -45,7 +45,7 @@ class Condition(Shape):
     last_transition_time: AwareDatetime | None = None
 
 
-class JobSpec(Shape):
+class JobSpec(KubernetesModel):
     """What a Job was asked for."""
 
     suspend: bool | None = None
@@ -53,7 +53,7 @@ class JobSpec(Shape):
     completions: int | None = None
 
 
-class JobStatus(Shape):
+class JobStatus(KubernetesModel):
     """Where a Job stands."""
 
     conditions: tuple[Condition, ...] | None = None
@@ -63,7 +63,7 @@ class JobStatus(Shape):
     """How many pods have; of an Indexed Job, how many numbers are done."""
 
 
-class Job(Shape):
+class Job(KubernetesModel):
     """A batch/v1 Job."""
 
     metadata: Metadata
@@ -76,7 +76,7 @@ class Job(Shape):
         return next((c for c in conditions if c.type == kind and c.status == "True"), None)
 
 
-class Terminated(Shape):
+class Terminated(KubernetesModel):
     """How a container ended."""
 
     exit_code: int
@@ -85,28 +85,28 @@ class Terminated(Shape):
     finished_at: AwareDatetime | None = None
 
 
-class Waiting(Shape):
+class Waiting(KubernetesModel):
     """Why a container does not run yet."""
 
     reason: str = ""
     message: str = ""
 
 
-class ContainerState(Shape):
+class ContainerState(KubernetesModel):
     """One of the three states of a container; running has nothing that is used."""
 
     waiting: Waiting | None = None
     terminated: Terminated | None = None
 
 
-class ContainerStatus(Shape):
+class ContainerStatus(KubernetesModel):
     """Where a container stands."""
 
     name: str
     state: ContainerState = ContainerState()
 
 
-class PodStatus(Shape):
+class PodStatus(KubernetesModel):
     """Where a pod stands."""
 
     phase: str = ""
@@ -116,21 +116,21 @@ class PodStatus(Shape):
     container_statuses: tuple[ContainerStatus, ...] | None = None
 
 
-class Pod(Shape):
+class Pod(KubernetesModel):
     """A pod."""
 
     metadata: Metadata
     status: PodStatus = PodStatus()
 
 
-class InvolvedObject(Shape):
+class InvolvedObject(KubernetesModel):
     """What an event is about."""
 
     name: str = ""
     uid: str = ""
 
 
-class Event(Shape):
+class KubernetesEvent(KubernetesModel):
     """An event; old and new API servers fill different times, so none is read."""
 
     involved_object: InvolvedObject = InvolvedObject()
@@ -138,7 +138,7 @@ class Event(Shape):
     message: str = ""
 
 
-class LeaseSpec(Shape):
+class LeaseSpec(KubernetesModel):
     """Who holds a lease."""
 
     holder_identity: str | None = None
@@ -147,28 +147,28 @@ class LeaseSpec(Shape):
     lease_transitions: int | None = None
 
 
-class Lease(Shape):
+class Lease(KubernetesModel):
     """A coordination.k8s.io/v1 Lease."""
 
     metadata: Metadata
     spec: LeaseSpec = LeaseSpec()
 
 
-class ListMetadata(Shape):
+class ListMetadata(KubernetesModel):
     """Where a listing stands."""
 
     resource_version: str = ""
     continue_: str = Field(default="", alias="continue")
 
 
-class Page(Shape, Generic[Item]):
+class Page(KubernetesModel, Generic[Item]):
     """One page of a listing."""
 
     metadata: ListMetadata = ListMetadata()
     items: tuple[Item, ...] = ()
 
 
-class Status(Shape):
+class Status(KubernetesModel):
     """The API server's own description of what went wrong."""
 
     reason: str = ""
@@ -176,20 +176,20 @@ class Status(Shape):
     code: int | None = None
 
 
-class WatchEvent(Shape):
+class WatchEvent(KubernetesModel):
     """One line of a watch."""
 
     type: str
     object: dict[str, JsonValue] = {}
 
 
-class ReviewStatus(Shape):
+class ReviewStatus(KubernetesModel):
     """Whether something is allowed."""
 
     allowed: bool = False
 
 
-class AccessReview(Shape):
+class AccessReview(KubernetesModel):
     """A SelfSubjectAccessReview that was answered."""
 
     status: ReviewStatus = ReviewStatus()

@@ -45,20 +45,20 @@ TOKEN_FOLDER = "/var/run/secrets/rssi-mlops/identity"  # noqa: S105 - a folder
 _MOUNTED = frozenset({"", SCRATCH, TOKEN_FOLDER})
 
 
-class _Part(BaseModel):
+class _TemplateModel(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
     )
 
 
-class Resources(_Part):
+class Resources(_TemplateModel):
     """What a pod asks for and may take, by resource, such as ``nvidia.com/gpu``."""
 
     requests: dict[str, Quantity] = {"cpu": "1", "memory": "1Gi"}
     limits: dict[str, Quantity] = {"memory": "2Gi"}
 
 
-class Toleration(_Part):
+class Toleration(_TemplateModel):
     """A taint that the pods put up with."""
 
     key: str | None = None
@@ -68,14 +68,14 @@ class Toleration(_Part):
     toleration_seconds: int | None = None
 
 
-class WebIdentity(_Part):
+class WebIdentity(_TemplateModel):
     """A role that takes a projected service-account token for an identity."""
 
     role_arn: Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$")]
     audience: str = "sts.amazonaws.com"
 
 
-class Files(_Part):
+class Files(_TemplateModel):
     """A Secret or ConfigMap that is mounted, read-only: certificates, AWS configuration, a CA."""
 
     mount_path: AbsolutePath
@@ -89,7 +89,7 @@ class Files(_Part):
         return self
 
 
-class PodTemplate(_Part):
+class PodTemplate(_TemplateModel):
     """The pods' part of every Job."""
 
     image: ImageByDigest

@@ -34,7 +34,7 @@ class JobWatch:
     lasts_s: int = 120
     """After this long the server ends a watch; one that is silent for longer has stalled."""
     grace_s: float = 10.0
-    chance: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
+    random_share: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
 
     def run(self) -> None:
         """Watch until told to stop."""
@@ -47,7 +47,7 @@ class JobWatch:
                 failures += 1
                 self.log.info("the watch on Jobs ended, beginning again", reason=str(error))
                 longest = min(_FIRST_PAUSE_S * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_S)
-                self.stop.wait(longest * (0.5 + self.chance() / 2))
+                self.stop.wait(longest * (0.5 + self.random_share() / 2))
 
     def _follow(self) -> None:
         """List, then watch from there as often as the server ends a watch in order."""

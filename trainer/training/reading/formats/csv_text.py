@@ -1,0 +1,216 @@
+"""Parses any CSV with the standard library, and says what is wrong with a row that is not usable.
+
+Hazards: rows of the wrong length, one endless field, text among numbers.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from trainer.localization.readings import number_in
+from trainer.training.errors import BadSurvey
+from trainer.training.reading.formats.csv_blocks import LineBlock
+from trainer.training.reading.formats.port import (
+    CategoricalColumn,
+    ColumnSelection,
+    NonNumericColumns,
+    RowBatch,
+)
+from trainer.training.reading.row_faults import FaultKind, RowFault
+from trainer.training.reading.times import time_column
+
+DELIMITERS = ",;\t"
+MAX_FIELD_CHARACTERS = 64 * 1024
+MAX_HEADER_CHARACTERS = 4 * 1024 * 1024
+BATCH_ROWS = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class CsvHeader:
+    """The first line: the columns' names, without surrounding blanks, and the delimiter."""
+
+    names: tuple[str, ...]
+    delimiter: str
+
+
+def read_header(text: str) -> CsvHeader:
+    """Read the columns' names; the delimiter is the one that yields most of them.
+
+    Args:
+        text: the file, or a beginning that includes its first row.
+
+    Raises:
+        BadSurvey: the first line can't be read.
+    """
+    # Copying a whole block for every delimiter would cost more than reading it.
+    beginning = text[:MAX_HEADER_CHARACTERS]
+    delimiter = max(DELIMITERS, key=lambda candidate: len(_first_row(beginning, candidate)))
+    names = tuple(name.strip() for name in _first_row(beginning, delimiter))
+    return CsvHeader(names=names, delimiter=delimiter)
+
+
+def _first_row(text: str, delimiter: str) -> list[str]:
+    try:
+        return next(
+            (row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)), []
+        )
+    except csv.Error as error:
+        raise BadSurvey(f"The header line can't be read as CSV: {error}.") from error
+
+
+def parse_any(
+    blocks: Iterator[LineBlock],
+    header: CsvHeader,
+    selection: ColumnSelection,
+    *,
+    has_header: bool = True,
+) -> Iterator[RowBatch]:
+    """Parse the rows of any CSV.
+
+    Args:
+        blocks: consecutive blocks of one file.
+        header: of the file.
+        selection: the columns to read.
+        has_header: whether the first row is the header, which is skipped.
+
+    Raises:
+        BadSurvey: a row has no end.
+    """
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    ragged: list[RowFault] = []
+    for row, line, line_count in _rows(blocks, header, has_header=has_header):
+        if len(row) != len(header.names):
+            ragged.append(_ragged(row, line, line_count, header))
+        else:
+            rows.append(row)
+            lines.append(line)
+        if len(rows) + len(ragged) >= BATCH_ROWS:
+            yield _batch(rows, lines, ragged, header, selection)
+            rows, lines, ragged = [], [], []
+    if rows or ragged:
+        yield _batch(rows, lines, ragged, header, selection)
+
+
+def _rows(
+    blocks: Iterator[LineBlock], header: CsvHeader, *, has_header: bool
+) -> Iterator[tuple[list[str], int, int]]:
+    """Every row that is not blank, the line on which it begins and its number of lines."""
+    first = next(blocks, None)
+    if first is None:
+        return
+    reader = csv.reader(_lines(chain([first], blocks)), delimiter=header.delimiter)
+    line, lines_before = first.line, first.line - 1
+    try:
+        for row in reader:
+            if any(row) or len(row) > 1:
+                _check_lengths(row, line)
+                if not has_header:
+                    yield row, line, lines_before + reader.line_num - line + 1
+                has_header = False
+            line = lines_before + reader.line_num + 1
+    except csv.Error as error:
+        raise BadSurvey(f"Line {line} can't be read as CSV: {error}.") from error
+
+
+def _lines(blocks: Iterable[LineBlock]) -> Iterator[str]:
+    for block in blocks:
+        yield from io.StringIO(block.content.decode())
+
+
+def _check_lengths(row: Sequence[str], line: int) -> None:
+    longest = max(map(len, row))
+    if longest > MAX_FIELD_CHARACTERS:
+        raise BadSurvey(
+            f"Line {line} has a field of {longest} characters: is a quotation mark left open?"
+        )
+
+
+def _ragged(row: Sequence[str], line: int, line_count: int, header: CsvHeader) -> RowFault:
+    return RowFault(
+        line,
+        FaultKind.RAGGED,
+        f"Line {line} has {len(row)} fields, and the header names {len(header.names)} columns: a "
+        "row was cut short, or a delimiter is missing or too many.",
+        line_count,
+    )
+
+
+def _batch(
+    rows: Sequence[Sequence[str]],
+    lines: Sequence[int],
+    ragged: Sequence[RowFault],
+    header: CsvHeader,
+    selection: ColumnSelection,
+) -> RowBatch:
+    fields = list(zip(*rows, strict=True)) or [()] * len(header.names)
+    numbers = np.empty((len(rows), len(selection.numeric)), dtype=np.float64)
+    faults: dict[int, RowFault] = {}
+    non_numeric: NonNumericColumns = {}
+    for index, column in enumerate(selection.numeric):
+        values, words = _numbers(fields[column])
+        numbers[:, index] = values
+        if words:
+            _add_faults(words, fields[column], header.names[column], lines, faults)
+        if rows and words == set(fields[column]):
+            non_numeric[column] = _non_numeric_column(
+                header.names[column], lines[0], fields[column][0]
+            )
+    batch = RowBatch(
+        locations=None if selection.location is None else _categorical(fields[selection.location]),
+        numbers=numbers,
+        lines=np.array(lines, dtype=np.intp),
+        times=None if selection.time is None else time_column(list(fields[selection.time])),
+        faults=tuple(ragged),
+        non_numeric=non_numeric,
+    )
+    return batch.without([faults[line] for line in sorted(faults)])
+
+
+def _categorical(fields: Sequence[str]) -> CategoricalColumn:
+    codes = {word: code for code, word in enumerate(dict.fromkeys(fields))}
+    return CategoricalColumn(
+        tuple(codes), np.array([codes[word] for word in fields], dtype=np.int32)
+    )
+
+
+def _numbers(fields: Sequence[str]) -> tuple[list[float], set[str]]:
+    """The numbers of a column, NaN for missing values, and the words that are no number."""
+    # A column of dBm has few distinct values, so each is parsed once.
+    values = {written: number_in(written) for written in set(fields)}
+    known = {written: np.nan if value is None else value for written, value in values.items()}
+    words = {written for written, value in values.items() if value is None}
+    return [known[written] for written in fields], words
+
+
+def _non_numeric_column(column: str, line: int, written: str) -> str:
+    return (
+        f"Line {line}, column {column!r}: {written[:40]!r} is no number, nor is anything else in "
+        "this column. If it holds no dBm, remove it or name it under ignored_columns in site.json."
+    )
+
+
+def _add_faults(
+    words: set[str],
+    fields: Sequence[str],
+    column: str,
+    lines: Sequence[int],
+    faults: dict[int, RowFault],
+) -> None:
+    """Add one fault for each row with such a word, unless the row has one already."""
+    for written, line in zip(fields, lines, strict=True):
+        if written in words:
+            faults.setdefault(line, _no_number_fault(written, column, line))
+
+
+def _no_number_fault(written: str, column: str, line: int) -> RowFault:
+    return RowFault(
+        line,
+        FaultKind.NO_NUMBER,
+        f"Line {line}, column {column!r}: {written[:40]!r} is no number. Every column but "
+        "location, x, y and the time is read as a beacon and has to hold dBm.",
+    )
