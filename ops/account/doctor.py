@@ -25,7 +25,8 @@ from events.stack import Stack
 from ops.cli.agent import agent_environment
 from ops.errors import OpsError
 from trainer.agent.errors import AgentError
-from trainer.agent.runners.kubernetes.cluster import Cluster, find_cluster
+from trainer.agent.runners.factory import RunnerContext
+from trainer.agent.runners.kubernetes.cluster import Cluster, open_backend
 from trainer.agent.runners.kubernetes.permissions import (
     NEEDED,
     NEEDED_TO_LEAD,
@@ -187,9 +188,8 @@ class Doctor:
         )
 
     def _find_cluster(self, clusters: list[Cluster]) -> str:
-        cluster = find_cluster(
-            self._settings, self._environment, Event(), lambda: None, structlog.get_logger()
-        )
+        context = RunnerContext(self._settings, self._environment, Event(), structlog.get_logger())
+        cluster = open_backend(context)
         host = cluster.api.access.client.configuration.host
         clusters.append(cluster)
         return f"{host}, namespace {cluster.api.namespace}, image {cluster.pods.image}"

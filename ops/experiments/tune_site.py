@@ -29,11 +29,12 @@ from ops.errors import OpsError, UsageError
 from ops.experiments.train import settings_of
 from ops.experiments.tune import TuningReport, check_writable, compare_on_fresh_seeds, finish
 from ops.experiments.tune_search import open_study
+from trainer.agent.core.job_template import JobTemplate
 from trainer.agent.core.runs import RunState
 from trainer.agent.errors import AgentError
+from trainer.agent.runners.factory import RunnerContext
 from trainer.agent.runners.indexed import IndexedRunner, IndexedWork
 from trainer.agent.runners.process.indexed import IndexedProcesses
-from trainer.agent.runners.runner import JobTemplate
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import SITE_SHA256
@@ -298,10 +299,10 @@ def _runner(settings: AgentSettings) -> Iterator[IndexedRunner]:
                 processes.close()
         return
     # Its client takes half a second.
-    from trainer.agent.runners.kubernetes.cluster import find_cluster  # noqa: PLC0415
+    from trainer.agent.runners.kubernetes.cluster import open_backend  # noqa: PLC0415
     from trainer.agent.runners.kubernetes.indexed import IndexedJobs  # noqa: PLC0415
 
-    cluster = find_cluster(settings, os.environ, Event(), lambda: None, log)
+    cluster = open_backend(RunnerContext(settings, os.environ, Event(), log))
     yield IndexedJobs(cluster.api, cluster.pods, settings.job_limits, cluster.aws, log)
 
 

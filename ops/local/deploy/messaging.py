@@ -1,4 +1,4 @@
-"""Queues, topics, buses and rules."""
+"""SQS queues, SNS topics, and EventBridge's buses and rules."""
 
 import json
 

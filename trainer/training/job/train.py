@@ -378,5 +378,6 @@ def _write_reports(told: _Reported, out_dir: Path) -> None:
         comparison=told.comparison,
         curve=told.curve,
     )
-    write_metrics(out_dir / METRICS_FILE, metrics_document(content))
-    write_card(out_dir / CARD_FILE, content)
+    document = metrics_document(content)
+    write_metrics(out_dir / METRICS_FILE, document)
+    write_card(out_dir / CARD_FILE, document, content)
