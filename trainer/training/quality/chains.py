@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.readings import FloatMatrix
-from trainer.training.reading.row_keys import mixed
+from trainer.training.reading.row_keys import mix_bits
 from trainer.training.reading.training_set import TrainingSet
 
 NEAR_DB = 2.0
@@ -95,7 +95,7 @@ def significant_bits(data: TrainingSet) -> float:
 def beacon_set_codes(data: TrainingSet) -> Codes:
     """(rows,) a number shared by rows of one location that hear the same beacons."""
     cells, beacons = len(data.labels), len(data.beacons)
-    numbers = mixed(np.arange(1, cells + beacons + 1, dtype=np.uint64))
+    numbers = mix_bits(np.arange(1, cells + beacons + 1, dtype=np.uint64))
     codes = numbers[data.cells]
     for part in row_slices(len(data), 2 * beacons):
         codes[part] += (~np.isnan(data.rssi[part])).astype(np.uint64) @ numbers[cells:]

@@ -31,7 +31,7 @@ from trainer.training.quality.chains import (
     row_slices,
     significant_bits,
 )
-from trainer.training.reading.row_keys import mixed
+from trainer.training.reading.row_keys import mix_bits
 from trainer.training.reading.training_set import TrainingSet
 
 WORD_ROWS = 16
@@ -205,7 +205,7 @@ def _anchors(scored: _ScoredRows, counts: Rows, anchor_spacing: int) -> tuple[Ro
     best = best[bits[best] >= 0.0]
     anchors = best[bits[best] >= MIN_WORD_BITS]
     # Among equally common ones a spread over the set, not the first.
-    anchors = anchors[np.lexsort((mixed(anchors.astype(np.uint64)), counts[anchors]))]
+    anchors = anchors[np.lexsort((mix_bits(anchors.astype(np.uint64)), counts[anchors]))]
     afforded = np.cumsum(counts[anchors]) <= MAX_COMPARISONS_PER_ROW * len(counts)
     return anchors[afforded], (len(best) - int(afforded.sum())) * anchor_spacing
 
