@@ -15,16 +15,11 @@ from typing import Any
 
 from events import names
 from events.manifests import Artifact, Release, RunSpec
-from trainer.localization.bundle.description import (
-    PARAMS,
-    SYMBOL,
-    BundleInfo,
-    MxnetExport,
-    SmokeRow,
-)
+from trainer.localization.bundle.description import PARAMS, SYMBOL, BundleInfo, SmokeRow
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.bundle.writing import write_bundle
+from trainer.localization.dense.mxnet_graph import MxnetExport
 
 ATTEMPT = "corrupt"
 

@@ -35,7 +35,7 @@ def _tells_an_end(_result: object, arguments: tuple[object, ...]) -> bool:
 
 BOUNDARIES = {
     "received": Boundary("trainer.agent.poller.Poller._sort"),
-    "listed": Boundary("trainer.agent.adapters.survey_store.SurveyStore.look"),
+    "listed": Boundary("trainer.agent.adapters.survey_store.SurveyStore.listing"),
     "sealed": Boundary("trainer.agent.adapters.artifact_store.ArtifactStore.seal"),
     "created": Boundary(f"{_RUNNER}.start"),
     "message deleted": Boundary("trainer.agent.adapters.survey_queue.SurveyQueue.delete"),

@@ -10,12 +10,12 @@ import yaml
 from structlog.testing import CapturingLogger
 
 from ops.dev.fakes.kubernetes_server import FakeApiServer
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.runner import KubernetesRunner
 from trainer.agent.runners.kubernetes.template import PodTemplate
-from trainer.agent.runners.limits import JobLimits
-from trainer.agent.runners.runner import JobTemplate
 from trainer.training.job.outcome import ExitCode
 
 IMAGE = "registry.example/rssi-trainer@sha256:" + hashlib.sha256(b"image").hexdigest()

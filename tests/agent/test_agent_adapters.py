@@ -185,9 +185,9 @@ class TestSurveys:
     def test_a_survey_is_known_by_version_and_checksum(self, aws):
         bucket = aws.bucket("data")
         bucket.put("sites/lab/surveys/a.csv", b"one", "text/csv")
-        (before,) = SurveyStore(bucket, LOG).look("lab").surveys
+        (before,) = SurveyStore(bucket, LOG).listing("lab").surveys
         bucket.put("sites/lab/surveys/a.csv", b"one", "text/csv")
-        (after,) = SurveyStore(bucket, LOG).look("lab").surveys
+        (after,) = SurveyStore(bucket, LOG).listing("lab").surveys
 
         assert before.etag == after.etag
         assert before.version_id != after.version_id
@@ -198,17 +198,17 @@ class TestSurveys:
         bucket.put("sites/lab/surveys/", b"", "text/plain")
         bucket.put("sites/lab/surveys/march/a.csv", b"", "text/csv")
 
-        assert [found.key for found in SurveyStore(bucket, LOG).look("lab").surveys] == [
+        assert [found.key for found in SurveyStore(bucket, LOG).listing("lab").surveys] == [
             "sites/lab/surveys/march/a.csv"
         ]
 
     def test_a_site_is_described_or_not(self, aws):
         bucket = aws.bucket("data")
         surveys = SurveyStore(bucket, LOG)
-        assert surveys.look("lab").description is None
+        assert surveys.listing("lab").description is None
 
         digest = bucket.put("sites/lab/site.json", b"{}", "application/json")
-        assert surveys.look("lab").description == digest
+        assert surveys.listing("lab").description == digest
 
 
 class TestArtifacts:
@@ -225,8 +225,8 @@ class TestArtifacts:
         artifacts = ArtifactStore(aws.bucket("artifacts"))
         quarantine = Quarantine(site="lab", survey=survey_ref(), reason="broken")
 
-        assert artifacts.set_aside(quarantine)
-        assert not artifacts.set_aside(quarantine)
+        assert artifacts.put_in_quarantine(quarantine)
+        assert not artifacts.put_in_quarantine(quarantine)
         assert artifacts.quarantined("lab") == {survey_ref().id}
         assert artifacts.quarantine("lab", survey_ref().id) == quarantine
         assert artifacts.quarantine("lab", "unknown") is None

@@ -73,7 +73,7 @@ def test_lost_repeated_late_and_reordered_messages_lead_to_the_same_end(uploads,
     world.settle()
 
     for site in {site for site, _, _ in uploads}:
-        current = world.agent.surveys.look(site).surveys
+        current = world.agent.surveys.listing(site).surveys
         newest = [
             run
             for key in world.releases()
@@ -167,8 +167,8 @@ def test_a_thousand_surveys_within_a_minute_make_at_most_two_runs_a_site():
     per_site = Counter(names.site_of_run(run) for run in world.runner.started)
     assert max(per_site.values()) <= 2
     for site in sites:
-        current = world.agent.surveys.look(site).surveys
-        wanted = world.agent.observer.look(site, None).wanted
+        current = world.agent.surveys.listing(site).surveys
+        wanted = world.agent.observer.observe(site, None).wanted
         release = world.agent.artifacts.release(wanted.run.id)
         assert release.snapshot.surveys == current, "none is lost"
 
@@ -187,5 +187,5 @@ def test_with_no_events_at_all_the_resync_finds_everything():
     assert len(world.runner.started) == 5
     assert world.queue.deleted == []
     for site in ("one", "two", "three", "four"):
-        wanted = world.agent.observer.look(site, None).wanted
+        wanted = world.agent.observer.observe(site, None).wanted
         assert world.agent.artifacts.is_released(wanted.run.id)

@@ -43,7 +43,7 @@ def get(server: HealthServer, path: str) -> tuple[int, str]:
 
 def test_a_loop_that_is_heard_of_is_healthy_and_one_that_hangs_is_not(served, seconds):
     health, _, server = served
-    health.expect(within_s=300)
+    health.expect_heartbeat(within_s=300)
     seconds.now = 600.0
     assert get(server, "/healthz")[0] == 200
 

@@ -30,7 +30,7 @@ def test_all_events_of_a_run_carry_the_newest_uploads_id(world):
 
     world.settle()
 
-    newest = world.agent.surveys.look("lab").surveys[1].id
+    newest = world.agent.surveys.listing("lab").surveys[1].id
     assert {event.correlation_id for event in world.bus.heard} == {newest}
 
 

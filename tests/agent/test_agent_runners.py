@@ -16,10 +16,11 @@ import structlog
 
 from ops.dev.fakes.memory_runner import MemoryRunner
 from tests.agent.runner_contract import RUN, RunnerContract, eventually, now
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import ProcessLimits
 from trainer.agent.core.runs import DEADLINE_EXCEEDED, Announced, RunState
 from trainer.agent.errors import RunnerError
-from trainer.agent.runners.process.runner import ProcessLimits, ProcessRunner
-from trainer.agent.runners.runner import JobTemplate
+from trainer.agent.runners.process.runner import ProcessRunner
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 
 # Waits for a file named after its run to appear in the current folder's `orders`, and ends with

@@ -13,13 +13,12 @@ import yaml
 from ops.dev.fakes.memory_runner import MemoryIndexed
 from tests.agent.kubernetes_world import IMAGE, KubernetesWorld
 from tests.agent.runner_contract import RUN, WORK, IndexedContract, eventually
+from trainer.agent.core.limits import JobLimits, ProcessLimits
 from trainer.agent.core.runs import RunState
 from trainer.agent.runners.kubernetes.indexed import IndexedJobs, indexed_job_manifest
 from trainer.agent.runners.kubernetes.manifest import CONTAINER
 from trainer.agent.runners.kubernetes.template import PodTemplate, Resources
-from trainer.agent.runners.limits import JobLimits
 from trainer.agent.runners.process.indexed import IndexedProcesses
-from trainer.agent.runners.process.runner import ProcessLimits
 from trainer.training.fitting.distributed import WorkerGroupSettings
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tests.agent.agent_world import METRICS, training_run
-from trainer.agent.runners.runner import JobTemplate
+from trainer.agent.core.job_template import JobTemplate
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import (
     MAX_NOTE_BYTES,

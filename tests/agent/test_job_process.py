@@ -23,8 +23,8 @@ from events.manifests import Champion, Quarantine, Release, SurveyRef
 from events.metrics import ComparisonBasis
 from trainer.agent.adapters.artifact_store import ArtifactStore
 from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.core.job_template import JobTemplate
 from trainer.agent.core.reconcile import Recipe, due_run
-from trainer.agent.runners.runner import JobTemplate
 from trainer.training.evaluation.champion import ChampionModel, NoChampion, read_champion
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
@@ -70,7 +70,7 @@ class Site:
         self.data.put(f"sites/lab/surveys/{name}", body, "text/csv")
 
     def surveys(self) -> tuple[SurveyRef, ...]:
-        return SurveyStore(self.data, structlog.get_logger()).look("lab").surveys
+        return SurveyStore(self.data, structlog.get_logger()).listing("lab").surveys
 
     def seal(self, recipe: Recipe = QUICK):
         wanted = due_run("lab", self.surveys(), (), recipe)

@@ -10,10 +10,10 @@ import pytest
 from tests.agent.agent_world import METRICS, survey_ref, training_run
 from tests.agent.runner_contract import OTHER, RUN
 from trainer.agent.core import run_events
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.core.runs import Announced, RunState
 from trainer.agent.errors import ForeignJobError, RunnerError
 from trainer.agent.runners.kubernetes.runner import dropped
-from trainer.agent.runners.limits import JobLimits
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 from trainer.training.settings import JobSettings
 

@@ -128,7 +128,7 @@ class TestARequest:
         failed = []
         kubernetes.server.faults.append(Fault("GET", "jobs", 500, times=2))
 
-        kubernetes.runner(api=kubernetes.api(on_trouble=lambda: failed.append(1))).runs()
+        kubernetes.runner(api=kubernetes.api(on_failure=lambda: failed.append(1))).runs()
 
         assert len(failed) == 2
 
@@ -246,7 +246,7 @@ class TestTheWatch:
         kubernetes.server.faults.append(Fault("GET", "jobs", 403, times=9999))
         stop = PausesThenStops(after=8)
 
-        JobWatch(kubernetes.api(), WorkQueue().nudge, stop, kubernetes.log).run()
+        JobWatch(kubernetes.api(), WorkQueue().wake, stop, kubernetes.log).run()
 
         assert statuses(kubernetes, "GET") == 8
         assert stop.pauses[-1] > 20

@@ -9,6 +9,8 @@ import pytest
 import structlog
 
 from tests.agent.runner_contract import eventually
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.runners.kubernetes.access import find_access
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.indexed import MANAGER as INDEXED_MANAGER
@@ -18,8 +20,6 @@ from trainer.agent.runners.kubernetes.permissions import Needed, is_allowed
 from trainer.agent.runners.kubernetes.runner import BATCH, CORE, KubernetesRunner
 from trainer.agent.runners.kubernetes.shapes import Job, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
-from trainer.agent.runners.limits import JobLimits
-from trainer.agent.runners.runner import JobTemplate
 from trainer.training.job.outcome import ExitCode
 
 IMAGE = "registry.example/rssi-trainer@sha256:" + hashlib.sha256(b"image").hexdigest()

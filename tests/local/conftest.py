@@ -16,6 +16,7 @@ from tests.local.local_helpers import IMAGE, ROLE, zipped
 
 QUICK = Config(read_timeout=10, retries={"total_max_attempts": 1})
 SERVER = Path(__file__).with_name("stand_in_server.py")
+SERVING_COMMAND = ["env", "MODEL_DIR={model}", sys.executable, str(SERVER)]
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def cloud() -> Iterator[EmbeddedCloud]:
     settings = CloudSettings(
         clock_scale=1 / 600,
         schedule_scale=1 / 600,
-        serving_commands={IMAGE: [sys.executable, str(SERVER)]},
+        serving_commands={IMAGE: SERVING_COMMAND},
         startup_timeout=10,
         warm_start=False,
         duplicate_share=0.0,

@@ -10,7 +10,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-MODEL = Path(os.environ["RSSI_MODEL_DIR"])
+MODEL = Path(os.environ["MODEL_DIR"])
 MODE = (MODEL / "mode").read_text() if (MODEL / "mode").exists() else "serve"
 
 
@@ -48,6 +48,5 @@ class Handler(BaseHTTPRequestHandler):
 if __name__ == "__main__":
     if MODE == "exit":
         sys.exit("the weights are missing")
-    ThreadingHTTPServer(
-        (os.environ["RSSI_BIND_HOST"], int(os.environ["SAGEMAKER_BIND_TO_PORT"])), Handler
-    ).serve_forever()
+    address = ("127.0.0.1", int(os.environ["SAGEMAKER_BIND_TO_PORT"]))
+    ThreadingHTTPServer(address, Handler).serve_forever()

@@ -60,14 +60,14 @@ def archive(**files: str) -> bytes:
     return buffer.getvalue()
 
 
-def configure(client: Clients, bucket: str, name: str, **files: str) -> str:
+def configure(client: Clients, bucket: str, name: str, image: str = IMAGE, **files: str) -> str:
     """Make a model and a configuration of one name."""
     client("s3").put_object(Bucket=bucket, Key=f"{name}.tar.gz", Body=archive(**files))
     client("sagemaker").create_model(
         ModelName=name,
         ExecutionRoleArn=ROLE,
         PrimaryContainer={
-            "Image": IMAGE,
+            "Image": image,
             "ModelDataUrl": f"s3://{bucket}/{name}.tar.gz",
             "Environment": {"GREETING": "hello"},
         },
@@ -132,6 +132,18 @@ def test_an_error_of_the_container_reaches_the_client_as_a_model_error(
     assert response["OriginalStatusCode"] == code
     assert response["OriginalMessage"] == f"old:{body.decode()}"
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 424
+
+
+def test_an_image_that_no_command_stands_for_fails_the_endpoint_and_says_what_to_set(
+    client: Clients, bucket: str, name: str, endpoints: list[str]
+) -> None:
+    config = configure(client, bucket, name, image="unknown:1", release="any")
+    client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=config)
+    endpoints.append(name)
+    end = settled(client("sagemaker"), name)
+    assert end["EndpointStatus"] == "Failed"
+    assert "container image unknown:1" in end["FailureReason"]
+    assert "--serving-command" in end["FailureReason"]
 
 
 def test_an_endpoint_that_does_not_exist_is_not_found(client: Clients) -> None:

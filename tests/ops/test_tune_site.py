@@ -16,11 +16,11 @@ from tests.agent.aws_world import Aws
 from tests.agent.kubernetes_world import KubernetesWorld, kubeconfig
 from tests.agent.runner_contract import eventually
 from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.core.job_template import JobTemplate
 from trainer.agent.core.runs import RunState
 from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
 from trainer.agent.runners.kubernetes.indexed import WORK_ANNOTATION
 from trainer.agent.runners.process.indexed import IndexedProcesses
-from trainer.agent.runners.runner import JobTemplate
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import OutcomeKind, RunOutcome
@@ -248,7 +248,7 @@ def test_too_few_visits_end_the_search_with_the_reason():
     lab.data.put("sites/lab/surveys/a.csv", rows(15))
     (listed,) = lab.data.current("sites/lab/surveys/")
     survey = survey_ref(version=listed.version_id, etag=listed.etag, size=listed.size)
-    lab.ground = SiteTuneInputs(release((survey,)), lab.artifacts, lab.ground.told)
+    lab.ground = SiteTuneInputs(release((survey,)), lab.artifacts, lab.ground.template)
 
     with pytest.raises(OpsError, match="too few visits"):
         lab.search()
@@ -304,7 +304,7 @@ def test_a_number_that_is_started_twice_writes_one_result():
 def test_a_process_of_this_machine_works_a_number_off(aws: Aws, tmp_path: Path):
     data, artifacts = aws.bucket("data"), aws.bucket("artifacts")
     data.put("sites/lab/surveys/a.csv", rows(), "text/csv")
-    surveys = SurveyStore(data, structlog.get_logger()).look("lab").surveys
+    surveys = SurveyStore(data, structlog.get_logger()).listing("lab").surveys
     told = JobTemplate(artifact_bucket=artifacts.name, image="process")
     ground = SiteTuneInputs(release(surveys), artifacts, told)
     plan = ground.plan([TuningTask(settings=QUICK, seeds=(0,))])

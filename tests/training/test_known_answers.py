@@ -16,8 +16,9 @@ from tests.training.audits import audited
 from trainer.training.evaluation.evaluate import evaluate_bundle
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
-from trainer.training.quality.audit import Audit, Severity
-from trainer.training.quality.drift import FEWEST_READINGS, beacon_drifts, eras_of
+from trainer.training.quality.audit import Audit
+from trainer.training.quality.drift import FEWEST_READINGS, beacon_drifts, choose_windows
+from trainer.training.quality.findings import Severity
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine
@@ -160,12 +161,12 @@ def test_another_wing_is_no_drift_where_some_places_are_in_both() -> None:
     ]
     data = combine(surveys, OFFICE)
 
-    drifts = beacon_drifts(data, eras_of([len(survey.labels) for survey in surveys], ()))
+    drifts = beacon_drifts(data, choose_windows([len(survey.labels) for survey in surveys], ()))
 
     assert len(both) * 8 >= FEWEST_READINGS
     measured = [drift for drift in drifts if drift is not None]
     assert measured
-    assert all(drift.same_places for drift in measured)
+    assert all(drift.at_common_locations for drift in measured)
     assert not [drift for drift in measured if drift.is_notable]
 
 
@@ -212,6 +213,7 @@ def test_the_audit_says_how_the_files_are_written() -> None:
 
     [said] = [found.seen for found in report.findings if found.topic == "how it is written"]
     assert (
-        "utf-16-le, columns parted by commas, times as %Y-%m-%d %H:%M:%S (1 of 2 surveys)" in said
+        "utf-16-le, columns separated by commas, times as %Y-%m-%d %H:%M:%S (1 of 2 surveys)"
+        in said
     )
-    assert "utf-8, columns parted by semicolons" in said
+    assert "utf-8, columns separated by semicolons" in said

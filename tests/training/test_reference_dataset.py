@@ -11,7 +11,8 @@ from trainer.training.evaluation.evaluate import Evaluation, evaluate_bundle
 from trainer.training.evaluation.hold_out import HoldOutScheme, hold_out
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
-from trainer.training.quality.audit import Severity, audit
+from trainer.training.quality.audit import audit
+from trainer.training.quality.findings import Severity
 from trainer.training.quality.near_duplicates import Order, find_near_duplicates
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
@@ -82,7 +83,7 @@ def test_what_a_release_says_of_itself_is_measured_on_whole_visits(
 
     result = train_files([labelled], tmp_path, 0, LIBRARY)
 
-    assert result.protocol is HoldOutScheme.WHOLE_VISITS
+    assert result.scheme is HoldOutScheme.WHOLE_VISITS
     assert result.metrics.held_out_rows > 0.1 * result.metrics.rows
     assert result.metrics.exact_accuracy < evaluate_bundle(result.bundle, labelled).exact_accuracy
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.training.made_up_floor import survey_lines, survey_text
 from trainer.training.errors import BadSurvey
 from trainer.training.quality.audit import audit
+from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.formats import registry
 from trainer.training.reading.formats.csv_blocks import LineBlock
 from trainer.training.reading.formats.csv_polars import parse_plain
@@ -432,7 +433,7 @@ def test_a_new_file_format_takes_one_reader(
 
     assert (other.beacons, other.labels) == (usual.beacons, usual.labels)
     np.testing.assert_array_equal(other.rssi, usual.rssi)
-    said = {
-        each.topic: each.seen for each in audit(combine_any([other], SITE), [other], SITE).findings
-    }
+    data = combine_any([other], SITE)
+    findings = audit(data, [other], SITE, find_near_duplicates(data)).findings
+    said = {finding.topic: finding.seen for finding in findings}
     assert said["how it is written"] == "utf-8, no times."

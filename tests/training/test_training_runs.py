@@ -1,9 +1,7 @@
 """Training from files to a release's files, on a floor whose radio map is known."""
 
-import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +11,19 @@ import pytest
 
 from events.metrics import Metrics
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
-from trainer.localization.bundle.description import MxnetExport
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.bundle.writing import write_bundle
-from trainer.localization.dense.mxnet_graph import export, exported_probabilities
+from trainer.localization.dense.mxnet_graph import MxnetExport, export, exported_probabilities
 from trainer.localization.dense.network import Dense, Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.errors import BadSurvey, BundleMismatch, NotEnoughData
 from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.evaluation.evaluate import evaluate_bundle
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.job.verification import verify_bundle
 from trainer.training.reading.site_description import SiteDescription
-from trainer.training.reports.floor_map import floor_map_svg
 
 Matrix = npt.NDArray[Any]
 
@@ -241,54 +238,6 @@ def test_a_bad_survey_trains_nothing(tmp_path: Path) -> None:
         train_text(survey_text([*survey_lines(), "A01,,loud,,,,"]), tmp_path)
 
     assert not (tmp_path / "out" / "model.tar.gz").exists()
-
-
-class _Links(HTMLParser):
-    """Collects what a page would load."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loads: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.loads += [tag] * (tag in {"script", "link", "img", "iframe"})
-        self.loads += [name for name, _ in attrs if name in {"src", "href"}]
-
-
-def test_the_card_stands_alone_and_says_what_matters(trained: TrainingResult) -> None:
-    page = (trained.bundle.parent / "model-card.html").read_text()
-    links = _Links()
-    links.feed(page)
-
-    assert links.loads == []
-    assert "url(" not in page
-    assert "prefers-color-scheme:dark" in page
-    for said in (trained.release_id, trained.digest, "walk.csv", trained.protocol.value):
-        assert said in page
-    assert f"{trained.metrics.exact_accuracy:.1%}" in page
-
-
-def test_markup_in_labels_does_not_reach_the_card(tmp_path: Path) -> None:
-    text = survey_text(survey_lines()).replace("A01", "<b>&A")
-
-    page = (train_text(text, tmp_path).bundle.parent / "model-card.html").read_text()
-
-    assert "&lt;b&gt;&amp;A" in page
-    assert "<b>&A" not in page
-
-
-def test_the_floor_map_shows_every_location_with_north_up(trained: TrainingResult) -> None:
-    drawing = floor_map_svg(trained.cell_errors)
-    heights = {
-        name: float(height)
-        for name, height in re.findall(
-            r"<title>(\w+):.*?</title><rect [^>]*? y=\"([\d.]+)\"", drawing
-        )
-    }
-
-    assert set(heights) == set(CELLS)
-    assert heights["A03"] < heights["A02"] < heights["A01"]
-    assert heights["A01"] == heights["D01"]
 
 
 def test_serving_never_imports_mxnet_polars_or_pydantic(trained: TrainingResult) -> None:

@@ -1,4 +1,4 @@
-"""``python -m trainer.agent``: reads the settings, wires the parts, works until SIGTERM.
+"""``python -m trainer.agent``: runs the agent until SIGTERM or SIGINT.
 
 Exit codes: 0 after SIGTERM or SIGINT, 78 (``EX_CONFIG``) when the settings can't be used, 1 else.
 """
@@ -21,7 +21,7 @@ _EX_CONFIG = 78
 
 
 def main() -> int:
-    """Run the agent until it is told to stop and return its exit code."""
+    """Run the agent until it is stopped and return its exit code."""
     log = logs.configure()
     stop, work_queue = Event(), WorkQueue()
     _stop_on_signals(stop, work_queue)
@@ -40,7 +40,7 @@ def main() -> int:
 def _stop_on_signals(stop: Event, work_queue: WorkQueue) -> None:
     def stop_now(_number: int, _frame: FrameType | None) -> None:
         stop.set()
-        work_queue.nudge()
+        work_queue.wake()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop_now)

@@ -1,17 +1,17 @@
-"""What may go wrong in the agent, as one tree.
+"""The agent's errors, as one tree.
 
 ::
 
     AgentError
-    ├── BorderError        a queue or a bus gave no useful answer: try again later
+    ├── BorderError        SQS, EventBridge or SSM gave no useful answer: try again later
     ├── DocumentError      a document in the artifact bucket can't be read: a person has to look
-    ├── MessageError       a message is not what S3 says through EventBridge: leave it to the DLQ
-    ├── RunnerError        a run could not be started or looked at: try again later
+    ├── MessageError       a message is not an event of S3: it goes to the dead-letter queue
+    ├── RunnerError        a run could not be started or listed: try again later
     │   ├── ClusterError     the API server refused, or gave no answer
-    │   └── ForeignJobError  a Job has a run's name and is not ours: a person has to look
-    └── ConfigurationError the agent was not told what it needs to know: a person has to
+    │   └── ForeignJobError  another Job has the name of a run: a person has to look
+    └── ConfigurationError a setting is missing or wrong: a person has to correct it
 
-`aws.s3.StoreError` stands beside it: buckets are shared with the training process.
+`aws.s3.StoreError` stands beside it.
 """
 
 
@@ -20,19 +20,19 @@ class AgentError(Exception):
 
 
 class BorderError(AgentError):
-    """A queue, a bus or a parameter gave no useful answer. Nothing is lost; try again."""
+    """SQS, EventBridge or SSM gave no useful answer. Nothing is lost; try again."""
 
 
 class DocumentError(AgentError):
-    """A document in the artifact bucket is not what we write there; its text names it."""
+    """A document in the artifact bucket can't be parsed; the text names it."""
 
 
 class MessageError(AgentError):
-    """A message that says nothing we understand; its receive count brings it to the DLQ."""
+    """A message is not an ``Object Created`` event of S3; repeating can't help."""
 
 
 class RunnerError(AgentError):
-    """A run could not be started or looked at. Nothing is lost; try again."""
+    """A run could not be started or listed. Nothing is lost; try again."""
 
 
 class ClusterError(RunnerError):
@@ -40,7 +40,7 @@ class ClusterError(RunnerError):
 
     Attributes:
         status: the HTTP status; None without an answer.
-        retry_after_s: how long the server asks to be left alone; None if it does not say.
+        retry_after_s: how long the server asks the client to wait; None if it does not say.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class ClusterError(RunnerError):
 
 
 class ForeignJobError(RunnerError):
-    """A Job has the name of a run and is not for it; the text says what to do about it."""
+    """A Job has the name of a run but is not its Job; the text says what to do about it."""
 
 
 class ConfigurationError(AgentError):
-    """The agent was not told what it needs to know; its text says which setting is missing."""
+    """A setting is missing or can't be used; the text names it."""

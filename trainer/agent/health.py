@@ -1,7 +1,7 @@
 """``/healthz``, ``/readyz`` and ``/metrics`` on a local port, for the kubelet and Prometheus.
 
-Only tells: nothing can be asked for here but these three. What may go wrong is a loop that hangs
-although its process lives; so the loop says by when it will be heard of again.
+Read-only. A loop may hang although its process lives, so the loop announces when its next heartbeat
+is due, and ``/healthz`` fails once that is overdue.
 """
 
 import threading
@@ -15,21 +15,21 @@ from trainer.agent.errors import ConfigurationError
 from trainer.agent.metrics import AgentMetrics
 
 _LONGEST_WORK_S = 900.0
-"""Longer than a round with every retry of every border takes; then the loop counts as hung."""
+"""Longer than a round with every retry of every request takes; then the loop counts as hung."""
 
 
 class HealthState:
-    """Whether the agent's loop lives, and whether it could do its work."""
+    """Whether the agent's loop lives, and whether it can do its work."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Begin alive and not ready."""
         self._monotonic = monotonic
         self._expected_at_s = monotonic() + _LONGEST_WORK_S
         self.ready = False
-        """Set once the agent has what it needs: as the one that leads, or to stand by."""
+        """Set once the agent can act as the leader, or stands by."""
 
-    def expect(self, within_s: float = 0.0) -> None:
-        """The loop will be heard of again after at most this pause and a round of work."""
+    def expect_heartbeat(self, within_s: float = 0.0) -> None:
+        """Allow the loop this pause and a round of work until its next heartbeat."""
         self._expected_at_s = self._monotonic() + within_s + _LONGEST_WORK_S
 
     @property
@@ -42,7 +42,7 @@ class HealthServer:
     """Serves the three paths from a thread of its own."""
 
     def __init__(self, address: str, port: int, health: HealthState, metrics: AgentMetrics) -> None:
-        """Listen on ``address`` and ``port``; 0 takes a free one.
+        """Listen on ``address`` and ``port``; 0 takes a free port.
 
         Raises:
             ConfigurationError: the port can't be listened on.
@@ -60,7 +60,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         return int(self._server.server_address[1])
 
     def close(self) -> None:
@@ -71,7 +71,7 @@ class HealthServer:
 
 
 def _handler(health: HealthState, metrics: AgentMetrics) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+    class HealthRequestHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             match self.path:
                 case "/healthz":
@@ -84,7 +84,7 @@ def _handler(health: HealthState, metrics: AgentMetrics) -> type[BaseHTTPRequest
                     self._answer(404, b"/healthz, /readyz or /metrics\n", "text/plain")
 
         def log_message(self, *_: object) -> None:
-            """Probes come every few seconds: they are not worth a line."""
+            """Log nothing: probes come every few seconds."""
 
         def _verdict(self, *, good: bool) -> None:
             self._answer(200 if good else 503, b"ok\n" if good else b"not yet\n", "text/plain")
@@ -96,4 +96,4 @@ def _handler(health: HealthState, metrics: AgentMetrics) -> type[BaseHTTPRequest
             self.end_headers()
             self.wfile.write(body)
 
-    return Handler
+    return HealthRequestHandler

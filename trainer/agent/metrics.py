@@ -1,4 +1,4 @@
-"""What the agent tells a monitoring system: Prometheus metrics, in a registry of its own."""
+"""The agent's Prometheus metrics, in a registry of their own."""
 
 from collections import Counter as Tally
 from collections.abc import Sequence
@@ -6,11 +6,13 @@ from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from aws.s3 import StoreError
 from trainer.agent.core.runs import RunState, RunStatus
+from trainer.agent.errors import AgentError, RunnerError
 
 
 class AgentMetrics:
-    """The agent's figures; times are Unix time or durations in seconds."""
+    """Gauges and counters; times are Unix time or durations in seconds."""
 
     def __init__(self) -> None:
         """Begin with zeros."""
@@ -47,41 +49,51 @@ class AgentMetrics:
         )  # fmt: skip
 
     def received(self, lag_s: float) -> None:
-        """Messages came, the oldest so many seconds after it was sent; 0 if none did."""
+        """Set the age, in seconds, of the oldest message that came; 0 if none did."""
         self._queue_lag.set(lag_s)
 
     def seen(self, runs: Sequence[RunStatus]) -> None:
-        """The runner knows these runs."""
+        """Count the runs that the runner lists, by state."""
         by_state = Tally(status.state for status in runs)
         for state in RunState:
             self._runs.labels(state.value).set(by_state[state])
 
     def found(self, sites: int) -> None:
-        """So many sites are looked after."""
+        """Set how many sites the agent cares for."""
         self._sites.set(sites)
 
     def reconciled(self, now: datetime) -> None:
-        """Every site was looked at and nothing failed."""
+        """Set when all sites were last observed without an error."""
         self._reconciled.set(now.timestamp())
 
     def leads(self, *, leading: bool) -> None:
-        """This replica acts, or it stands by."""
+        """Set whether this replica acts or stands by."""
         self._leading.set(leading)
 
     def credentials_end(self, moment: datetime | None) -> None:
-        """The credentials end then, or never."""
+        """Set when the credentials expire; None for never."""
         self._expiry.set(moment.timestamp() if moment else 0)
 
     def failed(self, border: str) -> None:
-        """A request at this border went wrong: kubernetes, queue, bus or store."""
+        """Count a failed request to kubernetes, runner, queue, bus or store."""
         self._trouble.labels(border).inc()
 
+    def failed_with(self, error: AgentError | StoreError) -> None:
+        """Count a failed request by its error."""
+        match error:
+            case StoreError():
+                self.failed("store")
+            case RunnerError():
+                self.failed("runner")
+            case _:
+                self.failed("bus")
+
     def published(self, kind: str) -> None:
-        """An event went out."""
+        """Count an event that was put on the bus."""
         self._events.labels(kind).inc()
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _gauge(self, name: str, meaning: str) -> Gauge:

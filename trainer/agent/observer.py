@@ -1,79 +1,64 @@
-"""What a site has in both buckets, and so what should be trained of it; only looks.
+"""Observes a site: its content of both buckets, and so what should be trained.
 
-May be used by several threads at once: a look waits for the network, most of its time. What may go
-wrong is a store that gives no useful answer, and a look that asks more than it needs: in a round
-over a thousand sites each request counts.
+May be used by several threads at once: an observation mostly waits for the network. It makes as few
+requests as it can, since a resync over a thousand sites makes them a thousand times.
 """
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from events.manifests import SurveyRef
 from trainer.agent.adapters.artifact_store import ArtifactStore
-from trainer.agent.adapters.survey_store import Listing, SurveyStore
-from trainer.agent.core.reconcile import DueRun, Recipe, due_run
+from trainer.agent.adapters.survey_store import SurveyStore
+from trainer.agent.core.observed import Listing, ObservedState
+from trainer.agent.core.reconcile import Recipe, due_run
 from trainer.training.settings import SITE_SHA256
-
-
-class ObservedState(NamedTuple):
-    """A site as it was a moment ago."""
-
-    seen: Listing
-    settled: bool = False
-    """Whether it was that before, and nothing was left to do; then nothing else was asked."""
-    wanted: DueRun | None = None
-    """What should be trained; None without a usable survey."""
-    released: bool = False
-    """Whether that has a release."""
-    misfits: tuple[SurveyRef, ...] = ()
-    """Uploads that can't be surveys and that nobody has set aside yet; none is in ``wanted``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Looks at sites; every look may raise `aws.s3.StoreError`."""
+    """Observes sites; may raise `aws.s3.StoreError`."""
 
     surveys: SurveyStore
     artifacts: ArtifactStore
     recipe: Recipe
 
-    def look(self, site: str, settled: Listing | None) -> ObservedState:
-        """Look at a site.
+    def observe(self, site: str, settled: Listing | None) -> ObservedState:
+        """Observe a site.
 
-        A released snapshot of all its surveys is asked for first: with one, the quarantine need not
-        be listed, for a survey that spoils a run never gets into a release.
+        A released snapshot of all its surveys is looked for first: with one, the quarantine need
+        not be listed, because a quarantined survey never gets into a release.
 
         Args:
             site: its name.
-            settled: what it had when there was nothing left to do about it; the same again is not
-                looked into any further.
+            settled: the listing that left nothing to do; if it is unchanged, nothing else is read.
         """
-        seen = self.surveys.look(site)
-        if seen == settled:
-            return ObservedState(seen, settled=True)
-        fitting = tuple(survey for survey in seen.surveys if _may_be_one(survey))
-        recipe = self._recipe_of(seen)
-        all_of_it = due_run(site, fitting, (), recipe)
-        released = all_of_it is not None and self.artifacts.is_released(all_of_it.run.id)
-        if released and len(fitting) == len(seen.surveys):
-            return ObservedState(seen, wanted=all_of_it, released=True)
-        aside = self.artifacts.quarantined(site)
-        wanted = all_of_it
-        if any(survey.id in aside for survey in fitting):
-            wanted = due_run(site, fitting, aside, recipe)
+        listing = self.surveys.listing(site)
+        if listing == settled:
+            return ObservedState(listing, settled=True)
+        surveys = tuple(survey for survey in listing.surveys if _is_csv(survey))
+        recipe = self._recipe_of(listing)
+        wanted = due_run(site, surveys, (), recipe)
+        released = wanted is not None and self.artifacts.is_released(wanted.run.id)
+        if released and len(surveys) == len(listing.surveys):
+            return ObservedState(listing, wanted=wanted, released=True)
+        quarantined = self.artifacts.quarantined(site)
+        if any(survey.id in quarantined for survey in surveys):
+            wanted = due_run(site, surveys, quarantined, recipe)
             released = wanted is not None and self.artifacts.is_released(wanted.run.id)
         misfits = tuple(
-            survey for survey in seen.surveys if not _may_be_one(survey) and survey.id not in aside
+            survey
+            for survey in listing.surveys
+            if not _is_csv(survey) and survey.id not in quarantined
         )
-        return ObservedState(seen, wanted=wanted, released=released, misfits=misfits)
+        return ObservedState(listing, wanted=wanted, released=released, misfits=misfits)
 
-    def _recipe_of(self, seen: Listing) -> Recipe:
+    def _recipe_of(self, listing: Listing) -> Recipe:
         """The recipe with the site's description pinned, if there is one."""
-        if seen.description is None:
+        if listing.description is None:
             return self.recipe
-        pinned = {**self.recipe.hyperparameters, SITE_SHA256: seen.description}
+        pinned = {**self.recipe.hyperparameters, SITE_SHA256: listing.description}
         return replace(self.recipe, hyperparameters=pinned)
 
 
-def _may_be_one(survey: SurveyRef) -> bool:
+def _is_csv(survey: SurveyRef) -> bool:
     return survey.key.lower().endswith(".csv")

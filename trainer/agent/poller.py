@@ -1,7 +1,7 @@
-"""Waits at the queue, in a thread of its own, and brings what concerns us to the work_queue.
+"""Polls the queue, in a thread of its own, and puts what concerns the agent on the work queue.
 
-A queue that can't be reached slows nothing down: it is asked again with a growing pause, and the
-loop's resync goes on meanwhile.
+A queue that can't be reached delays nothing else: it is polled again after a growing pause, and the
+controller's resync goes on meanwhile.
 """
 
 from collections.abc import Callable, Collection
@@ -10,49 +10,33 @@ from datetime import datetime
 from threading import Event
 
 from structlog.typing import FilteringBoundLogger
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception_type,
-    sleep_using_event,
-    stop_when_event_set,
-    wait_random_exponential,
-)
 
 from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue, site_of
 from trainer.agent.errors import BorderError, MessageError
 from trainer.agent.metrics import AgentMetrics
+from trainer.agent.retrying import retrying
 from trainer.agent.work_queue import WorkItem, WorkQueue
-
-_LONGEST_PAUSE_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Poller:
-    """Moves messages from the queue to the work_queue; whoever reads that deletes them."""
+    """Moves messages from the queue to the work queue; its reader deletes them in SQS."""
 
     queue: SurveyQueue
     data_bucket: str
     sites: Collection[str]
-    """The only sites to look after; empty for all."""
+    """The only sites to care for; empty for all."""
     work_queue: WorkQueue
     stop: Event
     clock: Callable[[], datetime]
-    """Tells the time in UTC."""
+    """Returns the time in UTC."""
     metrics: AgentMetrics
     log: FilteringBoundLogger
 
     def run(self) -> None:
-        """Poll until told to stop; a poll that is under way may take 20 s to notice."""
+        """Poll until stopped; a poll that is under way may take 20 s to notice."""
         while not self.stop.is_set():
-            for attempt in Retrying(
-                retry=retry_if_exception_type(BorderError),
-                wait=wait_random_exponential(multiplier=1, max=_LONGEST_PAUSE_S),
-                sleep=sleep_using_event(self.stop),
-                stop=stop_when_event_set(self.stop),
-                before_sleep=self._say_why,
-                retry_error_callback=lambda _: None,
-            ):
+            for attempt in retrying(self.stop, self._on_failure):
                 with attempt:
                     self.poll()
 
@@ -90,7 +74,6 @@ class Poller:
             return
         self.log.warning("message moved to the dead-letter queue", reason=reason)
 
-    def _say_why(self, state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+    def _on_failure(self, reason: str) -> None:
         self.metrics.failed("queue")
-        self.log.warning("the queue can't be polled, trying again", reason=str(error))
+        self.log.warning("the queue can't be polled, trying again", reason=reason)

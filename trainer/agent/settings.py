@@ -1,43 +1,49 @@
-"""What the agent is told, by environment variables that start with ``RSSI_``.
+"""The agent's settings, from environment variables that start with ``RSSI_``.
 
-Physical names come one by one or, all at once, from the stack's SSM parameter; a name that is given
-on its own wins over the parameter's.
+Physical names come one by one or, all at once, from the stack's SSM parameter; a single name wins
+over the parameter's.
 """
 
 import math
 import socket
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aws.clients import DataStore
 from events.manifests import Text
 from events.names import Site
 from events.stack import Stack
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits, ProcessLimits
 from trainer.agent.core.reconcile import Recipe, SchedulingPolicy
 from trainer.agent.errors import ConfigurationError
-from trainer.agent.runners.limits import JobLimits
-from trainer.agent.runners.process.runner import ProcessLimits
-from trainer.agent.runners.runner import JobTemplate
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import TRAINER_VERSION
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+RUNNERS: Mapping[str, str] = {
+    "process": "trainer.agent.runners.process.backend",
+    "kubernetes": "trainer.agent.runners.kubernetes.cluster",
+}
+"""Runners by name, with the module whose ``open_backend`` makes them: as processes beside the
+agent, or as Jobs in the cluster. A new runner is one package and one line here."""
 
 
 class AgentResources(NamedTuple):
-    """Where the agent finds what it works on."""
+    """The stack's resources that the agent uses."""
 
     data_bucket: str
     artifact_bucket: str
     bus: str
     queue_url: str | None
-    """Without a queue the agent only looks at every resync."""
+    """Without a queue the agent only observes sites at every resync."""
     sites: frozenset[str] = frozenset()
-    """The only sites to look after; empty for all."""
+    """The only sites to care for; empty for all."""
 
 
 class AgentSettings(BaseSettings):
@@ -52,27 +58,27 @@ class AgentSettings(BaseSettings):
     bus: Text | None = None
     queue_url: Text | None = None
     sites: frozenset[Site] = frozenset()
-    """The only sites to look after, as a JSON list; empty for those of the stack's parameter, or
+    """The only sites to care for, as a JSON list; empty for those of the stack's parameter, or
     for every site in the data bucket."""
     quiet_period_s: Seconds = 20.0
     """How long nothing must have been uploaded before a site is trained. A thousand uploads in a
-    minute, over twenty sites, leave no gap of so long, and so make one run a site, or two."""
+    minute, over twenty sites, leave no gap of that length, and so make one run per site, or two."""
     longest_wait_s: Seconds = 300.0
     resync_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
     retry_after_s: Seconds = 300.0
-    """When a run that only the network kept from succeeding is started once more."""
+    """How long after its end a run that failed only because of the network is started again."""
     max_parallel_runs: Annotated[int, Field(ge=1)] = 1
-    runner: Literal["process", "kubernetes"] = "process"
-    """Where training runs: as a process beside the agent, or as a Job in the cluster."""
+    runner: Text = "process"
+    """Where training runs, a name in `RUNNERS`."""
     namespace: Text | None = None
     """The Jobs' namespace; the pod's own, or the kubeconfig's, if not given."""
     pod_template: Path = Path("/etc/rssi-agent/pod-template.yaml")
     job_keep_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
-    """How long an ended Job is kept: longer than the agent may ever be away."""
+    """How long an ended Job is kept: longer than the agent may ever be absent."""
     lease: Text | None = None
     """Name of the Lease that replicas share; without one, this agent acts alone."""
     lease_duration_s: Annotated[float, Field(ge=1)] = 15.0
-    """How long after its last renewal a leader that died is waited for."""
+    """How long after its last renewal a dead leader's lease holds."""
     identity: Text = Field(default_factory=socket.gethostname)
     """Unique among replicas; a pod's host name is its own."""
     health_address: str = "127.0.0.1"
@@ -86,12 +92,19 @@ class AgentSettings(BaseSettings):
     """Address of the store that holds the surveys, if that is not AWS's S3."""
     data_profile: Text | None = None
     data_ca_bundle: Path | None = None
-    """Certificates of the authority that this store's certificate is from, if it is an own one."""
+    """Certificates of the authority that issued this store's certificate, if private."""
     work_dir: Path = Path("runs")
+
+    @field_validator("runner")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in RUNNERS:
+            raise ValueError(f"it must be one of {', '.join(RUNNERS)}")
+        return value
 
     @property
     def policy(self) -> SchedulingPolicy:
-        """How patient the agent is."""
+        """When runs are started."""
         return SchedulingPolicy(
             quiet_period=timedelta(seconds=self.quiet_period_s),
             longest_wait=timedelta(seconds=self.longest_wait_s),
@@ -101,12 +114,12 @@ class AgentSettings(BaseSettings):
 
     @property
     def limits(self) -> ProcessLimits:
-        """What a run is allowed."""
+        """The limits of a run in processes."""
         return ProcessLimits(backoff_limit=self.backoff_limit, deadline_s=self.deadline_s)
 
     @property
     def job_limits(self) -> JobLimits:
-        """What a run's Job is allowed."""
+        """The limits of a run's Job."""
         return JobLimits(
             backoff_limit=self.backoff_limit,
             deadline_s=math.ceil(self.deadline_s),
@@ -115,7 +128,7 @@ class AgentSettings(BaseSettings):
 
     @property
     def data_store(self) -> DataStore:
-        """Where the surveys are."""
+        """The store of the surveys."""
         return DataStore(
             endpoint_url=self.data_endpoint_url,
             profile=self.data_profile,
@@ -123,7 +136,7 @@ class AgentSettings(BaseSettings):
         )
 
     def job_template(self, artifact_bucket: str, image: str) -> JobTemplate:
-        """What every run's process is told."""
+        """The part of a training process's settings that all runs share."""
         return JobTemplate(
             artifact_bucket=artifact_bucket,
             image=image,
@@ -133,7 +146,7 @@ class AgentSettings(BaseSettings):
         )
 
     def recipe(self) -> Recipe:
-        """What, besides the data, decides what is trained.
+        """Everything besides the data that determines a run.
 
         Raises:
             ConfigurationError: the hyperparameters' file can't be used.
@@ -151,7 +164,7 @@ class AgentSettings(BaseSettings):
             ) from error
 
     def resources(self, stack: Stack | None) -> AgentResources:
-        """Put together what is named here and what the stack's parameter says.
+        """Combine the names in these settings with those of the stack's parameter.
 
         Raises:
             ConfigurationError: a name is in neither.

@@ -1,4 +1,4 @@
-"""How other threads, and signal handlers, get the agent's loop to look at something."""
+"""How other threads, and signal handlers, wake the controller."""
 
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
@@ -15,7 +15,7 @@ class WorkItem(NamedTuple):
 
 
 class WorkQueue:
-    """Letters and nudges, taken by one reader.
+    """Work items and wake-ups, taken by one reader.
 
     Built on `queue.SimpleQueue` because its ``put`` is reentrant: a signal handler that set a
     `threading.Event` could wait for a lock which the very thread it interrupted holds.
@@ -26,15 +26,15 @@ class WorkQueue:
         self._arrived: SimpleQueue[WorkItem | None] = SimpleQueue()
 
     def put(self, item: WorkItem) -> None:
-        """Leave a item."""
+        """Add an item."""
         self._arrived.put(item)
 
-    def nudge(self) -> None:
-        """Wake the reader."""
+    def wake(self) -> None:
+        """Wake the reader without an item."""
         self._arrived.put(None)
 
     def take(self, timeout_s: float) -> tuple[WorkItem, ...]:
-        """All letters that are there, after waiting for a item or a nudge at most so long."""
+        """All items that are there, after waiting for an item or a wake-up at most so long."""
         return tuple(item for item in self._arrivals(timeout_s) if item is not None)
 
     def _arrivals(self, timeout_s: float) -> Iterator[WorkItem | None]:

@@ -1,4 +1,4 @@
-"""Lambda functions and what belongs to them."""
+"""Lambda functions, their permissions and their asynchronous invocation."""
 
 import hashlib
 

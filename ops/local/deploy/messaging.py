@@ -1,4 +1,4 @@
-"""Queues, topics, buses and rules."""
+"""SQS queues, SNS topics, and EventBridge's buses and rules."""
 
 import json
 
@@ -12,8 +12,8 @@ from ops.local.deploy.resource_type import (
     tolerate,
 )
 from ops.local.deploy.template import ResourceIdentity
+from ops.local.events.api import DEFAULT_BUS
 from ops.local.events.event_pattern import EventPattern
-from ops.local.events.service import DEFAULT_BUS
 from ops.local.gateway.clients import ServiceClients
 
 _QUEUE_ATTRIBUTES = {

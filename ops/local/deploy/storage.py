@@ -1,4 +1,4 @@
-"""Buckets, tables and parameters."""
+"""S3 buckets, DynamoDB tables and SSM parameters."""
 
 from typing import TYPE_CHECKING
 
@@ -72,7 +72,7 @@ def _bucket(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
 
 
 def _lifecycle_rule(rule: PropertyReader) -> JsonObject:
-    """A rule in the API's words; moto keeps it and does not act on it."""
+    """A lifecycle rule in the form of the API; moto stores it and expires nothing."""
     converted: JsonObject = {
         "Status": rule.text("Status"),
         "Filter": {"Prefix": rule.text("Prefix")},

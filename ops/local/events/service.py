@@ -1,158 +1,36 @@
-"""EventBridge: buses, rules and targets, and PutEvents.
+"""EventBridge: buses, rules, targets, schedules and PutEvents.
 
-Publishing only matches and queues; `event_delivery` does the rest. Events that are published one
-after the other are queued for a target in that order. An entry for a bus that does not exist fails
-here, so that a wrong name shows at once; input transformers and paths are refused.
+Publishing only matches and queues; `event_delivery` does the rest. A target gets events in the
+order in which they were published. An entry for a bus that does not exist fails, so that a wrong
+name shows at once.
 """
 
 import json
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
-from uuid import UUID, uuid4
-
-from pydantic import JsonValue
 
 from ops.local.errors import ServiceError
+from ops.local.events import api
+from ops.local.events.api import DEFAULT_BUS
 from ops.local.events.bus_event import BusEvent, bus_event, utc_text
 from ops.local.events.event_pattern import EventPattern
+from ops.local.events.rules import EventBus, EventRule
 from ops.local.events.schedule import ScheduleExpression
-from ops.local.gateway.protocol import ApiModel, JsonObject, JsonService, operation
+from ops.local.gateway.protocol import JsonObject, JsonService, operation
 from ops.local.settings import CloudSettings
 from ops.local.timer import Timer
 
-DEFAULT_BUS = "default"
 _MAX_ENTRIES = 10
 _MAX_BYTES = 256 * 1024
 
 
-class RetryPolicy(ApiModel):
-    """How long a target is tried; the defaults are EventBridge's."""
-
-    maximum_retry_attempts: int = 185
-    maximum_event_age_in_seconds: int = 86400
-
-
-class DeadLetterConfig(ApiModel):
-    """Where events go that could not be delivered: the ARN of a queue."""
-
-    arn: str | None = None
-
-
-class SqsParameters(ApiModel):
-    """The message group for a FIFO queue."""
-
-    message_group_id: str
-
-
-class EventTarget(ApiModel):
-    """One target of a rule, as PutTargets gives it."""
-
-    id: str
-    arn: str
-    role_arn: str | None = None
-    input: str | None = None
-    retry_policy: RetryPolicy = RetryPolicy()
-    dead_letter_config: DeadLetterConfig = DeadLetterConfig()
-    sqs_parameters: SqsParameters | None = None
-
-
 class EventDeliverer(Protocol):
-    """What takes an event for one target from here on."""
+    """Delivers events to targets."""
 
-    def deliver(self, rule_arn: str, target: EventTarget, event: JsonObject) -> None:
+    def deliver(self, rule_arn: str, target: api.EventTarget, event: JsonObject) -> None:
         """Queue ``event`` for ``target``; never waits."""
-
-
-class BusRequest(ApiModel):
-    name: str = DEFAULT_BUS
-    description: str | None = None
-    tags: tuple[JsonValue, ...] = ()
-
-
-class ListByPrefix(ApiModel):
-    name_prefix: str = ""
-    event_bus_name: str = DEFAULT_BUS
-    limit: int | None = None
-
-
-class PutRule(ApiModel):
-    name: str
-    event_pattern: str | None = None
-    schedule_expression: str | None = None
-    state: str = "ENABLED"
-    description: str | None = None
-    role_arn: str | None = None
-    tags: tuple[JsonValue, ...] = ()
-    event_bus_name: str = DEFAULT_BUS
-
-
-class RuleRequest(ApiModel):
-    name: str
-    event_bus_name: str = DEFAULT_BUS
-    force: bool = False
-
-
-class RuleTargetsRequest(ApiModel):
-    rule: str
-    event_bus_name: str = DEFAULT_BUS
-    limit: int | None = None
-
-
-class PutTargets(RuleTargetsRequest):
-    targets: list[EventTarget]
-
-
-class RemoveTargets(RuleTargetsRequest):
-    ids: list[str]
-    force: bool = False
-
-
-class PutEventsEntry(ApiModel):
-    time: float | None = None
-    source: str | None = None
-    resources: tuple[str, ...] = ()
-    detail_type: str | None = None
-    detail: str | None = None
-    event_bus_name: str = DEFAULT_BUS
-    trace_header: str | None = None
-
-    def size(self) -> int:
-        """Bytes that count against the limit of a call."""
-        texts = (self.source, self.detail_type, self.detail, *self.resources)
-        return sum(len((text or "").encode()) for text in texts) + (14 if self.time else 0)
-
-
-class PutEvents(ApiModel):
-    entries: list[PutEventsEntry]
-
-
-@dataclass(frozen=True, slots=True)
-class EventRule:
-    request: PutRule
-    arn: str
-    pattern: EventPattern | None
-    targets: Mapping[str, EventTarget] = field(default_factory=dict)
-    put: UUID = field(default_factory=uuid4)
-
-    def description(self) -> JsonObject:
-        described = self.request.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude={"tags"}
-        )
-        return {**described, "Arn": self.arn}
-
-
-@dataclass(slots=True)
-class EventBus:
-    name: str
-    arn: str
-    description: str | None = None
-    rules: dict[str, EventRule] = field(default_factory=dict)
-
-    def summary(self) -> JsonObject:
-        return {"Name": self.name, "Arn": self.arn, "Description": self.description or ""}
 
 
 class EventBridgeService:
@@ -160,7 +38,7 @@ class EventBridgeService:
 
     Args:
         settings: region and account.
-        delivery: takes events for targets.
+        delivery: delivers events to targets.
         timer: fires rules with a schedule.
     """
 
@@ -173,20 +51,20 @@ class EventBridgeService:
         self.service = JsonService(
             "events",
             {
-                "CreateEventBus": operation(BusRequest, self._create_bus),
-                "DescribeEventBus": operation(BusRequest, self._describe_bus),
-                "ListEventBuses": operation(ListByPrefix, self._list_buses),
-                "DeleteEventBus": operation(BusRequest, self._delete_bus),
-                "PutRule": operation(PutRule, self._put_rule),
-                "DescribeRule": operation(RuleRequest, self._describe_rule),
-                "ListRules": operation(ListByPrefix, self._list_rules),
-                "EnableRule": operation(RuleRequest, self._enable_rule),
-                "DisableRule": operation(RuleRequest, self._disable_rule),
-                "DeleteRule": operation(RuleRequest, self._delete_rule),
-                "PutTargets": operation(PutTargets, self._put_targets),
-                "RemoveTargets": operation(RemoveTargets, self._remove_targets),
-                "ListTargetsByRule": operation(RuleTargetsRequest, self._list_targets),
-                "PutEvents": operation(PutEvents, self._put_events),
+                "CreateEventBus": operation(api.BusRequest, self._create_bus),
+                "DescribeEventBus": operation(api.BusRequest, self._describe_bus),
+                "ListEventBuses": operation(api.ListByPrefix, self._list_buses),
+                "DeleteEventBus": operation(api.BusRequest, self._delete_bus),
+                "PutRule": operation(api.PutRule, self._put_rule),
+                "DescribeRule": operation(api.RuleRequest, self._describe_rule),
+                "ListRules": operation(api.ListByPrefix, self._list_rules),
+                "EnableRule": operation(api.RuleRequest, self._enable_rule),
+                "DisableRule": operation(api.RuleRequest, self._disable_rule),
+                "DeleteRule": operation(api.RuleRequest, self._delete_rule),
+                "PutTargets": operation(api.PutTargets, self._put_targets),
+                "RemoveTargets": operation(api.RemoveTargets, self._remove_targets),
+                "ListTargetsByRule": operation(api.RuleTargetsRequest, self._list_targets),
+                "PutEvents": operation(api.PutEvents, self._put_events),
             },
         )
 
@@ -228,7 +106,7 @@ class EventBridgeService:
             raise ServiceError("ResourceNotFoundException", f"Event bus {name} does not exist.")
         return bus
 
-    def _create_bus(self, request: BusRequest) -> JsonObject:
+    def _create_bus(self, request: api.BusRequest) -> JsonObject:
         with self._lock:
             if request.name in self._buses:
                 raise ServiceError(
@@ -237,15 +115,15 @@ class EventBridgeService:
             bus = self._buses[request.name] = self._new_bus(request.name, request.description)
         return {"EventBusArn": bus.arn}
 
-    def _describe_bus(self, request: BusRequest) -> JsonObject:
+    def _describe_bus(self, request: api.BusRequest) -> JsonObject:
         return self._bus(request.name).summary()
 
-    def _list_buses(self, request: ListByPrefix) -> JsonObject:
+    def _list_buses(self, request: api.ListByPrefix) -> JsonObject:
         with self._lock:
             names = [name for name in self._buses if name.startswith(request.name_prefix)]
             return {"EventBuses": [self._buses[name].summary() for name in names]}
 
-    def _delete_bus(self, request: BusRequest) -> JsonObject:
+    def _delete_bus(self, request: api.BusRequest) -> JsonObject:
         with self._lock:
             if request.name == DEFAULT_BUS:
                 raise ServiceError("ValidationException", "Cannot delete event bus default.")
@@ -259,7 +137,7 @@ class EventBridgeService:
 
     # --- rules
 
-    def _put_rule(self, request: PutRule) -> JsonObject:
+    def _put_rule(self, request: api.PutRule) -> JsonObject:
         if not request.event_pattern and not request.schedule_expression:
             raise ServiceError(
                 "ValidationException",
@@ -277,7 +155,7 @@ class EventBridgeService:
                 self._schedule_next(schedule, rule)
         return {"RuleArn": rule.arn}
 
-    def _schedule(self, request: PutRule) -> ScheduleExpression | None:
+    def _schedule(self, request: api.PutRule) -> ScheduleExpression | None:
         if not request.schedule_expression:
             return None
         if request.event_bus_name.rpartition("event-bus/")[2] != DEFAULT_BUS:
@@ -286,7 +164,7 @@ class EventBridgeService:
             )
         return ScheduleExpression(request.schedule_expression)
 
-    def _rule_arn(self, request: PutRule) -> str:
+    def _rule_arn(self, request: api.PutRule) -> str:
         path = "" if request.event_bus_name == DEFAULT_BUS else f"{request.event_bus_name}/"
         return self._settings.arn("events", f"rule/{path}{request.name}")
 
@@ -300,30 +178,30 @@ class EventBridgeService:
             )
         return bus, rule
 
-    def _describe_rule(self, request: RuleRequest) -> JsonObject:
+    def _describe_rule(self, request: api.RuleRequest) -> JsonObject:
         with self._lock:
             return self._rule(request.event_bus_name, request.name)[1].description()
 
-    def _list_rules(self, request: ListByPrefix) -> JsonObject:
+    def _list_rules(self, request: api.ListByPrefix) -> JsonObject:
         with self._lock:
             rules = self._bus(request.event_bus_name).rules
             names = [name for name in rules if name.startswith(request.name_prefix)]
             return {"Rules": [rules[name].description() for name in names]}
 
-    def _enable_rule(self, request: RuleRequest) -> JsonObject:
+    def _enable_rule(self, request: api.RuleRequest) -> JsonObject:
         return self._set_state(request, "ENABLED")
 
-    def _disable_rule(self, request: RuleRequest) -> JsonObject:
+    def _disable_rule(self, request: api.RuleRequest) -> JsonObject:
         return self._set_state(request, "DISABLED")
 
-    def _set_state(self, request: RuleRequest, state: str) -> JsonObject:
+    def _set_state(self, request: api.RuleRequest, state: str) -> JsonObject:
         with self._lock:
             bus, rule = self._rule(request.event_bus_name, request.name)
             changed = rule.request.model_copy(update={"state": state})
             bus.rules[request.name] = replace(rule, request=changed)
         return {}
 
-    def _delete_rule(self, request: RuleRequest) -> JsonObject:
+    def _delete_rule(self, request: api.RuleRequest) -> JsonObject:
         with self._lock:
             bus = self._bus(request.event_bus_name)
             rule = bus.rules.get(request.name)
@@ -336,28 +214,28 @@ class EventBridgeService:
 
     # --- targets
 
-    def _put_targets(self, request: PutTargets) -> JsonObject:
+    def _put_targets(self, request: api.PutTargets) -> JsonObject:
         with self._lock:
             bus, rule = self._rule(request.event_bus_name, request.rule)
             targets = {**rule.targets, **{target.id: target for target in request.targets}}
             bus.rules[request.rule] = replace(rule, targets=targets)
         return {"FailedEntryCount": 0, "FailedEntries": []}
 
-    def _remove_targets(self, request: RemoveTargets) -> JsonObject:
+    def _remove_targets(self, request: api.RemoveTargets) -> JsonObject:
         with self._lock:
             bus, rule = self._rule(request.event_bus_name, request.rule)
             kept = {name: t for name, t in rule.targets.items() if name not in request.ids}
             bus.rules[request.rule] = replace(rule, targets=kept)
         return {"FailedEntryCount": 0, "FailedEntries": []}
 
-    def _list_targets(self, request: RuleTargetsRequest) -> JsonObject:
+    def _list_targets(self, request: api.RuleTargetsRequest) -> JsonObject:
         with self._lock:
             _, rule = self._rule(request.event_bus_name, request.rule)
             return {"Targets": [target.wire() for target in rule.targets.values()]}
 
     # --- events
 
-    def _put_events(self, request: PutEvents) -> JsonObject:
+    def _put_events(self, request: api.PutEvents) -> JsonObject:
         if not 1 <= len(request.entries) <= _MAX_ENTRIES:
             raise ServiceError(
                 "ValidationException",
@@ -374,7 +252,7 @@ class EventBridgeService:
         failed = sum("ErrorCode" in result for result in results)
         return {"FailedEntryCount": failed, "Entries": [*results]}
 
-    def _put_event(self, entry: PutEventsEntry) -> JsonObject:
+    def _put_event(self, entry: api.PutEventsEntry) -> JsonObject:
         try:
             event = self._event(entry)
             self.publish(event, entry.event_bus_name)
@@ -382,7 +260,7 @@ class EventBridgeService:
             return {"ErrorCode": error.code, "ErrorMessage": error.message}
         return {"EventId": event.id}
 
-    def _event(self, entry: PutEventsEntry) -> BusEvent:
+    def _event(self, entry: api.PutEventsEntry) -> BusEvent:
         source = _given(entry.source, "Source")
         if source.startswith("aws."):
             raise ServiceError("NotAuthorizedForSourceException", "Not authorized for the source.")
@@ -402,10 +280,10 @@ class EventBridgeService:
         self._timer.after(seconds, lambda: self._fire(schedule, rule))
 
     def _fire(self, schedule: ScheduleExpression, rule: EventRule) -> None:
-        """Send the scheduled event, unless the rule was deleted or put anew meanwhile."""
+        """Send the scheduled event, unless the rule was deleted or replaced meanwhile."""
         with self._lock:
             current = self._buses[DEFAULT_BUS].rules.get(rule.request.name)
-            if current is None or current.put != rule.put:
+            if current is None or current.version != rule.version:
                 return
             if current.request.state == "ENABLED":
                 event = bus_event(self._settings, "aws.events", "Scheduled Event", {}, [rule.arn])

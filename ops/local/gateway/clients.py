@@ -1,7 +1,7 @@
-"""boto3 clients of the embedded cloud's own pieces, all aimed at its front door.
+"""boto3 clients that the embedded cloud's own parts use, all aimed at its front door.
 
-Made without boto3's default session and without the environment, so that nothing of the process
-that runs the cloud leaks in, nor out. Clients may be shared between threads; making one may not.
+They use neither boto3's default session nor the environment, so that no credential or region of
+this process is used. Threads may share a client, but not create one at the same time.
 """
 
 import threading
@@ -12,14 +12,14 @@ from botocore.config import Config
 
 from ops.local.settings import CloudSettings
 
-# The cloud talks to itself on loopback: a retry would only hide a defect of ours.
+# These calls stay on loopback: a retry would only hide a defect of this package.
 _CONFIG = Config(
     connect_timeout=5, read_timeout=65, max_pool_connections=32, retries={"total_max_attempts": 1}
 )
 
 
 class ServiceClients:
-    """One client for each service, made when first needed."""
+    """One client for each service, created when first needed."""
 
     def __init__(self, address: str, settings: CloudSettings) -> None:
         self.address = address

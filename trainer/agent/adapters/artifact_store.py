@@ -1,6 +1,6 @@
-"""The artifact bucket: sealed snapshots, the quarantine, releases.
+"""The artifact bucket, as the agent uses it: snapshots, the quarantine, releases.
 
-What lies here is immutable; whatever is written is written once, by whoever comes first.
+Objects here are immutable: each key is written once, by the first writer.
 """
 
 from typing import TypeVar
@@ -17,7 +17,7 @@ Document = TypeVar("Document", bound=Contract)
 
 
 class ArtifactStore:
-    """What the agent reads and writes of the artifacts.
+    """Reads and writes artifacts.
 
     Every method may raise `aws.s3.StoreUnavailableError`, and those that read a document
     `trainer.agent.errors.DocumentError`.
@@ -28,12 +28,12 @@ class ArtifactStore:
         self._bucket = bucket
 
     def seal(self, snapshot: Snapshot) -> None:
-        """Write a snapshot; its name is its content, so one that is there is the same."""
+        """Write a snapshot; its name is its content's digest, so an existing one is the same."""
         key = names.snapshot_key(snapshot.site, snapshot.digest)
         self._bucket.put_once(key, snapshot.model_dump_json(by_alias=True).encode())
 
     def quarantined(self, site: str) -> frozenset[str]:
-        """Ids of the surveys of a site that are set aside."""
+        """Ids of a site's surveys that are in quarantine."""
         prefix = names.quarantine_prefix(site)
         return frozenset(
             found.key.removeprefix(prefix).removesuffix(".json")
@@ -41,10 +41,10 @@ class ArtifactStore:
         )
 
     def quarantine(self, site: str, survey_id: str) -> Quarantine | None:
-        """Why a survey is set aside; None if it is not."""
+        """Why a survey is in quarantine; None if it is not."""
         return self._read(names.quarantine_key(site, survey_id), Quarantine)
 
-    def set_aside(self, quarantine: Quarantine) -> bool:
+    def put_in_quarantine(self, quarantine: Quarantine) -> bool:
         """Put a survey into quarantine; False if it was there already."""
         key = names.quarantine_key(quarantine.site, quarantine.survey.id)
         return self._bucket.put_once(key, quarantine.model_dump_json(by_alias=True).encode())

@@ -1,6 +1,6 @@
-"""The data bucket: which sites there are and which surveys each of them has.
+"""The data bucket: the sites and their surveys; read only.
 
-People and their tools drop things here, so anything may lie around: folders, drafts, other files.
+People and tools upload here by hand, so the bucket may hold anything: folders, drafts, other files.
 """
 
 import hashlib
@@ -11,19 +11,11 @@ from structlog.typing import FilteringBoundLogger
 from aws.s3 import Bucket, ListedObject, ObjectMissingError
 from events import names
 from events.manifests import SurveyRef
+from trainer.agent.core.observed import Listing
 from trainer.training.settings import site_description_key
 
 _SITES = "sites/"
 _MOST_REMEMBERED = 10_000
-
-
-class Listing(NamedTuple):
-    """What a site has in the data bucket."""
-
-    surveys: tuple[SurveyRef, ...]
-    """The newest version of each, whatever its file's name ends with."""
-    description: str | None
-    """SHA-256 (hex) of the site's ``site.json``; None if it has none."""
 
 
 class _Description(NamedTuple):
@@ -32,32 +24,32 @@ class _Description(NamedTuple):
 
 
 class SurveyStore:
-    """The surveys that were uploaded; only reads."""
+    """Lists the surveys that were uploaded."""
 
     def __init__(self, bucket: Bucket, log: FilteringBoundLogger) -> None:
-        """Look into ``bucket``; say once about each thing that is passed over."""
+        """Read ``bucket``; log each ignored object once."""
         self._bucket = bucket
         self._log = log
-        self._passed_over: set[str] = set()
+        self._ignored: set[str] = set()
         self._descriptions: dict[str, _Description] = {}
 
     @property
     def bucket_name(self) -> str:
-        """The bucket that surveys lie in."""
+        """The name of the bucket with the surveys."""
         return self._bucket.name
 
     def sites(self) -> tuple[str, ...]:
-        """Every site that has anything in the bucket.
+        """Every site that has an object in the bucket.
 
         Raises:
             aws.s3.StoreUnavailableError: the store gave no useful answer.
         """
         return tuple(name for name in self._bucket.folders(_SITES) if self._is_site(name))
 
-    def look(self, site: str) -> Listing:
-        """What a site has, found with one listing.
+    def listing(self, site: str) -> Listing:
+        """A site's content, found with one listing.
 
-        Its description is read only when the listing shows another one than last time.
+        Its description is read only if the listing shows another version than last time.
 
         Raises:
             aws.s3.StoreUnavailableError: the store gave no useful answer.
@@ -87,7 +79,7 @@ class SurveyStore:
         try:
             names.check_site(name)
         except names.InvalidNameError as error:
-            self._pass_over(f"{_SITES}{name}/", error)
+            self._ignore(f"{_SITES}{name}/", error)
             return False
         return True
 
@@ -95,13 +87,13 @@ class SurveyStore:
         try:
             names.parse_survey_key(key)
         except names.InvalidNameError as error:
-            self._pass_over(key, error)
+            self._ignore(key, error)
             return False
         return True
 
-    def _pass_over(self, key: str, error: names.InvalidNameError) -> None:
-        if key not in self._passed_over and len(self._passed_over) < _MOST_REMEMBERED:
-            self._passed_over.add(key)
+    def _ignore(self, key: str, error: names.InvalidNameError) -> None:
+        if key not in self._ignored and len(self._ignored) < _MOST_REMEMBERED:
+            self._ignored.add(key)
             self._log.info("passed over", key=key, reason=str(error))
 
     def _reference(self, found: ListedObject) -> SurveyRef:

@@ -1,7 +1,7 @@
-"""What to do about a site, decided from what is there. Pure: no clients, no clock.
+"""Decides what to do about a site, from its surveys, runs and release. Pure: no client, no clock.
 
-Here a survey could be trained twice or never: too early a start cuts an upload of several files in
-two, and a run that can't succeed must not be started for ever.
+A mistake here trains a survey twice or never: a start that is too early splits an upload of several
+files, and a run that can't succeed must not be started for ever.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,18 +14,18 @@ from trainer.agent.core.runs import DEADLINE_EXCEEDED, Announced, RunState, RunS
 from trainer.training.job.outcome import ExitCode
 
 STORE_CLOCK_RESOLUTION = timedelta(seconds=1)
-"""S3's ``LastModified`` has whole seconds: a younger upload may look up to one second older."""
+"""S3's ``LastModified`` has whole seconds: an upload may look up to one second too old."""
 
 
 _FAULTS_OF_DATA = frozenset({ExitCode.BAD_DATA, ExitCode.NOT_ENOUGH_DATA, ExitCode.STALE_SNAPSHOT})
-"""No other image or machine can change these."""
-_NODES_FAULT = ("Evicted", "NodeLost", "NodeShutdown", "Preempting", "Terminated")
-"""How the reason of a pod begins that its node could not keep, in the kubelet's words."""
+"""Exit codes that no other image or machine can change."""
+_DISRUPTIONS = ("Evicted", "NodeLost", "NodeShutdown", "Preempting", "Terminated")
+"""The beginning of the kubelet's reason for a pod that its node could not keep."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What, besides the data, decides what is trained."""
+    """Everything besides the data that determines a run."""
 
     trainer_version: str
     hyperparameters: Mapping[str, HyperparameterValue]
@@ -33,20 +33,20 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
-    """How patient the agent is."""
+    """When runs are started."""
 
     quiet_period: timedelta
     """How long nothing must have been uploaded before a snapshot is sealed."""
     longest_wait: timedelta
     """After this long a snapshot is sealed although uploads go on."""
     retry_after: timedelta
-    """When a run that failed through no fault of its data is started once more."""
+    """How long after its end a run that failed for a passing reason is started again."""
     max_parallel_runs: int
 
 
 @dataclass(frozen=True, slots=True)
 class DueRun:
-    """What should be trained now: a snapshot, not sealed yet, and the run that it would be."""
+    """What should be trained: a snapshot, not sealed yet, and its run."""
 
     snapshot: Snapshot
     run: TrainingRun
@@ -59,13 +59,13 @@ class DueRun:
 
 @dataclass(frozen=True, slots=True)
 class Debounce:
-    """Since when the agent has seen what it sees, by its own clock."""
+    """Since when a site's due run is unchanged, by the agent's clock."""
 
     run_id: str
     changed_at: datetime
-    """When this very run was first seen."""
+    """When this run was first due."""
     unsettled_since: datetime
-    """When the first of the candidates was seen that have come since the last start."""
+    """When the first run since the last start was due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """That moment has come: forget how the run ended and start it anew."""
+    """Forget how the run ended and start it again."""
 
     due_run: DueRun
 
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Uploads may still be going on: look again at this moment."""
+    """Uploads may still be going on: observe again at this moment."""
 
     moment: datetime
 
@@ -98,14 +98,14 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class WaitForRun:
-    """Look again when a run has ended: the site's own, or any when all places are taken."""
+    """Observe again when a run has ended: the site's own, or any at the limit of active runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoAction:
-    """All is as it should be, or only a change of the data can help; the text says which."""
+    """Nothing is missing, or only a change of the data can help; the reason says which."""
 
-    because: str
+    reason: str
 
 
 Decision = Start | Restart | WaitUntil | RetryAt | WaitForRun | NoAction
@@ -114,13 +114,13 @@ Decision = Start | Restart | WaitUntil | RetryAt | WaitForRun | NoAction
 def due_run(
     site: str, surveys: Sequence[SurveyRef], quarantined: Collection[str], recipe: Recipe
 ) -> DueRun | None:
-    """What should be trained, given the surveys that are there; None without a usable one.
+    """What should be trained from a site's surveys; None without a usable one.
 
     Args:
         site: the site's name.
         surveys: the current version of each survey of the site.
-        quarantined: ids of the surveys that are set aside.
-        recipe: what else decides.
+        quarantined: ids of the surveys in quarantine.
+        recipe: what else determines the run.
     """
     usable = [survey for survey in surveys if survey.id not in quarantined]
     if not usable:
@@ -142,7 +142,7 @@ def due_run(
 
 
 def debounced(before: Debounce | None, run_id: str, now: datetime) -> Debounce:
-    """Carry on what is remembered about a due run of a site after another look at it."""
+    """The debounce state after another observation of the site."""
     if before is None:
         return Debounce(run_id, changed_at=now, unsettled_since=now)
     if before.run_id == run_id:
@@ -151,10 +151,10 @@ def debounced(before: Debounce | None, run_id: str, now: datetime) -> Debounce:
 
 
 def debounce_after(debounce: Debounce, decision: Decision, now: datetime) -> Debounce | None:
-    """What to keep of a notice after a decision; None once the site is settled.
+    """The debounce state after a decision; None once the site is settled.
 
-    While a run is waited for, the longest wait has not begun: else the first survey after a long
-    run would cut its upload in two.
+    While a run is waited for, the longest wait does not begin: otherwise the first survey after a
+    long run would split its upload.
     """
     if isinstance(decision, WaitForRun):
         return replace(debounce, unsettled_since=now)
@@ -175,12 +175,12 @@ def decide(
 
     Args:
         wanted: what should be trained.
-        debounce: since when it has been seen.
-        runs: every run that the runner knows, of all sites, as seen before ``released`` was.
-        policy: how patient to be.
+        debounce: since when that is unchanged.
+        runs: every run of all sites, listed before ``released`` was looked up.
+        policy: when runs are started.
         now: the time, UTC.
         released: whether the wanted run has a release.
-        template: what runs are started with now, besides their data.
+        template: the runner's template now.
     """
     active = [status for status in runs if status.active]
     if released:
@@ -197,6 +197,21 @@ def decide(
     return WaitForRun() if starts and len(active) >= policy.max_parallel_runs else decision
 
 
+def describe(decision: Decision) -> str:
+    """A decision as a line of the log."""
+    match decision:
+        case Start(wanted) | Restart(wanted):
+            return f"started {wanted.run.id} with {wanted.run.surveys} surveys"
+        case WaitUntil():
+            return "waiting until uploads have ended"
+        case RetryAt():
+            return "waiting to start the failed run again"
+        case WaitForRun():
+            return "waiting for a run to end"
+        case NoAction(reason):
+            return f"nothing to do: {reason}"
+
+
 def _about_new(
     wanted: DueRun, debounce: Debounce, policy: SchedulingPolicy, now: datetime
 ) -> Decision:
@@ -209,7 +224,7 @@ def _about_ended(
 ) -> Decision:
     """A run that ended without a release: only some ends are worth another start."""
     changed = known.template != template and known.exit_code not in _FAULTS_OF_DATA
-    if known.ended_at is None or not (changed or _temporary(known)):
+    if known.ended_at is None or not (changed or _may_end_otherwise(known)):
         return NoAction("the run failed, and would fail again until something changes")
     if known.announced < Announced.END:
         return WaitForRun()
@@ -217,24 +232,24 @@ def _about_ended(
     return Restart(wanted) if again_at <= now else RetryAt(again_at)
 
 
-def _temporary(known: RunStatus) -> bool:
-    """Whether the run may end otherwise although nothing of ours has changed.
+def _may_end_otherwise(known: RunStatus) -> bool:
+    """Whether the run may end otherwise although nothing has changed in the site or the template.
 
-    One that says it succeeded while its release is missing may: the release may have been deleted.
-    So may one whose pod never ran until the deadline (its image could not be had, there was no
-    room), or was put off its node at every attempt.
+    A run that succeeded although its release is missing may: the release may have been deleted. So
+    may one whose pod never ran until the deadline (no image, no room), or was evicted from its node
+    at every attempt.
     """
     never_ran = (known.reason or "").startswith(f"{DEADLINE_EXCEEDED}: ")
-    put_off = (known.reason or "").startswith(_NODES_FAULT)
+    disrupted = (known.reason or "").startswith(_DISRUPTIONS)
     succeeded = known.state is RunState.SUCCEEDED
-    return known.exit_code == ExitCode.TRY_AGAIN or succeeded or never_ran or put_off
+    return known.exit_code == ExitCode.TRY_AGAIN or succeeded or never_ran or disrupted
 
 
 def _settled_at(wanted: DueRun, debounce: Debounce, policy: SchedulingPolicy) -> datetime:
     """When uploads count as finished.
 
-    The store's clock helps an agent that was away: what is old by any clock need not be waited
-    for. It never makes the wait longer than the agent's own clock would.
+    The store's clock spares a restarted agent the wait for uploads that are old by any clock. It
+    never makes the wait longer than the agent's own clock would.
     """
     last_change = min(debounce.changed_at, wanted.newest_upload + STORE_CLOCK_RESOLUTION)
     return min(last_change + policy.quiet_period, debounce.unsettled_since + policy.longest_wait)

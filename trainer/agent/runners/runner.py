@@ -1,52 +1,14 @@
-"""The interface of a runner, and what every training process gets from the agent's settings.
+"""What the agent needs of a runner, and of the place that provides one.
 
 A runner keeps its state where it survives the agent: in the cluster, or on disk. So a restarted
 agent finds the active runs, the ended ones and what it has reported about them.
 """
 
-from pathlib import Path
+from collections.abc import Callable
+from threading import Event
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
-
-from events.manifests import Text
 from trainer.agent.core.runs import Announced, RunStatus, TrainingRun
-from trainer.training.settings import JobSettings
-
-
-class JobTemplate(BaseModel):
-    """What every run's process is told, whatever the run."""
-
-    model_config = ConfigDict(frozen=True)
-
-    artifact_bucket: Text
-    image: Text
-    data_endpoint_url: str | None = None
-    data_profile: str | None = None
-    data_ca_bundle: str | None = None
-
-    def settings(self, run: TrainingRun, attempt: str, note: Path | None) -> JobSettings:
-        """What the process of one attempt at one run is told.
-
-        Args:
-            run: the run.
-            attempt: unique per attempt, such as the pod's name.
-            note: where the process leaves its outcome; None for the place Kubernetes provides.
-        """
-        return JobSettings(
-            site=run.spec.site,
-            run_id=run.id,
-            run_spec=run.spec,
-            snapshot=run.snapshot_key,
-            artifact_bucket=self.artifact_bucket,
-            attempt=attempt,
-            image=self.image,
-            correlation_id=run.correlation_id,
-            termination_log=note,
-            data_endpoint_url=self.data_endpoint_url,
-            data_profile=self.data_profile,
-            data_ca_bundle=self.data_ca_bundle,
-        )
 
 
 class Runner(Protocol):
@@ -56,20 +18,60 @@ class Runner(Protocol):
     def template(self) -> str:
         """Names what runs are started with besides their data: image, resources, limits.
 
-        A run that failed under another one is worth another start.
+        A run that failed under another template is worth another start.
         """
 
     def start(self, run: TrainingRun) -> None:
         """Start a run, durably; a run that is known already stays as it is."""
 
     def runs(self) -> tuple[RunStatus, ...]:
-        """Every run that is known, whether it runs or has ended."""
+        """Every known run, active or ended."""
 
     def mark_announced(self, run_id: str, announced: Announced) -> None:
-        """Remember durably how much of a run's story has been told."""
+        """Remember durably how much of a run has been reported."""
 
     def forget(self, run_id: str) -> None:
         """Drop an ended run, so that it can be started again; unknown or active ones stay."""
 
     def close(self) -> None:
-        """Let go of everything before the agent exits."""
+        """Release everything before the agent exits."""
+
+
+class LeaderElection(Protocol):
+    """Decides which of several replicas of the agent acts."""
+
+    name: str
+    identity: str
+    lost: Event
+    """Set when this replica must no longer act."""
+
+    def acquire(self, stop: Event, on_wait: Callable[[], None]) -> bool:
+        """Wait until this replica leads; False if ``stop`` is set before.
+
+        Args:
+            stop: ends the waiting.
+            on_wait: called before each pause: this replica is in stand-by.
+        """
+
+    def keep(self, on_lost: Callable[[], None]) -> None:
+        """Stay the leader in the background until `release`; call out when that is lost."""
+
+    def release(self) -> None:
+        """Let the next replica lead."""
+
+
+class RunnerBackend(Protocol):
+    """A place where training can run; made once per process of the agent."""
+
+    @property
+    def election(self) -> LeaderElection | None:
+        """How replicas agree who acts; None where there is only one."""
+
+    def make_runner(self, artifact_bucket: str) -> Runner:
+        """Make a runner, once this replica leads."""
+
+    def watcher(self, stop: Event) -> Callable[[], None] | None:
+        """A function that wakes the agent whenever a run changes, until ``stop`` is set.
+
+        None if the runner itself does so.
+        """

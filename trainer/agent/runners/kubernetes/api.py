@@ -51,7 +51,7 @@ class Api:
     """To connect, and between two bytes of an answer."""
     page: int = 500
     """How many objects are asked for at once."""
-    on_trouble: Callable[[], None] = lambda: None
+    on_failure: Callable[[], None] = lambda: None
     """Called for every request that was not answered as it should be, for the metrics."""
     random_share: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
 
@@ -163,7 +163,7 @@ class Api:
                     self._check(answer, what)
                     return _content(answer)
             except ClusterError as error:
-                self.on_trouble()
+                self.on_failure()
                 if attempt == self.attempts or (error.status or 500) not in _PASSING:
                     raise
                 if error.status == 401:

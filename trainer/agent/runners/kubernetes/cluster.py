@@ -1,4 +1,4 @@
-"""Puts together what the agent uses of a cluster, from its settings."""
+"""Makes what the agent uses of a cluster from its settings."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,6 +8,7 @@ from threading import Event
 
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.runners.factory import RunnerContext
 from trainer.agent.runners.kubernetes.access import Access, find_access
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.lease import LeaderLease, LeaseTimes
@@ -23,56 +24,54 @@ _FOR_PODS = (
     *("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_EC2_METADATA_DISABLED"),
     *("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"),
 )
-"""What the pods are told of the agent's own environment; nothing here is a secret."""
+"""What the pods get of the agent's own environment; nothing here is a secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster, and what is told to its pods."""
+    """One namespace of a cluster; a `RunnerBackend`."""
 
     api: Api
     pods: PodTemplate
     aws: Mapping[str, str]
-    lease: LeaderLease | None
+    """``AWS_*`` variables for the pods, without secrets."""
+    election: LeaderLease | None
+    settings: AgentSettings
+    on_change: Callable[[], None]
+    log: FilteringBoundLogger
 
-    def runner(
-        self, settings: AgentSettings, artifact_bucket: str, log: FilteringBoundLogger
-    ) -> KubernetesRunner:
-        """The runner that starts Jobs here."""
+    def make_runner(self, artifact_bucket: str) -> KubernetesRunner:
+        """Make the runner that starts Jobs here."""
         return KubernetesRunner(
             api=self.api,
             pods=self.pods,
-            limits=settings.job_limits,
-            job_template=settings.job_template(artifact_bucket, self.pods.image),
+            limits=self.settings.job_limits,
+            job_template=self.settings.job_template(artifact_bucket, self.pods.image),
             aws=self.aws,
-            log=log,
+            log=self.log,
         )
 
-    def watch(
-        self, on_change: Callable[[], None], stop: Event, log: FilteringBoundLogger
-    ) -> JobWatch:
-        """A watch on our Jobs."""
-        return JobWatch(self.api, on_change, stop, log)
+    def watcher(self, stop: Event) -> Callable[[], None]:
+        """A watch on the agent's Jobs."""
+        return JobWatch(self.api, self.on_change, stop, self.log).run
 
 
-def find_cluster(
-    settings: AgentSettings,
-    environment: Mapping[str, str],
-    stop: Event,
-    on_trouble: Callable[[], None],
-    log: FilteringBoundLogger,
-) -> Cluster:
-    """Find the cluster that the settings and the environment point at; calls nobody yet.
+def open_backend(context: RunnerContext) -> Cluster:
+    """Find the cluster that the settings and the environment point at; sends no request yet.
 
     Raises:
         ConfigurationError: there is none, or the pod template can't be used.
     """
-    access = find_access(environment, settings.namespace)
+    settings, stop, log = context.settings, context.stop, context.log
+    access = find_access(context.environment, settings.namespace)
     return Cluster(
-        api=Api(access, stop.wait, on_trouble=on_trouble),
+        api=Api(access, stop.wait, on_failure=context.on_failure),
         pods=read_pod_template(settings.pod_template),
-        aws={name: environment[name] for name in _FOR_PODS if name in environment},
-        lease=_lease(settings, access, stop, log),
+        aws={name: context.environment[name] for name in _FOR_PODS if name in context.environment},
+        election=_lease(settings, access, stop, log),
+        settings=settings,
+        on_change=context.on_change,
+        log=log,
     )
 
 

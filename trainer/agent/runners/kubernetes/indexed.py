@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue, ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.core.runs import RunState
 from trainer.agent.errors import ClusterError, ForeignJobError, RunnerError
 from trainer.agent.runners.indexed import IndexedStatus, IndexedWork
@@ -18,7 +19,6 @@ from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.runner import BATCH, CORE, dropped
 from trainer.agent.runners.kubernetes.shapes import Condition, Job, JsonObject, KubernetesEvent, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
-from trainer.agent.runners.limits import JobLimits
 
 MANAGER = "rssi-tune"
 WORK_ANNOTATION = "rssi-mlops/indexed-work"

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import JsonValue
 
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.core.runs import TrainingRun
 from trainer.agent.runners.kubernetes.shapes import JsonObject
 from trainer.agent.runners.kubernetes.template import (
@@ -17,8 +19,6 @@ from trainer.agent.runners.kubernetes.template import (
     PodTemplate,
     WebIdentity,
 )
-from trainer.agent.runners.limits import JobLimits
-from trainer.agent.runners.runner import JobTemplate
 from trainer.training.job.outcome import FINAL_FAILURES
 
 CONTAINER = "trainer"

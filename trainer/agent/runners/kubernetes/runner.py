@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, JsonValue
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import JobLimits
 from trainer.agent.core.runs import Announced, RunStatus, TrainingRun
 from trainer.agent.errors import ClusterError, ForeignJobError, RunnerError
 from trainer.agent.runners.kubernetes import manifest, reading
@@ -19,8 +21,6 @@ from trainer.agent.runners.kubernetes.manifest import job_manifest
 from trainer.agent.runners.kubernetes.reading import Ending, JobProgress, Trouble
 from trainer.agent.runners.kubernetes.shapes import Job, JsonObject, KubernetesEvent, Pod
 from trainer.agent.runners.kubernetes.template import PodTemplate
-from trainer.agent.runners.limits import JobLimits
-from trainer.agent.runners.runner import JobTemplate
 
 BATCH = "apis/batch/v1"
 CORE = "api/v1"

@@ -20,10 +20,10 @@ from threading import Event, Lock
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.limits import ProcessLimits
 from trainer.agent.core.runs import DEADLINE_EXCEEDED, RunState
 from trainer.agent.errors import ForeignJobError, RunnerError
 from trainer.agent.runners.indexed import INDEX_VARIABLE, IndexedStatus, IndexedWork
-from trainer.agent.runners.process.runner import ProcessLimits
 from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 _TAIL_LINES = 20

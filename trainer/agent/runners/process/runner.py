@@ -28,27 +28,16 @@ from threading import Event, RLock, Thread
 from pydantic import BaseModel, ConfigDict, ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.job_template import JobTemplate
+from trainer.agent.core.limits import ProcessLimits
 from trainer.agent.core.runs import DEADLINE_EXCEEDED, Announced, RunState, RunStatus, TrainingRun
 from trainer.agent.errors import RunnerError
-from trainer.agent.runners.runner import JobTemplate
 from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 TRAINING = (sys.executable, "-m", "trainer.training")
 _TAIL_LINES = 20
 _GRACE_S = 1.0
 _RECORD = "record.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessLimits:
-    """What a run is allowed, as in a Job's specification."""
-
-    backoff_limit: int = 2
-    """How often a failed attempt is followed by another one."""
-    backoff_s: float = 1.0
-    """Pause before the second attempt; each further one waits twice as long."""
-    deadline_s: float = 3600.0
-    """How long one attempt may take."""
 
 
 class _Process(BaseModel):

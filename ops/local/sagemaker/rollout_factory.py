@@ -1,0 +1,157 @@
+"""From an endpoint configuration to what an endpoint runs: a fleet, its traffic steps, its alarms.
+
+A container image can't be run without Docker, so a command stands for it
+(`CloudSettings.serving_commands`); an image without a command fails the endpoint.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
+
+from ops.local.errors import ChildFailedError, ServiceError
+from ops.local.gateway.clients import ServiceClients
+from ops.local.log_shipper import LogShipper
+from ops.local.processes import Processes
+from ops.local.sagemaker import api
+from ops.local.sagemaker.endpoint import EndpointRollout, TrafficStep
+from ops.local.sagemaker.endpoint_process import ContainerSpec
+from ops.local.sagemaker.fleet import Fleet
+from ops.local.settings import CloudSettings
+
+
+class RolloutFactory:
+    """Makes rollouts.
+
+    Args:
+        settings: commands, timeouts and the scale of waits.
+        clients: for model archives.
+        processes: starts the serving processes.
+        logs: takes their output.
+        workspace: the directory for their files.
+    """
+
+    def __init__(
+        self,
+        settings: CloudSettings,
+        clients: ServiceClients,
+        processes: Processes,
+        logs: LogShipper,
+        workspace: Path,
+    ) -> None:
+        self._settings = settings
+        self._clients = clients
+        self._processes = processes
+        self._logs = logs
+        self._workspace = workspace
+
+    def rollout(
+        self,
+        endpoint: str,
+        config: api.CreateEndpointConfig,
+        container: api.ContainerDefinition,
+        deployment: api.DeploymentConfig | None,
+        instances: int | None = None,
+    ) -> EndpointRollout:
+        """The rollout of a configuration; its fleet is not made yet.
+
+        Args:
+            endpoint: the endpoint's name.
+            config: the endpoint configuration.
+            container: the container of the model that its variant names.
+            deployment: the deployment guardrails, if any.
+            instances: overrides the configuration's number of instances.
+        """
+        variant = config.production_variants[0]
+        count = instances or variant.initial_instance_count
+        deployment = deployment or api.DeploymentConfig()
+        return EndpointRollout(
+            config_name=config.endpoint_config_name,
+            variant=variant.variant_name,
+            instances=count,
+            image=container.image,
+            make_fleet=lambda: self._fleet(endpoint, variant.variant_name, container, count),
+            steps=self._steps(deployment.blue_green_update_policy, count),
+            alarms=[alarm.alarm_name for alarm in deployment.auto_rollback_configuration.alarms],
+            deployment=deployment.wire() or None,
+        )
+
+    def _steps(self, policy: api.BlueGreenUpdatePolicy | None, instances: int) -> list[TrafficStep]:
+        """How the traffic moves to the new fleet, in this cloud's time."""
+        if policy is None:
+            return [TrafficStep(1.0, 0.0)]
+        routing = policy.traffic_routing_configuration
+        wait = routing.wait_interval_in_seconds * self._settings.clock_scale
+        bake = policy.termination_wait_in_seconds * self._settings.clock_scale
+        last = TrafficStep(1.0, bake)
+        if routing.type == "CANARY" and routing.canary_size:
+            return [TrafficStep(routing.canary_size.share(instances), wait), last]
+        if routing.type == "LINEAR" and routing.linear_step_size:
+            share = routing.linear_step_size.share(instances)
+            whole_steps = int((1 - 1e-9) / share)
+            return [*(TrafficStep(share * n, wait) for n in range(1, whole_steps + 1)), last]
+        return [last]
+
+    def _fleet(
+        self, endpoint: str, variant: str, container: api.ContainerDefinition, instances: int
+    ) -> Fleet:
+        """A fleet that is not started.
+
+        Raises:
+            ChildFailedError: no command stands for the image, or the archive can't be read.
+        """
+        spec = ContainerSpec(
+            label=endpoint,
+            command=self._command(container.image),
+            archive=self._archive(container),
+            environment={
+                **self._settings.client_environment(self._clients.address),
+                **container.environment,
+            },
+            workspace=self._workspace,
+            startup_timeout=self._settings.startup_timeout,
+            request_timeout=self._settings.request_timeout,
+        )
+        group = f"/aws/sagemaker/Endpoints/{endpoint}"
+
+        def write(output: str) -> None:
+            for line in output.splitlines():
+                self._logs.write(group, variant, line)
+
+        return Fleet(spec, instances, self._processes, write)
+
+    def _command(self, image: str) -> Sequence[str]:
+        settings = self._settings
+        command = settings.serving_commands.get(image, settings.default_serving_command)
+        if not command:
+            raise ChildFailedError(
+                f"No command stands for the container image {image}. Set serving_commands or "
+                "default_serving_command in CloudSettings, or start the cloud with "
+                "--serving-command."
+            )
+        return command
+
+    def _archive(self, container: api.ContainerDefinition) -> bytes:
+        url = container.archive_url
+        if url is None:
+            raise ChildFailedError("The model names no archive: set ModelDataUrl.")
+        bucket, key = bucket_and_key(url)
+        try:
+            response = self._clients.get("s3").get_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            raise ChildFailedError(f"Failed to download model data from {url}: {error}") from error
+        content: bytes = response["Body"].read()
+        return content
+
+
+def bucket_and_key(url: str) -> tuple[str, str]:
+    """Bucket and key of an ``s3://`` URL.
+
+    Raises:
+        ServiceError: ``ValidationException``, it is none.
+    """
+    parts = urlsplit(url, allow_fragments=False)
+    if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+        raise ServiceError("ValidationException", f"{url} is no s3://bucket/key URL.")
+    return parts.netloc, parts.path.removeprefix("/")
