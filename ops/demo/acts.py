@@ -76,7 +76,7 @@ def broken_csv(world: DemoWorld) -> Evidence:
 def wrong_answers(world: DemoWorld) -> Evidence:
     """A release does not give its recorded answers; the endpoint is rolled back automatically."""
     since, good = now(), world.releases[-1]
-    s3 = world.stack_client.client("s3")
+    s3 = world.stack_client.aws.s3
     corrupt = put_corrupt_release(s3, world.stack_client.stack.artifact_bucket, good)
     world.releases.append(corrupt)
     rollback = world.wait_for(lambda event: event.detail_type in ENDS, "the rollback", since)
