@@ -76,7 +76,7 @@ def broken_csv(world: DemoWorld) -> Evidence:
 def wrong_answers(world: DemoWorld) -> Evidence:
     """A release answers otherwise than it recorded: the endpoint goes back by itself."""
     since, good = now(), world.releases[-1]
-    s3 = world.stack_client.client("s3")
+    s3 = world.stack_client.aws.s3
     corrupt = put_corrupt_release(s3, world.stack_client.stack.artifact_bucket, good)
     world.releases.append(corrupt)
     back = world.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)

@@ -29,7 +29,7 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
     out.mkdir(parents=True, exist_ok=True)
     console.print(f"Data: {survey.source}. Everything runs on this machine.", highlight=False)
     try:
-        with LocalStack(say=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
+        with LocalStack(report=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
             world = DemoWorld(stack, survey, console)
             summary = _summarize(world, _play_all(world))
             (out / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")

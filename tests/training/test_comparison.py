@@ -24,7 +24,7 @@ from trainer.training.evaluation.comparison import FEWEST_ROWS
 from trainer.training.evaluation.hold_out import hold_out
 from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.train import TrainingResult, train
+from trainer.training.job.pipeline import TrainingResult, train
 from trainer.training.reading.site_description import FloorPlan, SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine
