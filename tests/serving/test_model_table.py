@@ -114,7 +114,8 @@ def test_a_reader_sees_whole_tables_while_others_write() -> None:
 
     pid = forked(add_and_remove)
     try:
-        reads, others, deadline = 0, set(), time.monotonic() + PATIENCE_S
+        reads, others = 0, set[str]()
+        deadline = time.monotonic() + PATIENCE_S
         while reads < 2000 or len(others) < 10:
             names = {*table.entries()}
             assert names >= {*NAMES}
