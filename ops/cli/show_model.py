@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ops.experiments.tune import TuningReport
     from trainer.training.evaluation.cross_validation import RecipeMeasurement
     from trainer.training.evaluation.evaluate import Evaluation
-    from trainer.training.job.train import TrainingResult
+    from trainer.training.job.pipeline import TrainingResult
     from trainer.training.quality.audit import Audit
     from trainer.training.reading.surveys import Survey
     from trainer.training.tuning.plan import TuningResult

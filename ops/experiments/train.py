@@ -10,7 +10,7 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.reading.site_description import SiteDescription
 
 if TYPE_CHECKING:
-    from trainer.training.job.train import TrainingResult
+    from trainer.training.job.pipeline import TrainingResult
 
 
 def train_bundle(

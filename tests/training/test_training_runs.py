@@ -20,7 +20,8 @@ from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.errors import BadSurvey, BundleMismatch, NotEnoughData
 from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.evaluation.evaluate import evaluate_bundle
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.job.verification import verify_bundle
 from trainer.training.reading.site_description import SiteDescription
 
