@@ -7,7 +7,7 @@ import yaml
 from rich.console import Console
 
 from ops.account.doctor import CheckResult, Health, complain, run_doctor
-from ops.dev.fakes.kubernetes_server import Fault
+from ops.dev.fakes.kubernetes_http import Fault
 from ops.errors import OpsError
 from tests.agent.kubernetes_world import IMAGE, kubeconfig
 from tests.agent.test_deploy import DEPLOY
