@@ -1,4 +1,4 @@
-"""The synthesized template for the embedded cloud, made again only when its sources changed."""
+"""The synthesized template for the embedded cloud, renewed only when its sources changed."""
 
 import hashlib
 import os
@@ -15,10 +15,10 @@ _STAMP = ".sources"
 
 
 def fresh_assembly(folder: Path = ASSEMBLY) -> Path:
-    """Synthesize `app.py` into ``folder`` unless that was done from the same sources.
+    """Synthesize `app.py` into ``folder`` unless that is done already from the same sources.
 
     Raises:
-        OpsError: it can't be synthesized; what `app.py` said is quoted.
+        OpsError: it can't be synthesized; the output of `app.py` is quoted.
     """
     stamp, digest = folder / _STAMP, _sources_digest()
     if stamp.is_file() and stamp.read_text() == digest:
@@ -34,7 +34,7 @@ def fresh_assembly(folder: Path = ASSEMBLY) -> Path:
         check=False,
     )
     if run.returncode:
-        raise OpsError(f"The template can't be synthesized. `python app.py` said:\n{run.stderr}")
+        raise OpsError(f"The template can't be synthesized. `python app.py` printed:\n{run.stderr}")
     stamp.write_text(digest)
     return folder
 

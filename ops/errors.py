@@ -1,20 +1,20 @@
-"""What the command line tells people when it can't do what they asked.
+"""Errors that end a command, with their exit codes.
 
-OpsError                   exit code 1; a sentence on what happened and what to do next
-├── UsageError             exit code 2: the words of the command can't be meant
-├── NoStackError           exit code 3: there is no stack, or no way to reach one
-└── ExpectationError       exit code 1: the demonstration saw something else than it should
+OpsError                   exit code 1; one sentence: what happened, and what to do next
+├── UsageError             exit code 2: the command makes no sense as it is written
+├── NoStackError           exit code 3: there is no stack, or it can't be reached
+└── ExpectationError       exit code 1: an act of the demonstration failed
 """
 
 
 class OpsError(Exception):
-    """Base of what ends a command; its text is all that is shown."""
+    """Base of errors that end a command; only the text is printed."""
 
     exit_code = 1
 
 
 class UsageError(OpsError):
-    """What was asked for can't be meant."""
+    """The command's arguments make no sense."""
 
     exit_code = 2
 

@@ -1,7 +1,7 @@
 """The whole system on one machine: the embedded cloud with the stack in it, and an agent.
 
-Both are processes of their own, children of whoever runs this. They end with it: on leaving the
-context, on Ctrl-C, and also when this process is killed outright.
+Both are child processes. They end with this one: on leaving the context, on Ctrl-C, and also when
+this process is killed.
 """
 
 import json
@@ -23,18 +23,18 @@ from ops.local.processes import Child, Command, Processes
 
 START_WITHIN_S = 60.0
 STOP_WITHIN_S = 10.0
-LOOK_EVERY_S = 0.05
-LAST_WORDS = 20
+POLL_S = 0.05
+LOG_TAIL_LINES = 20
 READY = '{"address"'
-"""How the line begins in which the embedded cloud says how to use it."""
+"""Begins the line in which the embedded cloud prints its clients' environment."""
 STAGE = "dev"
 SERVING_COMMAND = (
     *("env", "RSSI_MODEL_DIR={model}", "RSSI_BIND_HOST=127.0.0.1"),
     *(sys.executable, "-m", "trainer.serving", "serve"),
 )
-"""Stands for the container image of every model in the embedded cloud."""
-AGENT_PACE = {
-    # On one machine nobody uploads for minutes: a short quiet period, no wait for stragglers.
+"""Runs in the embedded cloud in place of every model's container image."""
+AGENT_DEFAULTS = {
+    # Uploads to this machine take no minutes: a short quiet period, no wait for stragglers.
     "RSSI_QUIET_PERIOD_S": "0.3",
     "RSSI_LONGEST_WAIT_S": "10",
     "RSSI_RESYNC_S": "30",
@@ -51,18 +51,18 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _say_nothing(_: str) -> None:
+def _ignore(_: str) -> None:
     pass
 
 
 class LocalStack:
-    """The embedded cloud and, unless told otherwise, an agent with its process runner.
+    """The embedded cloud and, by default, an agent with its process runner.
 
     Args:
         port: loopback port of the cloud; 0 takes a free one.
-        with_agent: whether surveys should be trained.
-        say: told what is going on while it starts.
-        folder: where logs and the runs' work lie; a temporary one if None.
+        with_agent: whether to start the agent.
+        report: called with each step while it starts.
+        folder: for logs and the runs' work; a temporary one if None.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class LocalStack:
         *,
         port: int = 0,
         with_agent: bool = True,
-        say: Callable[[str], None] = _say_nothing,
+        report: Callable[[str], None] = _ignore,
         folder: Path | None = None,
     ) -> None:
         self._port = port
         self._with_agent = with_agent
-        self._say = say
+        self._report = report
         self._scratch = tempfile.TemporaryDirectory(prefix="rssi-") if folder is None else None
         self.folder = Path(self._scratch.name) if self._scratch else folder or Path()
         self._processes = Processes()
@@ -88,10 +88,10 @@ class LocalStack:
         return self.environment["AWS_ENDPOINT_URL"]
 
     def __enter__(self) -> Self:
-        """Start everything; returns when it can be used.
+        """Start everything, and wait until it can be used.
 
         Raises:
-            OpsError: a part did not start; its last words are quoted.
+            OpsError: a part did not start; the end of its log is quoted.
         """
         try:
             self._start()
@@ -115,17 +115,19 @@ class LocalStack:
             self._scratch.cleanup()
 
     def dead_part(self) -> str | None:
-        """What ended although it should run, with its last words; None if all is well."""
+        """The part that ended although it should run, with the end of its log; else None."""
         for name, child in self._parts.items():
             if child.exit_status is not None:
-                return f"the {name} ended with exit status {child.exit_status}: {self._said(name)}"
+                return (
+                    f"the {name} ended with exit status {child.exit_status}: {self._log_tail(name)}"
+                )
         return None
 
     def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._say("synthesizing the template")
+        self._report("synthesizing the template")
         assembly = fresh_assembly()
-        self._say("starting the embedded cloud and deploying the template into it")
+        self._report("starting the embedded cloud and deploying the template into it")
         self._spawn(
             "cloud",
             [
@@ -137,12 +139,12 @@ class LocalStack:
         )
         self.environment = self._wait_for_cloud()
         if self._with_agent:
-            self._say("starting the agent")
+            self._report("starting the agent")
             self._spawn("agent", ["trainer.agent"], self._agent_environment())
 
     def _agent_environment(self) -> Mapping[str, str]:
         return {
-            **AGENT_PACE,
+            **AGENT_DEFAULTS,
             **os.environ,
             **self.environment,
             "RSSI_STACK_PARAMETER": stack_parameter(STAGE),
@@ -155,18 +157,18 @@ class LocalStack:
             self._parts[name] = self._processes.start(command, log)
 
     def _wait_for_cloud(self) -> dict[str, str]:
-        """The environment of the cloud's clients, once it says that it is ready."""
+        """The environment of the cloud's clients, as soon as it is ready."""
         deadline = time.monotonic() + START_WITHIN_S
         while time.monotonic() < deadline and self.dead_part() is None:
             for line in self._log("cloud").read_text(errors="replace").splitlines():
                 if line.startswith(READY):
                     environment: dict[str, str] = json.loads(line)["environment"]
                     return environment
-            time.sleep(LOOK_EVERY_S)
-        raise OpsError(f"The embedded cloud did not start. It said:\n{self._said('cloud')}")
+            time.sleep(POLL_S)
+        raise OpsError(f"The embedded cloud did not start. It said:\n{self._log_tail('cloud')}")
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
 
-    def _said(self, name: str) -> str:
-        return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-LAST_WORDS:])
+    def _log_tail(self, name: str) -> str:
+        return "\n".join(self._log(name).read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])

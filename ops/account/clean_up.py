@@ -1,8 +1,7 @@
-"""`rssi clean-up`: has the nightly clean-up done now, or only said.
+"""Runs the nightly clean-up now, for real or dry.
 
-The stack's own Lambda does it, with its settings and its permissions; who calls it needs no more
-than leave to. What may go wrong: there are more files than a Lambda's quarter of an hour is enough
-for; then what is done is done, and the next call or night goes on from there.
+The stack's own Lambda does it, with its settings and permissions: a caller needs only permission to
+invoke it. If there are more files than it can delete in 15 minutes, the next run goes on.
 """
 
 import json
@@ -13,47 +12,47 @@ from botocore.exceptions import BotoCoreError, ClientError
 from ops.account.session import AwsSession
 from ops.errors import OpsError
 
-_LONGEST_S = 910
-"""Longer than a Lambda may take."""
+_TIMEOUT_S = 910
+"""Longer than a Lambda may run."""
 
 
 def clean_up_function(stage: str) -> str:
-    """What the stage's clean-up is called in Lambda."""
+    """The name of the stage's clean-up function."""
     return f"rssi-mlops-{stage}-clean-up"
 
 
 def clean_up(aws: AwsSession, stage: str, *, dry_run: bool) -> str:
-    """Have the stage's clean-up done.
+    """Invoke the stage's clean-up and wait for its end.
 
     Args:
-        aws: where the stack is.
-        stage: whose artifacts.
-        dry_run: only say what would go; each run and file of it is in the function's log.
+        aws: the stack's account.
+        stage: whose artifacts to clean up.
+        dry_run: only count what would go; the function's log names each file.
 
     Returns:
-        What came of it, in a few words.
+        A summary in a few words.
 
     Raises:
-        OpsError: it could not be called, or did not come to its end.
+        OpsError: it could not be invoked, or failed.
     """
     function = clean_up_function(stage)
     try:
-        answer = aws.patient_client("lambda", _LONGEST_S).invoke(
-            FunctionName=function, Payload=json.dumps(_order(dry_run=dry_run))
+        answer = aws.lambda_client(_TIMEOUT_S).invoke(
+            FunctionName=function, Payload=json.dumps(_scheduled_event(dry_run=dry_run))
         )
     except (ClientError, BotoCoreError) as error:
-        raise OpsError(f"{function} could not be called, or did not answer: {error}") from error
-    said = answer["Payload"].read().decode()
+        raise OpsError(f"{function} could not be invoked, or did not answer: {error}") from error
+    body = answer["Payload"].read().decode()
     if "FunctionError" in answer:
         raise OpsError(
-            f"{function} did not come to its end: {said}. What it deleted stays deleted; call it "
-            "again, or look into its log."
+            f"{function} failed: {body}. What it deleted stays deleted. Run it again, or read its "
+            "log."
         )
-    return str(json.loads(said))
+    return str(json.loads(body))
 
 
-def _order(*, dry_run: bool) -> dict[str, object]:
-    """The schedule's event, as a person sends it."""
+def _scheduled_event(*, dry_run: bool) -> dict[str, object]:
+    """The event of the nightly schedule, as an operator sends it."""
     return {
         "id": "by-hand",
         "source": "rssi-mlops.operator",

@@ -1,11 +1,11 @@
-"""`rssi doctor`: looks whether the agent has all it needs, and says how to mend what it lacks.
+"""Checks whether the on-prem agent has all that it needs, and says how to mend what it lacks.
 
-Asks with the agent's own settings, credentials and clients, and leaves nothing behind: whether it
-may write is found out by uploads that are given up, and by an event that no bus takes.
+Uses the agent's own settings, credentials and clients, and leaves nothing behind: permission to
+write is tested by uploads that are aborted and by an event that no bus accepts.
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 import structlog
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict, ValidationError
-from rich.console import Console
 
 from aws.clients import Clients
 from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from events.names import snapshot_key
 from events.outbound import EventSource
 from events.stack import Stack
-from ops.cli.agent import agent_environment
-from ops.errors import OpsError
+from ops.account.agent import agent_environment, agent_settings
+from ops.errors import OpsError, UsageError
 from trainer.agent.errors import AgentError
 from trainer.agent.runners.factory import RunnerContext
 from trainer.agent.runners.kubernetes.cluster import Cluster, open_backend
@@ -42,11 +41,11 @@ if TYPE_CHECKING:
     from types_boto3_events import EventBridgeClient
 
 _PROBE_SITE = "doctor"
-_TROUBLES = (ClientError, BotoCoreError, AgentError, PublishingError, ValidationError)
+_CHECK_ERRORS = (ClientError, BotoCoreError, AgentError, PublishingError, ValidationError)
 
 
-class Health(StrEnum):
-    """How it is with one thing."""
+class CheckStatus(StrEnum):
+    """How one check ended."""
 
     GOOD = "good"
     DOUBTFUL = "doubtful"
@@ -54,12 +53,12 @@ class Health(StrEnum):
 
 
 class CheckResult(BaseModel):
-    """One thing that was looked at."""
+    """What one check found, and how to mend it if it is not good."""
 
     model_config = ConfigDict(frozen=True)
 
     what: str
-    health: Health
+    health: CheckStatus
     seen: str
     mend: str = ""
 
@@ -69,32 +68,32 @@ class _Check:
     what: str
     mend: str
     look: Callable[[], str]
-    """Tells what it saw; raises what is wrong."""
+    """Returns what it saw; raises what is wrong."""
 
-    def finding(self) -> CheckResult:
+    def run(self) -> CheckResult:
         try:
-            return CheckResult(what=self.what, health=Health.GOOD, seen=self.look())
+            return CheckResult(what=self.what, health=CheckStatus.GOOD, seen=self.look())
         except _DoubtfulError as doubt:
             return CheckResult(
-                what=self.what, health=Health.DOUBTFUL, seen=str(doubt), mend=self.mend
+                what=self.what, health=CheckStatus.DOUBTFUL, seen=str(doubt), mend=self.mend
             )
-        except _TROUBLES as error:
+        except _CHECK_ERRORS as error:
             return CheckResult(
-                what=self.what, health=Health.MISSING, seen=str(error), mend=self.mend
+                what=self.what, health=CheckStatus.MISSING, seen=str(error), mend=self.mend
             )
 
 
 class _DoubtfulError(Exception):
-    """Something works and should be otherwise."""
+    """Something works, but is not as it should be."""
 
 
 class Doctor:
-    """Looks at what the agent would use.
+    """Checks what the agent would use, one thing after the other.
 
     Args:
         settings: the agent's settings.
         environment: the process's environment variables.
-        clients: what asks AWS.
+        clients: the agent's AWS clients.
     """
 
     def __init__(
@@ -104,18 +103,18 @@ class Doctor:
         self._environment = environment
         self._clients = clients
 
-    def findings(self) -> Iterator[CheckResult]:
-        """Look at one thing after the other; what rests on something that is missing is left."""
-        yield self._identity().finding()
+    def check(self) -> Iterator[CheckResult]:
+        """Run all checks; those that depend on something missing are left out."""
+        yield self._identity().run()
         places: list[AgentResources] = []
         yield _Check(
             "settings",
             "set RSSI_STACK_PARAMETER, or RSSI_DATA_BUCKET, RSSI_ARTIFACT_BUCKET and RSSI_BUS; "
             "`rssi doctor` uses the same variables as the agent",
-            lambda: self._settle(places),
-        ).finding()
+            lambda: self._look_up_names(places),
+        ).run()
         for found in places:
-            yield from (check.finding() for check in self._of_aws(found))
+            yield from (check.run() for check in self._aws_checks(found))
         if self._settings.runner == "kubernetes":
             clusters: list[Cluster] = []
             yield _Check(
@@ -123,18 +122,18 @@ class Doctor:
                 "mount the pod template and set KUBECONFIG, or run this in the agent's pod: "
                 "kubectl -n rssi exec deploy/rssi-agent -- ...",
                 lambda: self._find_cluster(clusters),
-            ).finding()
+            ).run()
             for cluster in clusters:
-                yield from (check.finding() for check in self._of_cluster(cluster))
+                yield from (check.run() for check in self._cluster_checks(cluster))
 
     def _identity(self) -> _Check:
         def look() -> str:
             known = self._clients.credentials()
-            who = str(self._clients.client("sts").get_caller_identity()["Arn"])
+            arn = str(self._clients.client("sts").get_caller_identity()["Arn"])
             if known.static and "AWS_ENDPOINT_URL" not in self._environment:
-                raise _DoubtfulError(f"{who}, with keys that never expire")
+                raise _DoubtfulError(f"{arn}, with keys that never expire")
             until = f", until {known.expires_at:%Y-%m-%d %H:%M} UTC" if known.expires_at else ""
-            return f"{who}{until}"
+            return f"{arn}{until}"
 
         return _Check(
             "identity",
@@ -143,7 +142,7 @@ class Doctor:
             look,
         )
 
-    def _settle(self, places: list[AgentResources]) -> str:
+    def _look_up_names(self, places: list[AgentResources]) -> str:
         parameter = self._settings.stack_parameter
         stack = None
         if parameter:
@@ -153,7 +152,7 @@ class Doctor:
         places.append(self._settings.resources(stack))
         return f"from {parameter}" if parameter else "from variables"
 
-    def _of_aws(self, places: AgentResources) -> Iterator[_Check]:
+    def _aws_checks(self, places: AgentResources) -> Iterator[_Check]:
         data = self._clients.data_client(self._settings.data_store)
         artifacts, policy = (
             self._clients.client("s3"),
@@ -161,7 +160,7 @@ class Doctor:
         )
         yield _Check(
             "data bucket",
-            f"{policy}: s3:ListBucket; for a store of your own check RSSI_DATA_ENDPOINT_URL, "
+            f"{policy}: s3:ListBucket; for a store other than S3 check RSSI_DATA_ENDPOINT_URL, "
             "RSSI_DATA_PROFILE and RSSI_DATA_CA_BUNDLE",
             lambda: _list(data, places.data_bucket, places.sites),
         )
@@ -194,7 +193,7 @@ class Doctor:
         clusters.append(cluster)
         return f"{host}, namespace {cluster.api.namespace}, image {cluster.pods.image}"
 
-    def _of_cluster(self, cluster: Cluster) -> Iterator[_Check]:
+    def _cluster_checks(self, cluster: Cluster) -> Iterator[_Check]:
         apply = "kubectl apply -k trainer/deploy/overlays/..., which grants the role rssi-agent"
         yield _Check("Jobs", apply, lambda: _list_jobs(cluster))
         lease = self._settings.lease
@@ -208,49 +207,24 @@ class Doctor:
             )
 
 
-def run_doctor(console: Console) -> list[CheckResult]:
-    """Look at everything, print it as it comes, and return it.
+def check_agent(stage: str) -> Iterator[CheckResult]:
+    """Check the agent that this process's environment describes.
+
+    Args:
+        stage: where to look names up that the environment does not give.
 
     Raises:
-        OpsError: the settings can't be used, so nothing can be looked at.
+        OpsError: the agent's settings can't be used, so nothing can be checked.
     """
-    os.environ.update(agent_environment(os.environ.get("RSSI_STAGE", "dev")))
     try:
-        settings = AgentSettings()
-    except ValidationError as error:
-        raise OpsError(f"The agent's settings can't be used: {error}") from error
-    findings = []
-    for finding in Doctor(settings, os.environ, Clients()).findings():
-        findings.append(finding)
-        _print(console, finding)
-    return findings
-
-
-def complain(findings: Sequence[CheckResult]) -> None:
-    """Fail if the agent can't work with what was found.
-
-    Raises:
-        OpsError: something that it can't do without is missing.
-    """
-    missing = sum(finding.health is Health.MISSING for finding in findings)
-    if missing:
-        raise OpsError(f"{missing} of {len(findings)} things that the agent needs are missing.")
-
-
-def _print(console: Console, finding: CheckResult) -> None:
-    mark, style = {
-        Health.GOOD: ("ok", "green"),
-        Health.DOUBTFUL: ("but", "yellow"),
-        Health.MISSING: ("no", "red"),
-    }[finding.health]
-    console.print(f"[{style}]{mark:>3}[/] [bold]{finding.what}[/]", end="  ")
-    console.print(finding.seen, markup=False, highlight=False)
-    if finding.mend:
-        console.print(f"    to mend it: {finding.mend}", markup=False, highlight=False)
+        settings = agent_settings(agent_environment(stage))
+    except UsageError as error:  # not the words of the command: the environment
+        raise OpsError(str(error)) from error
+    yield from Doctor(settings, os.environ, Clients()).check()
 
 
 def _list(client: "BaseClient", bucket: str, sites: Collection[str]) -> str:
-    """List what the agent would: all sites, or each of those that it is for."""
+    """List as the agent would: all sites, or each of its own."""
     for site in sorted(sites):
         client.list_objects_v2(Bucket=bucket, Prefix=f"sites/{site}/", MaxKeys=1)
     if sites:
@@ -268,7 +242,7 @@ def _begin_upload(client: "BaseClient", bucket: str, sites: Collection[str]) -> 
 
 
 def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
-    """Put an event whose detail is no JSON: who may put events hears just that."""
+    """Put an event whose detail is no JSON: with the permission, that is the only complaint."""
     publisher = EventPublisher(client, bus, EventSource.AGENT.value, attempts=1)
     try:
         publisher.publish([BusEntry("Probe", "{")])
@@ -276,7 +250,7 @@ def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
         if [refused.code for refused in error.refused] == ["MalformedDetail"]:
             return bus
         raise
-    raise AgentError(f"{bus} took an event that is no JSON")
+    raise AgentError(f"{bus} accepted an event that is no JSON")
 
 
 def _look_at_queue(client: "BaseClient", url: str | None) -> str:

@@ -1,15 +1,18 @@
-"""What happened, read back from the log group that every event on the bus is written to."""
+"""The event log: every event on the bus, read back from its log group."""
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from events.outbound import OUTBOUND, REPEATS
+
+if TYPE_CHECKING:
+    from types_boto3_logs import CloudWatchLogsClient
 
 
 class LoggedEvent(BaseModel):
@@ -41,7 +44,7 @@ class LoggedEvent(BaseModel):
 
     @property
     def identity(self) -> str:
-        """The same for each time that this was said, if that can be told; else its own id."""
+        """Equal for repeats of one event, if they can be recognised; else its own id."""
         named = {name: self.detail.get(name) for name in REPEATS.get(self.detail_type, ())}
         if not named or ("start" in named and named["start"] is None):
             return self.id
@@ -54,16 +57,16 @@ KINDS = frozenset(model.__name__ for model in OUTBOUND)
 class EventLog:
     """Reads the log group, in the order in which events were written."""
 
-    def __init__(self, client: Any, log_group: str) -> None:
+    def __init__(self, client: "CloudWatchLogsClient", log_group: str) -> None:
         self._logs = client
         self._group = log_group
 
     def read(self, since: datetime | None = None, site: str | None = None) -> list[LoggedEvent]:
-        """All events since a moment, oldest first; what was said twice is there once."""
-        arguments: dict[str, Any] = {"logGroupName": self._group}
-        if since is not None:
-            arguments["startTime"] = int(since.timestamp() * 1000)
-        pages = self._logs.get_paginator("filter_log_events").paginate(**arguments)
+        """All events since a moment, oldest first; repeats are left out."""
+        start_ms = 0 if since is None else int(since.timestamp() * 1000)
+        pages = self._logs.get_paginator("filter_log_events").paginate(
+            logGroupName=self._group, startTime=start_ms
+        )
         lines = [line for page in pages for line in page["events"]]
         lines.sort(key=lambda line: (line["timestamp"], line.get("ingestionTime", 0)))
         events = [_logged(line["message"], line["timestamp"]) for line in lines]
@@ -85,7 +88,7 @@ class EventLog:
         every_s: float = 0.2,
         between: Callable[[], None] = lambda: None,
     ) -> Iterator[LoggedEvent]:
-        """All events since a moment and then each as it comes, until the time is up.
+        """Yield all events since a moment, then each as it comes, until the time is up.
 
         ``between`` is called before each look, and may end the wait by raising.
         """

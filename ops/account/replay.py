@@ -1,8 +1,7 @@
-"""`rssi replay`: gives a survey that was set aside another chance.
+"""Uploads a quarantined survey again.
 
-A quarantine record names one version of one upload. The survey, or its mended copy, is uploaded
-under the same key as a new version, which no record names; the old one stays for whoever asks.
-What may go wrong: the survey is not quarantined, then nothing is uploaded.
+A quarantine record names one version of one upload. The survey, or its corrected copy, is uploaded
+under the same key as a new version, which no record names; the old version stays.
 """
 
 from pathlib import Path
@@ -14,7 +13,7 @@ from ops.errors import UsageError
 
 
 def replay(stack_client: StackClient, site: str, what: str, mended: Path | None) -> SurveyRef:
-    """Upload a quarantined survey anew.
+    """Upload a quarantined survey as a new version.
 
     Args:
         stack_client: the stack.
@@ -51,7 +50,7 @@ def _content(stack_client: StackClient, survey: SurveyRef, mended: Path | None) 
             return mended.read_bytes()
         except OSError as error:
             raise UsageError(f"{mended} can't be read: {error.strerror}.") from error
-    stored = stack_client.client("s3").get_object(
+    stored = stack_client.aws.s3.get_object(
         Bucket=survey.bucket, Key=survey.key, VersionId=survey.version_id
     )
     content: bytes = stored["Body"].read()

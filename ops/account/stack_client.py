@@ -1,6 +1,6 @@
-"""What an operator can ask and do: the use cases behind the command line.
+"""What an operator can ask of a stack and do with it.
 
-Everything is read from what is there (buckets, ledger, endpoint, event log), nothing is kept here.
+Everything is read from buckets, ledger, endpoint and event log; nothing is kept here.
 """
 
 import getpass
@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from aws.s3 import Bucket
@@ -20,11 +17,11 @@ from events import names
 from events.manifests import Quarantine, Release, SurveyRef
 from events.outbound import EventSource, RollbackRequested
 from events.stack import Stack
+from events.triggers import Trigger
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
-from functions.core.deployments import Candidate, Deployment, DeploymentState
-from functions.core.releases import ReleaseRecord
+from functions.core.deployments import Deployment, DeploymentState
 from functions.core.rollback import Refusal, requested_rollback_target
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
@@ -35,6 +32,7 @@ from ops.account.prediction_client import (
     PredictionRefusedError,
     SageMakerTransport,
 )
+from ops.account.read_models import ReleaseRow, SiteStatus, Trace
 from ops.account.session import AwsSession
 from ops.errors import OpsError, UsageError
 
@@ -54,83 +52,40 @@ CLOCK_SLACK = timedelta(minutes=1)
 """How far this machine's clock may be from that of the log."""
 
 
-class ReadModel(BaseModel):
-    """What a stack client returns; frozen, and the same fields as JSON."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class SiteStatus(ReadModel):
-    """What is live at a site, and what is going on there."""
-
-    site: str
-    endpoint: str
-    endpoint_status: str
-    live: Candidate | None
-    live_since: AwareDatetime | None
-    former: Candidate | None
-    in_flight: Deployment | None
-    waiting: Deployment | None
-    frozen: str | None
-    surveys: int
-    quarantined: tuple[Quarantine, ...]
-
-
-class ReleaseRow(ReadModel):
-    """A release that arrived, with its deployments."""
-
-    record: ReleaseRecord
-    is_live: bool
-    deployments: tuple[int, ...]
-
-
-class Trace(ReadModel):
-    """From a survey forward to all that learned from it, or from a release back to its surveys."""
-
-    survey: SurveyRef | None
-    quarantine: Quarantine | None
-    releases: tuple[Release, ...]
-    deployments: tuple[Deployment, ...]
-
-
 class StackClient:
-    """The stack of one stage, seen by its operators."""
+    """The operator's client of one stage's stack."""
 
     def __init__(self, aws: AwsSession, stack: Stack) -> None:
-        self._aws = aws
+        self.aws = aws
         self.stack = stack
-
-    def client(self, service: str) -> Any:
-        """A client for the stack's account."""
-        return self._aws.client(service)
 
     @cached_property
     def ledger(self) -> Ledger:
-        """What is known of sites, releases and deployments."""
-        return Ledger(self.client("dynamodb"), self.stack.ledger_table)
+        """The ledger of sites, releases and deployments."""
+        return Ledger(self.aws.dynamodb, self.stack.ledger_table)
 
     @cached_property
     def artifacts(self) -> Artifacts:
         """The releases in their bucket."""
-        return Artifacts(Bucket(self.client("s3"), self.stack.artifact_bucket))
+        return Artifacts(Bucket(self.aws.s3, self.stack.artifact_bucket))
 
     @cached_property
     def event_log(self) -> EventLog:
-        """What happened."""
-        return EventLog(self.client("logs"), self.stack.event_log)
+        """The log of every event on the bus."""
+        return EventLog(self.aws.logs, self.stack.event_log)
 
     def drop(self, site: str, files: Sequence[Path]) -> list[SurveyRef]:
-        """Upload surveys. What is in them is judged by the training, not here.
+        """Upload surveys; their content is checked by the training, not here.
 
         Raises:
-            UsageError: a file is not there or can't be read; nothing was uploaded.
+            UsageError: a file can't be read; nothing was uploaded.
         """
         contents = [(file.name, _read(file)) for file in files]
         return [self.drop_bytes(site, name, content) for name, content in contents]
 
     def drop_bytes(self, site: str, name: str, content: bytes) -> SurveyRef:
         """Upload one survey under a name."""
-        s3, bucket = self.client("s3"), self.stack.data_bucket
+        s3, bucket = self.aws.s3, self.stack.data_bucket
         key = names.surveys_prefix(site) + name
         version = s3.put_object(Bucket=bucket, Key=key, Body=content)["VersionId"]
         head = s3.head_object(Bucket=bucket, Key=key, VersionId=version)
@@ -149,10 +104,10 @@ class StackClient:
         timeout_s: float,
         on_event: Callable[[LoggedEvent], None],
     ) -> LoggedEvent:
-        """Wait until what was dropped has come to an end, and return the event that says so.
+        """Wait until the dropped surveys are live or have failed, and return the last event.
 
         Raises:
-            OpsError: nothing had ended in time.
+            OpsError: neither happened in time.
         """
         ids, quarantined = {survey.id for survey in surveys}, set[str]()
         since = min(survey.uploaded_at for survey in surveys) - CLOCK_SLACK
@@ -175,17 +130,17 @@ class StackClient:
         return sorted({*filter(names.is_site, self._folders()), *self.ledger.sites()})
 
     def misnamed(self) -> list[str]:
-        """Folders with surveys that nobody will ever train, because no site can be called so."""
+        """Folders whose surveys are never trained, because their names are no sites' names."""
         return [folder for folder in self._folders() if not names.is_site(folder)]
 
     def _folders(self) -> list[str]:
-        return [*Bucket(self.client("s3"), self.stack.data_bucket).folders("sites/")]
+        return [*Bucket(self.aws.s3, self.stack.data_bucket).folders("sites/")]
 
     def status(self, site: str) -> SiteStatus:
-        """What is live at a site, and what is going on there."""
+        """What is live at a site, and what is in progress there."""
         state = self.ledger.state(site)
         endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
-        view = SageMakerControlPlane(self.client("sagemaker")).endpoint(endpoint)
+        view = SageMakerControlPlane(self.aws.sagemaker).endpoint(endpoint)
         went_live = [
             deployment.changed_at
             for deployment in self.ledger.deployments(site)
@@ -206,7 +161,7 @@ class StackClient:
         )
 
     def releases(self, site: str) -> list[ReleaseRow]:
-        """Every release that ever arrived at a site, oldest first."""
+        """Every release of a site, oldest first."""
         champion = self.ledger.state(site).champion
         deployments = self.ledger.deployments(site)
         return [
@@ -223,16 +178,16 @@ class StackClient:
         ]
 
     def quarantined(self, site: str) -> list[Quarantine]:
-        """The surveys that are not used, with the reasons."""
-        bucket = Bucket(self.client("s3"), self.stack.artifact_bucket)
+        """The quarantine records of a site's surveys."""
+        bucket = Bucket(self.aws.s3, self.stack.artifact_bucket)
         found = bucket.objects(names.quarantine_prefix(site))
         return [Quarantine.model_validate_json(bucket.get(each.key).body) for each in found]
 
     def request_rollback(self, site: str, to: str | None, reason: str) -> str:
-        """Ask for a rollback; returns the request's event id.
+        """Request a rollback; returns the request's event id.
 
         Raises:
-            OpsError: it can't be done, as far as can be told beforehand.
+            OpsError: by the ledger, it can't be done.
         """
         record = self.ledger.release(site, to) if to else None
         target = requested_rollback_target(self.ledger.state(site), to, record)
@@ -241,14 +196,12 @@ class StackClient:
         request = RollbackRequested(
             site=site, to=target, requested_by=getpass.getuser(), reason=reason
         )
-        publisher = EventPublisher(
-            self.client("events"), self.stack.bus, EventSource.OPERATOR.value
-        )
+        publisher = EventPublisher(self.aws.events, self.stack.bus, EventSource.OPERATOR.value)
         entry = BusEntry("RollbackRequested", request.model_dump_json())
         try:
             [event_id] = publisher.publish([entry])
         except PublishingError as error:
-            raise OpsError(f"The rollback is not requested: {error}.") from error
+            raise OpsError(f"The rollback could not be requested: {error}.") from error
         return event_id
 
     def follow_rollback(
@@ -266,7 +219,7 @@ class StackClient:
         deadline = time.monotonic() + timeout_s
         shown: DeploymentState | None = None
         while time.monotonic() < deadline:
-            deployment = self._deployment_of(site, f"request:{request_id}")
+            deployment = self._deployment_of(site, Trigger.rollback_request(request_id))
             if deployment is None:
                 self._raise_if_refused(site, request_id)
             elif deployment.state is not shown:
@@ -277,7 +230,7 @@ class StackClient:
             time.sleep(POLL_S)
         raise OpsError(
             f"The rollback had not ended after {timeout_s:.0f} s; it goes on without this command. "
-            f"`rssi status --site {site}` shows how it stands."
+            f"`rssi status --site {site}` shows its state."
         )
 
     def predict(
@@ -289,7 +242,7 @@ class StackClient:
             OpsError: there is no endpoint, or it refused the request; the reason is the endpoint's.
         """
         endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
-        transport = SageMakerTransport(self.client("sagemaker-runtime"), endpoint)
+        transport = SageMakerTransport(self.aws.sagemaker_runtime, endpoint)
         try:
             return PredictionClient(transport, attempts=attempts).send(body, content_type)
         except PredictionRefusedError:
@@ -300,13 +253,13 @@ class StackClient:
             ) from error
 
     def trace(self, what: str) -> Trace:
-        """Follow a release back to its surveys, or a survey forward to its releases.
+        """Trace a release back to its surveys, or a survey forward to its releases.
 
         Args:
             what: a release id; or a survey's key, file name, version id or correlation id.
 
         Raises:
-            OpsError: nothing of that name is known.
+            OpsError: nothing has that name.
         """
         try:
             site = names.site_of_run(what)
@@ -364,7 +317,7 @@ class StackClient:
         )
 
     def _survey_versions(self, site: str) -> list[SurveyRef]:
-        bucket = Bucket(self.client("s3"), self.stack.data_bucket)
+        bucket = Bucket(self.aws.s3, self.stack.data_bucket)
         return [
             SurveyRef(
                 bucket=bucket.name,
@@ -378,7 +331,7 @@ class StackClient:
             if not found.key.endswith("/")
         ]
 
-    def _deployment_of(self, site: str, trigger: str) -> Deployment | None:
+    def _deployment_of(self, site: str, trigger: Trigger) -> Deployment | None:
         opened = self.ledger.opened_by(site, trigger)
         return self.ledger.deployment(site, opened.number) if opened else None
 

@@ -1,34 +1,63 @@
-"""`rssi agent`: the on-prem agent, run anywhere; in a cluster, or beside a kubeconfig."""
+"""Commands on the on-prem agent: agent, doctor."""
 
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from events.stack import stack_parameter
+import typer
+
+from ops.cli.options import AsJson, Namespace, PodTemplate, RunnerName
+from ops.cli.output import err, out, print_json
+from ops.cli.stack import stage
 from ops.errors import OpsError
 
+if TYPE_CHECKING:
+    from rich.console import Console
 
-def run_agent(runner: str | None, pod_template: Path | None, namespace: str | None) -> None:
-    """Run the agent in this process until Ctrl-C or SIGTERM.
+    from ops.account.doctor import CheckResult
 
-    Args:
-        runner: where training runs, ``process`` or ``kubernetes``; None as in the environment.
-        pod_template: what the pods are, for Kubernetes.
-        namespace: the Jobs' namespace.
+app = typer.Typer(rich_markup_mode="markdown")
+PANEL = "Agent"
 
-    Raises:
-        OpsError: it ended other than by being told to.
+
+@app.command(rich_help_panel=PANEL)
+def agent(
+    runner: RunnerName = None, pod_template: PodTemplate = None, namespace: Namespace = None
+) -> None:
+    """Run the on-prem agent here, until Ctrl-C: in a cluster, or with a kubeconfig.
+
+    Reads the variables that its pod has (RSSI_DATA_BUCKET, RSSI_QUEUE_URL, ...); without any, it
+    looks everything up in the stack of RSSI_STAGE.
     """
-    os.environ.update(agent_environment(os.environ.get("RSSI_STAGE", "dev")))
-    chosen = {"RUNNER": runner, "POD_TEMPLATE": pod_template, "NAMESPACE": namespace}
-    os.environ.update({f"RSSI_{name}": str(value) for name, value in chosen.items() if value})
-    from trainer.agent.__main__ import main  # noqa: PLC0415 - only who runs it pays for it
+    from ops.account.agent import RunnerOptions, run_agent
 
-    code = main()
-    if code != 0:
-        raise OpsError(f"The agent ended with exit code {code}; its last line says why.")
+    run_agent(RunnerOptions(runner, pod_template, namespace), stage())
 
 
-def agent_environment(stage: str) -> dict[str, str]:
-    """What the agent should be told that nobody has told it: where the stage's stack is."""
-    named = {"RSSI_STACK_PARAMETER", "RSSI_DATA_BUCKET"} & set(os.environ)
-    return {} if named else {"RSSI_STACK_PARAMETER": stack_parameter(stage)}
+@app.command(rich_help_panel=PANEL)
+def doctor(as_json: AsJson = False) -> None:
+    """Check whether the on-prem agent has all that it needs, and say how to mend what it lacks."""
+    from ops.account.doctor import CheckStatus, check_agent
+
+    results = []
+    for result in check_agent(stage()):
+        results.append(result)
+        _print_check(err if as_json else out, result)
+    if as_json:
+        print_json(results)
+    missing = sum(result.health is CheckStatus.MISSING for result in results)
+    if missing:
+        raise OpsError(f"{missing} of {len(results)} things that the agent needs are missing.")
+
+
+def _print_check(console: "Console", result: "CheckResult") -> None:
+    """Print one check of the agent, and how to mend what is not good."""
+    from ops.account.doctor import CheckStatus
+
+    mark, style = {
+        CheckStatus.GOOD: ("ok", "green"),
+        CheckStatus.DOUBTFUL: ("but", "yellow"),
+        CheckStatus.MISSING: ("no", "red"),
+    }[result.health]
+    console.print(f"[{style}]{mark:>3}[/] [bold]{result.what}[/]", end="  ")
+    console.print(result.seen, markup=False, highlight=False)
+    if result.mend:
+        console.print(f"    to mend it: {result.mend}", markup=False, highlight=False)

@@ -1,8 +1,7 @@
-"""What people see: tables and lines for the terminal. No decision is made here."""
+"""Tables and lines for the terminal: sites, releases, events, traces."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,12 +10,8 @@ from rich.text import Text
 from events.manifests import Release, SmokeAnswer
 from functions.core.deployments import Candidate, Deployment
 from ops.account.event_log import LoggedEvent
-from ops.account.prediction_client import PredictedLocation, Prediction
-from ops.account.stack_client import ReleaseRow, SiteStatus, Trace
-
-if TYPE_CHECKING:
-    from events.metrics import Metrics
-    from trainer.training.evaluation.evaluate import Evaluation
+from ops.account.prediction_client import PredictedLocation
+from ops.account.read_models import ReleaseRow, SiteStatus, Trace
 
 GOOD, BAD, BUSY, DIM = "green", "red", "yellow", "dim"
 EVENT_STYLES: Mapping[str, str] = {
@@ -35,7 +30,7 @@ EVENT_STYLES: Mapping[str, str] = {
 
 
 def event_line(event: LoggedEvent) -> Text:
-    """One line on one event: when, what, which release, why."""
+    """One event in one line: time, kind, release, remarks."""
     line = Text(f"{event.time.astimezone(UTC):%H:%M:%S} ", style=DIM)
     line.append(f"{event.detail_type:<20} ", style=EVENT_STYLES.get(event.detail_type, ""))
     line.append(event.release or event.site or "")
@@ -56,24 +51,24 @@ def _remarks(event: LoggedEvent) -> Iterable[str]:
 
 def status_table(statuses: Sequence[SiteStatus]) -> Table:
     """What is live at each site."""
-    table = _table("site", "live", "since", "endpoint", "going on", "surveys", "quarantined")
+    table = new_table("site", "live", "since", "endpoint", "going on", "surveys", "quarantined")
     for status in statuses:
         table.add_row(
             status.site,
             _candidate(status.live),
-            _when(status.live_since),
+            when(status.live_since),
             Text(
                 status.endpoint_status,
                 style=GOOD if status.endpoint_status == "InService" else BUSY,
             ),
-            _going_on(status),
+            _in_progress(status),
             str(status.surveys),
             Text(str(len(status.quarantined)), style=BAD if status.quarantined else ""),
         )
     return table
 
 
-def _going_on(status: SiteStatus) -> Text:
+def _in_progress(status: SiteStatus) -> Text:
     if status.frozen:
         return Text(f"frozen: {status.frozen}", style=BAD)
     parts = [
@@ -85,7 +80,7 @@ def _going_on(status: SiteStatus) -> Text:
 
 
 def quarantine_lines(status: SiteStatus) -> Iterable[Text]:
-    """Which surveys are not used, and why."""
+    """One line for each quarantined survey, with the reason."""
     for entry in status.quarantined:
         line = Text("quarantined ", style=BAD)
         line.append(entry.survey.key.rsplit("/", 1)[-1])
@@ -94,62 +89,31 @@ def quarantine_lines(status: SiteStatus) -> Iterable[Text]:
 
 
 def misnamed_line(folder: str) -> Text:
-    """A folder that looks like a site's and can't be one."""
+    """A folder among the sites with a name that no site can have."""
     line = Text("not trained ", style=BAD)
     line.append(f"sites/{folder}/")
-    line.append("  no site can be called so; move its surveys to a name such as library-1f", DIM)
+    line.append("  no site can have this name; move its surveys to a name such as library-1f", DIM)
     return line
 
 
 def releases_table(rows: Sequence[ReleaseRow]) -> Table:
     """Every release of a site."""
-    table = _table(
+    table = new_table(
         "release", "arrived", "surveys", "exact", "within a cell", "mean error", "deployments", ""
     )
     for row in rows:
         metrics = row.record.metrics
         table.add_row(
             row.record.run_id,
-            _when(row.record.arrived_at),
+            when(row.record.arrived_at),
             str(row.record.surveys),
-            _percent(metrics.exact_accuracy if metrics else None),
-            _percent(metrics.within_one_cell if metrics else None),
-            _metres(metrics.mean_error_m if metrics else None),
+            percent(metrics.exact_accuracy if metrics else None),
+            percent(metrics.within_one_cell if metrics else None),
+            metres(metrics.mean_error_m if metrics else None),
             ", ".join(map(str, row.deployments)),
             Text("live", style=GOOD)
             if row.is_live
             else Text(row.record.reason or row.record.verdict.value, style=DIM),
-        )
-    return table
-
-
-def quality_table(figures: "Metrics | Evaluation", rows: int, title: str) -> Table:
-    """How well a model does on so many rows."""
-    table = _table("exact", "within a cell", "mean error", "median", "p90", "rows", title=title)
-    table.add_row(
-        _percent(figures.exact_accuracy),
-        _percent(figures.within_one_cell),
-        _metres(figures.mean_error_m),
-        _metres(figures.median_error_m),
-        _metres(figures.p90_error_m),
-        str(rows),
-    )
-    return table
-
-
-def prediction_table(prediction: Prediction) -> Table:
-    """Where the endpoint thinks each fingerprint was taken."""
-    table = _table(
-        "row", "location", "x", "y", "confidence", "radius", title=f"by {prediction.release}"
-    )
-    for number, answer in enumerate(prediction.predictions):
-        table.add_row(
-            str(number),
-            answer.location,
-            _metres(answer.x),
-            _metres(answer.y),
-            _percent(answer.confidence),
-            _metres(answer.radius_m),
         )
     return table
 
@@ -161,14 +125,14 @@ def where(answer: SmokeAnswer | PredictedLocation) -> str:
 
 
 def print_trace(console: Console, trace: Trace) -> None:
-    """From a survey to all that came of it, or from a release back to its surveys."""
+    """Print a survey with the releases trained on it, or a release with its surveys."""
     if trace.survey is not None:
         console.print(f"[bold]survey[/] {trace.survey.key}")
         console.print(f"  version {trace.survey.version_id}  correlation id {trace.survey.id}")
         if trace.quarantine is not None:
             console.print(f"  [{BAD}]quarantined[/]: {trace.quarantine.reason}", markup=True)
         elif not trace.releases:
-            console.print("  no release learned from it yet", style=DIM)
+            console.print("  no release was trained on it yet", style=DIM)
     for release in trace.releases:
         _print_release(console, release)
     for deployment in trace.deployments:
@@ -179,12 +143,12 @@ def _print_release(console: Console, release: Release) -> None:
     console.print(f"[bold]release[/] {release.run_id}  digest {release.digest[:16]}…")
     console.print(
         f"  snapshot {release.snapshot.digest[:16]}…  trainer {release.trainer_version}"
-        f"  image {release.image}  made {_when(release.created_at)}",
+        f"  image {release.image}  made {when(release.created_at)}",
         style=DIM,
     )
     console.print(
-        f"  exact {_percent(release.metrics.exact_accuracy)}, mean error "
-        f"{_metres(release.metrics.mean_error_m)} on {release.metrics.held_out_rows} held-out rows"
+        f"  exact {percent(release.metrics.exact_accuracy)}, mean error "
+        f"{metres(release.metrics.mean_error_m)} on {release.metrics.held_out_rows} held-out rows"
     )
     against = release.metrics.against_champion
     if against is not None and against.mean_error_difference_m is not None:
@@ -198,15 +162,23 @@ def _print_release(console: Console, release: Release) -> None:
         console.print(f"  learned from {survey.key}  version {survey.version_id}")
 
 
+def progress_line(deployment: Deployment) -> str:
+    """A deployment's state in one line."""
+    return (
+        f"deployment {deployment.number} {deployment.state.value}: {deployment.candidate.release}"
+    )
+
+
 def _deployment_line(deployment: Deployment) -> Text:
     line = Text(f"deployment {deployment.number} ")
     line.append(deployment.state.value, style=BUSY)
     line.append(f"  {deployment.candidate.release}  cause {deployment.cause.value}")
-    line.append(f"  {_when(deployment.changed_at)}  {deployment.reason}", style=DIM)
+    line.append(f"  {when(deployment.changed_at)}  {deployment.reason}", style=DIM)
     return line
 
 
-def _table(*columns: str, title: str | None = None) -> Table:
+def new_table(*columns: str, title: str | None = None) -> Table:
+    """An empty table in the style of the command line."""
     table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -217,13 +189,16 @@ def _candidate(candidate: Candidate | None) -> Text:
     return Text(candidate.release, style=GOOD) if candidate else Text("nothing", style=DIM)
 
 
-def _when(moment: datetime | None) -> str:
+def when(moment: datetime | None) -> str:
+    """A moment in UTC, to the second."""
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if moment else ""
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share as a percentage."""
     return "" if share is None else f"{share:.1%}"
 
 
-def _metres(length: float | None) -> str:
+def metres(length: float | None) -> str:
+    """A length in metres."""
     return "" if length is None else f"{length:.2f} m"

@@ -71,7 +71,7 @@ def _timeline(summary: Summary) -> Iterator[TimelineEvent]:
 
 def _floor(world: DemoWorld, release: Release) -> Markup:
     stack = world.stack_client
-    body = stack.client("s3").get_object(
+    body = stack.aws.s3.get_object(
         Bucket=stack.stack.artifact_bucket, Key=release.metrics_file.key
     )["Body"]
     return floor_map_svg(MetricsDocument.model_validate_json(body.read()).cells)

@@ -27,7 +27,8 @@ from trainer.localization.dense.network import Network, probabilities
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.job.train import CARD_FILE, METRICS_FILE, train_files
+from trainer.training.job.pipeline import CARD_FILE, METRICS_FILE
+from trainer.training.job.train import train_files
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
@@ -231,7 +232,8 @@ def _run(survey: Path, out: Path) -> tuple[float, float]:
         "import time, sys; begun = time.perf_counter()\n"
         "import os; os.environ['OMP_NUM_THREADS'] = '1'\n"
         "from pathlib import Path\n"
-        "from trainer.training.job.train import train_files, load_mxnet\n"
+        "from trainer.localization.mxnet_loader import load_mxnet\n"
+        "from trainer.training.job.train import train_files\n"
         "from trainer.training.reading.site_description import SiteDescription\n"
         "load_mxnet(); imported = time.perf_counter()\n"
         "done = train_files([Path(sys.argv[1])], Path(sys.argv[2]), 0, SiteDescription())\n"

@@ -1,12 +1,11 @@
-"""`rssi tune`: searches hyperparameters on folds that keep copies and visits whole, in parallel.
+"""Searches for hyperparameters on a file, in parallel, on folds that keep groups whole.
 
-What may go wrong: a trial that is best by chance. The best is measured again over fresh seeds
-beside the settings it should replace, and kept only if it wins there too.
+The best of many trials may be best by chance: it is measured again over fresh seeds beside the
+settings that it should replace, and kept only if it is better there too.
 """
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from ops.errors import UsageError
-from ops.experiments.train import as_sentences, settings_of
+from ops.experiments.inputs import read_settings, trainer_errors
 from ops.experiments.tune_processes import fold_pool
 from ops.experiments.tune_search import Study, open_study
 from trainer.training.fitting.hyperparameters import Hyperparameters
@@ -28,36 +26,36 @@ from trainer.training.tuning.folds import CrossValidation
 from trainer.training.tuning.plan import FOLDS, TuningResult, TuningTask
 
 FRESH_SEEDS = (101, 102, 103)
-_SHOWN = 10
 
 Measure = Callable[[Sequence[TuningTask]], Sequence[TuningResult]]
-"""Measures tasks, somewhere."""
+"""Measures tasks, in processes here or in a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class TuneOptions:
-    """What a search may be told besides what it is about."""
+    """How to search."""
 
+    trials: int
+    """How many settings to try, those in a study file included."""
+    seed: int
+    """Of what is drawn, and of the fits that are compared."""
+    settings_file: Path | None = None
+    """The settings to begin with; the recipe's own if None."""
     study_file: Path | None = None
-    """What the search is kept in and gone on with; None keeps nothing."""
+    """Keeps the search, so that it can be resumed; None keeps nothing."""
     workers: int | None = None
-    """Processes; one for each core if None."""
-    as_json: bool = False
-    """Print the report as JSON."""
-
-
-NOTHING_SPECIAL = TuneOptions()
+    """Processes; one per core if None."""
 
 
 class TuningReport(BaseModel):
-    """What a search came to; also what ``--json`` prints."""
+    """What a search found; also what ``--json`` prints."""
 
     model_config = ConfigDict(frozen=True)
 
     tried: tuple[TuningResult, ...]
     """Measured on all folds, the best first."""
     cut_short: int
-    """Trials that were let go of after some folds."""
+    """Trials that were pruned after some folds."""
     before: TuningResult
     """The settings that the search began with, over fresh seeds."""
     best: TuningResult
@@ -65,63 +63,56 @@ class TuningReport(BaseModel):
 
     @property
     def kept(self) -> TuningResult:
-        """The better of the two; what was there before, if they are level."""
+        """The better of the two; on a tie the settings from before."""
         return min(self.before, self.best, key=lambda result: result.loss)
 
 
-def tune_here(
-    console: Console,
-    data: Path,
-    site: SiteDescription,
-    start: Path | None,
-    output: Path,
-    trials: int,
-    seed: int,
-    options: TuneOptions = NOTHING_SPECIAL,
-) -> None:
+def tune_on_file(
+    data: Path, site: SiteDescription, output: Path, options: TuneOptions
+) -> TuningReport:
     """Search, and write the best settings to a file that `rssi train --settings` takes.
 
     Args:
-        console: where the outcome is told.
         data: a survey.
         site: where it was taken.
-        start: the settings to begin with, as JSON; the recipe's own if None.
         output: where the settings go.
-        trials: how many settings are tried, with those that a study file holds already.
-        seed: of what is drawn, and of the fits that are compared.
-        options: what else may be asked for.
+        options: how to search.
 
     Raises:
         OpsError: the data can't be used, or a file can't be read or written.
     """
-    first = settings_of(start) or Hyperparameters()
+    first = read_settings(options.settings_file) or Hyperparameters()
+    seed = options.seed
     check_writable(output)
-    with as_sentences():
-        ground = CrossValidation.of(
+    with trainer_errors():
+        folds = CrossValidation.of(
             combine([read_survey(data, site)], site), site, FOLDS, first.seed
         )
-        question = _question(data, site, first, seed)
         with (
-            open_study(first, question, seed, options.study_file) as study,
-            fold_pool(ground, options.workers or os.cpu_count() or 1) as measured,
+            open_study(
+                first, _question(data, site, first, seed), seed, options.study_file
+            ) as study,
+            fold_pool(folds, options.workers or os.cpu_count() or 1) as pool,
             Progress(console=Console(stderr=True), transient=True) as progress,
         ):
-            shown = progress.add_task("trying settings", total=trials, completed=study.ended)
-            for ended in measured.search(study, trials, seed):
-                progress.update(shown, completed=ended)
-            progress.update(shown, description="over fresh seeds", total=None)
-            report = compare_on_fresh_seeds(study, first, measured.measure)
-    finish(console, report, output, as_json=options.as_json)
+            task = progress.add_task("trying settings", total=options.trials, completed=study.ended)
+            for ended in pool.search(study, options.trials, seed):
+                progress.update(task, completed=ended)
+            progress.update(task, description="over fresh seeds", total=None)
+            report = compare_on_fresh_seeds(study, first, pool.measure)
+        write_settings(report, output)
+    return report
 
 
 def _question(data: Path, site: SiteDescription, first: Hyperparameters, seed: int) -> str:
+    """Names everything that the losses of a study depend on."""
     digest = hashlib.sha256(data.read_bytes())
     digest.update(f"{site.model_dump_json()} {first.model_dump_json()} {seed}".encode())
     return digest.hexdigest()
 
 
 def compare_on_fresh_seeds(study: Study, first: Hyperparameters, measure: Measure) -> TuningReport:
-    """Measure the best trial again beside the first settings, with seeds that chose neither."""
+    """Measure the best trial again beside the first settings, with seeds that selected neither."""
     tried = sorted(study.results, key=lambda result: result.loss)
     settings = (first, tried[0].settings)
     before, best = measure([TuningTask(settings=each, seeds=FRESH_SEEDS) for each in settings])
@@ -131,47 +122,15 @@ def compare_on_fresh_seeds(study: Study, first: Hyperparameters, measure: Measur
 
 
 def check_writable(output: Path) -> None:
-    """Look before a long search whether its outcome can be written.
+    """Check before a long search that its result can be written.
 
     Raises:
-        UsageError: it can't.
+        UsageError: its folder does not exist.
     """
     if not output.parent.is_dir():
-        raise UsageError(f"{output.parent} is no folder: name one that is there.")
+        raise UsageError(f"{output.parent} is no folder: name one that exists.")
 
 
-def finish(console: Console, report: TuningReport, output: Path, *, as_json: bool) -> None:
-    """Write the settings that won, and tell how."""
-    kept = report.kept.settings
-    output.write_text(kept.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    if as_json:
-        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
-        return
-    console.print(_table(report.tried[:_SHOWN]))
-    if report.cut_short:
-        console.print(f"{report.cut_short} more were let go of after some folds", style="dim")
-    better = "the settings it began with" if kept == report.before.settings else "the best trial"
-    console.print(
-        f"\nOver fresh seeds {report.before.loss:.3f} before and {report.best.loss:.3f} for the "
-        f"best trial: {better} went to {output}",
-        highlight=False,
-    )
-
-
-def _table(results: Sequence[TuningResult]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("loss", "exact", "epochs", "batch", "rate", "hidden", "sigma", "damping"):
-        table.add_column(column)
-    for result in results:
-        settings = result.settings
-        table.add_row(
-            f"{result.loss:.3f}",
-            f"{result.exact_accuracy:.1%}",
-            str(settings.epochs),
-            str(settings.batch_size),
-            f"{settings.learning_rate:g}",
-            "x".join(map(str, settings.hidden)),
-            f"{settings.target_sigma_m:g}",
-            f"{settings.visit_damping:g}",
-        )
-    return table
+def write_settings(report: TuningReport, output: Path) -> None:
+    """Write the better settings of the two as JSON."""
+    output.write_text(report.kept.settings.model_dump_json(indent=1) + "\n", encoding="utf-8")

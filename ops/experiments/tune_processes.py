@@ -1,7 +1,7 @@
 """Measures folds in processes of this machine, each of which has the rows and one core.
 
-What may go wrong: a process that is killed, for want of memory most likely; then the search ends
-with a sentence, and a study in a file goes on where it was.
+If a process is killed, most likely for lack of memory, the search ends with an error; a study in a
+file can be resumed.
 """
 
 import multiprocessing
@@ -25,16 +25,16 @@ _ground: list[CrossValidation] = []
 
 @dataclass(frozen=True, slots=True)
 class _RunningTrial:
-    """A trial of which a fold is being measured."""
+    """A trial with a fold being measured."""
 
-    asked: PendingTrial
+    trial: PendingTrial
     task: TuningTask
     fold: int = 0
     figures: FoldFigures = NO_FIGURES
 
     @property
     def result(self) -> TuningResult:
-        """What the folds say that are done."""
+        """The result by the folds measured so far."""
         return self.figures.result(self.task)
 
 
@@ -47,31 +47,31 @@ class FoldPool:
         self._folds = folds
 
     def search(self, study: Study, trials: int, seed: int) -> Iterator[int]:
-        """Go on with a study until so many trials have ended; yields their number as it grows.
+        """Run a study until so many trials have ended; yields their number as it grows.
 
-        A trial is measured fold by fold, and let go of once the median of the others was better.
+        A trial is measured fold by fold, and pruned once the median of the others was better.
         """
-        underway: dict[Future[FoldFigures], _RunningTrial] = {}
+        running: dict[Future[FoldFigures], _RunningTrial] = {}
         ended = study.ended
         while ended < trials:
-            while len(underway) < self._workers and ended + len(underway) < trials:
-                asked = study.ask()
+            while len(running) < self._workers and ended + len(running) < trials:
+                drawn = study.ask()
                 self._next(
-                    underway,
-                    _RunningTrial(asked, TuningTask(settings=asked.settings, seeds=(seed,))),
+                    running,
+                    _RunningTrial(drawn, TuningTask(settings=drawn.settings, seeds=(seed,))),
                 )
-            done, _ = wait(underway, return_when=FIRST_COMPLETED)
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                trial = underway.pop(future)
+                trial = running.pop(future)
                 trial = replace(trial, fold=trial.fold + 1, figures=trial.figures + future.result())
                 if not self._ended(study, trial):
-                    self._next(underway, trial)
+                    self._next(running, trial)
             ended = study.ended
             yield ended
 
     def measure(self, tasks: Sequence[TuningTask]) -> list[TuningResult]:
         """Measure tasks on all folds with all their seeds."""
-        begun = [
+        started = [
             [
                 self._fold(task.settings, seed, fold)
                 for seed in task.seeds
@@ -81,21 +81,21 @@ class FoldPool:
         ]
         return [
             sum((future.result() for future in futures), NO_FIGURES).result(task)
-            for task, futures in zip(tasks, begun, strict=True)
+            for task, futures in zip(tasks, started, strict=True)
         ]
 
     def _next(
-        self, underway: dict[Future[FoldFigures], _RunningTrial], trial: _RunningTrial
+        self, running: dict[Future[FoldFigures], _RunningTrial], trial: _RunningTrial
     ) -> None:
         future = self._fold(trial.task.settings, trial.task.seeds[0], trial.fold)
-        underway[future] = trial
+        running[future] = trial
 
     def _ended(self, study: Study, trial: _RunningTrial) -> bool:
-        worse = study.should_prune(trial.asked, trial.fold, trial.result.loss)
+        worse = study.should_prune(trial.trial, trial.fold, trial.result.loss)
         if trial.fold == self._folds:
-            study.tell(trial.asked, trial.result)
+            study.tell(trial.trial, trial.result)
         elif worse:
-            study.prune(trial.asked)
+            study.prune(trial.trial)
         return worse or trial.fold == self._folds
 
     def _fold(self, settings: Hyperparameters, seed: int, fold: int) -> Future[FoldFigures]:
@@ -104,26 +104,26 @@ class FoldPool:
 
 @contextmanager
 def fold_pool(ground: CrossValidation, workers: int) -> Iterator[FoldPool]:
-    """Start processes, and end them after.
+    """Start processes for a block of code.
 
     Raises:
         OpsError: one of them was killed.
     """
-    # Each process has one core; MXNet reads it when it is imported. And it must not be forked.
+    # One core each: MXNet reads the variable when it is imported, and must not be forked.
     os.environ["OMP_NUM_THREADS"] = "1"
     spawn = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(workers, spawn, _begin, (ground,)) as pool:
+        with ProcessPoolExecutor(workers, spawn, _initialize, (ground,)) as pool:
             yield FoldPool(pool, workers, len(ground.tests))
     except BrokenProcessPool as error:
         raise OpsError(
-            "A process that measured was killed, for want of memory most likely: ask for fewer "
-            "with --workers. With --study FILE the same command goes on where it was."
+            "A measuring process was killed, most likely for lack of memory: use fewer --workers. "
+            "With --study FILE the same command resumes the search."
         ) from error
 
 
-def _begin(ground: CrossValidation) -> None:
-    # Ctrl-C is the searching process's business: it lets the fold end that is being measured.
+def _initialize(ground: CrossValidation) -> None:
+    # The searching process handles Ctrl-C: it lets the current fold end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _ground.append(ground)
 

@@ -1,9 +1,8 @@
-"""Where a search for hyperparameters looks next: Optuna, between the recipe's settings and a study.
+"""Draws the settings that a search tries next, by Optuna, and keeps the results in a study.
 
-A tree of Parzen estimators (Bergstra et al., 2011) with a seed. What may go wrong: a study that is
-resumed on other data, under other settings or with another program still at it; all are refused.
-And which settings are tried next depends on what was told before: where several processes measure,
-on which of them ends first.
+The sampler is a tree of Parzen estimators (Bergstra et al., 2011) with a seed. Resuming a study on
+other data, with other settings or beside another running search is refused. Which settings are
+drawn depends on the results so far: with several processes, on the order in which they end.
 """
 
 import fcntl
@@ -38,17 +37,17 @@ _STARTUP_TRIALS = 10
 """Drawn at random before the first estimate; Optuna's own default."""
 _TRIALS_BEFORE_PRUNING = 5
 _FOLDS_BEFORE_PRUNING = 2
-"""A fold or two say little: visits differ more than settings do."""
+"""One or two folds say little: visits differ more than settings do."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSpace:
-    """What is searched; it always holds the settings that the search begins with."""
+    """The ranges that are searched; always contains the settings that the search begins with."""
 
     start: Hyperparameters
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The range of each setting, in Optuna's words."""
+        """The range of each setting, as Optuna's distributions."""
         start = self.start
 
         def between(low: float, high: float, value: float, *, log: bool) -> FloatDistribution:
@@ -74,12 +73,12 @@ class SearchSpace:
         for name in self.distributions():
             value = getattr(self.start, name)
             found[name] = _widths(value) if name == "hidden" else value
-        # Nothing has no place on a logarithmic range.
+        # Zero is not on a logarithmic range.
         found["weight_decay"] = found["weight_decay"] or _LEAST_DECAY
         return found
 
     def settings(self, drawn: Mapping[str, Any]) -> Hyperparameters:
-        """The settings that a trial's parameters stand for, rounded to what people would write."""
+        """The settings of a trial's parameters, rounded to three significant digits."""
         if dict(drawn) == self.parameters():
             return self.start
         rounded = {
@@ -96,7 +95,7 @@ def _widths(hidden: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PendingTrial:
-    """A trial that was begun: its number, and the settings to be measured."""
+    """A trial without a result yet: its number, and the settings to measure."""
 
     number: int
     settings: Hyperparameters
@@ -104,10 +103,10 @@ class PendingTrial:
 
 
 class Study:
-    """What was tried and what it came to."""
+    """Trials and their results."""
 
     def __init__(self, start: Hyperparameters, study: optuna.Study) -> None:
-        """Go on with an Optuna study; one without trials begins with ``start``."""
+        """Wrap an Optuna study; one without trials begins with ``start``."""
         self._space = SearchSpace(start)
         self._study = study
         self._distributions = self._space.distributions()
@@ -115,27 +114,27 @@ class Study:
             study.enqueue_trial(self._space.parameters())
 
     def ask(self) -> PendingTrial:
-        """Begin the next trial; the first one is of the settings that the search begins with."""
+        """Draw the next trial; the first has the settings that the search begins with."""
         trial = self._study.ask(fixed_distributions=self._distributions)
         return PendingTrial(trial.number, self._space.settings(trial.params), trial)
 
-    def should_prune(self, asked: PendingTrial, fold: int, loss_so_far: float) -> bool:
-        """Remember a trial's loss up to a fold; True if the median of the others was better."""
-        asked.trial.report(loss_so_far, fold)
-        return asked.trial.should_prune()
+    def should_prune(self, pending: PendingTrial, fold: int, loss_so_far: float) -> bool:
+        """Record a trial's loss up to a fold; True if the median of the others was better."""
+        pending.trial.report(loss_so_far, fold)
+        return pending.trial.should_prune()
 
-    def tell(self, asked: PendingTrial, result: TuningResult) -> None:
-        """End a trial with what it came to."""
-        asked.trial.set_user_attr(_RESULT, result.model_dump_json())
-        self._study.tell(asked.trial, result.loss)
+    def tell(self, pending: PendingTrial, result: TuningResult) -> None:
+        """End a trial with its result."""
+        pending.trial.set_user_attr(_RESULT, result.model_dump_json())
+        self._study.tell(pending.trial, result.loss)
 
-    def prune(self, asked: PendingTrial) -> None:
-        """End a trial that was not worth its other folds."""
-        self._study.tell(asked.trial, state=TrialState.PRUNED)
+    def prune(self, pending: PendingTrial) -> None:
+        """End a trial without measuring its other folds."""
+        self._study.tell(pending.trial, state=TrialState.PRUNED)
 
     @property
     def results(self) -> tuple[TuningResult, ...]:
-        """What was measured on all folds, in the order of asking."""
+        """Results on all folds, in the order in which trials were drawn."""
         return tuple(
             TuningResult.model_validate_json(trial.user_attrs[_RESULT])
             for trial in self._study.get_trials(deepcopy=False)
@@ -144,7 +143,7 @@ class Study:
 
     @property
     def ended(self) -> int:
-        """How many trials have ended, those that were cut short included."""
+        """How many trials have ended, pruned ones included."""
         ends = (TrialState.COMPLETE, TrialState.PRUNED)
         return len(self._study.get_trials(deepcopy=False, states=ends))
 
@@ -153,27 +152,27 @@ class Study:
 def open_study(
     start: Hyperparameters, question: str, seed: int, file: Path | None
 ) -> Iterator[Study]:
-    """Begin a study, or go on with the one in a file.
+    """Begin a study, or resume the one in a file.
 
     Args:
         start: the settings that the search begins with.
-        question: names the data and all else that the losses depend on.
-        seed: of what is drawn.
-        file: Optuna's journal; made if it is not there. None keeps the study in memory.
+        question: names the data and everything else that the losses depend on.
+        seed: of the sampler.
+        file: Optuna's journal, created if missing. None keeps the study in memory.
 
     Raises:
-        UsageError: the file is of another search, is none, or is in use.
+        UsageError: the file belongs to another search, is no study, or is in use.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone(file):
+    with _locked(file):
         study = optuna.create_study(storage=_storage(file), study_name=_NAME, load_if_exists=True)
         _check_question(study, question, file)
-        # Not the same numbers again that the trials before it were drawn with.
+        # Other random numbers than those of the trials before the resumption.
         study.sampler = optuna.samplers.TPESampler(
             seed=seed + len(study.get_trials(deepcopy=False)), n_startup_trials=_STARTUP_TRIALS
         )
         study.pruner = optuna.pruners.MedianPruner(_TRIALS_BEFORE_PRUNING, _FOLDS_BEFORE_PRUNING)
-        _take_up(study)
+        _requeue_interrupted(study)
         yield Study(start, study)
 
 
@@ -184,15 +183,15 @@ def _storage(file: Path | None) -> BaseStorage:
     *whole, cut_off = content.split(b"\n")
     if content and not _is_journal(whole):
         raise UsageError(f"{file} is no study of rssi tune: name another file, or remove this one.")
-    # A kill may have left half a line, and Optuna would write on behind it.
+    # A kill may have left half a line, to which Optuna would append.
     os.truncate(file, len(content) - len(cut_off))
-    # And its lock, which Optuna would wait for: nobody else holds this file now.
+    # Optuna would wait for a stale lock; no other process holds this file now.
     file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
     return JournalStorage(JournalFileBackend(str(file)))
 
 
 def _is_journal(lines: Sequence[bytes]) -> bool:
-    """Whether Optuna wrote these lines; it would write below any others all the same."""
+    """Whether Optuna wrote these lines; it would append to any file."""
     try:
         return bool(lines) and all("op_code" in json.loads(line) for line in lines)
     except (ValueError, TypeError):
@@ -200,26 +199,26 @@ def _is_journal(lines: Sequence[bytes]) -> bool:
 
 
 def _check_question(study: optuna.Study, question: str, file: Path | None) -> None:
-    asked = study.user_attrs.get(_QUESTION)
-    if asked is None:
+    stored = study.user_attrs.get(_QUESTION)
+    if stored is None:
         study.set_user_attr(_QUESTION, question)
-    elif asked != question:
+    elif stored != question:
         raise UsageError(
             f"{file} holds a search on other data, or one that began with other settings: name "
             "another file for this one."
         )
 
 
-def _take_up(study: optuna.Study) -> None:
-    """Ask again what was being measured when the search before this one was interrupted."""
+def _requeue_interrupted(study: optuna.Study) -> None:
+    """Queue again what was being measured when an earlier search was interrupted."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(trial.params)
 
 
 @contextmanager
-def _alone(file: Path | None) -> Iterator[None]:
-    """Hold a file for one search: two would each take the other's trials for abandoned."""
+def _locked(file: Path | None) -> Iterator[None]:
+    """Lock a file for one search: two would each take the other's trials for abandoned."""
     if file is None:
         yield
         return
@@ -228,6 +227,6 @@ def _alone(file: Path | None) -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
-                f"Another search is at work on {file}: wait for it, or name another file."
+                f"Another search is using {file}: wait for it, or name another file."
             ) from error
         yield

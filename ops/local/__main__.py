@@ -1,9 +1,9 @@
 """``python -m ops.local serve --assembly cdk.out``: an embedded cloud as a process of its own.
 
-One JSON line on standard output says that it is ready, and how to use it; then it runs until
-SIGTERM, SIGINT, or the end of standard input, so that it ends with whoever started it.
+Once ready it writes one JSON line to standard output, with its address and the environment for its
+clients. It runs until SIGTERM, SIGINT or the end of standard input, so it ends with its parent.
 
-Exit status: 0 it was told to end; 1 the assembly was refused; 2 the arguments are wrong.
+Exit status: 0 stopped on request; 1 the assembly was refused; 2 the arguments are wrong.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the cloud; returns the exit status."""
     options = _options(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s", stream=sys.stderr)
-    told_to_end = _told_to_end()
+    stop_requested = _stop_requested()
     settings = CloudSettings(
         port=options.port,
         logs_directory=options.logs,
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
             }
             sys.stdout.write(json.dumps(ready) + "\n")
             sys.stdout.flush()
-            _wait(told_to_end, until_input_ends=options.until_input_ends)
+            _wait(stop_requested, until_input_ends=options.until_input_ends)
     except LocalCloudError as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ops.local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve", help="run an embedded cloud until told to end")
+    serve = commands.add_parser("serve", help="run an embedded cloud until it is stopped")
     serve.add_argument("--assembly", type=Path, help="a cdk.out directory to deploy")
     serve.add_argument("--port", type=int, default=0, help="TCP port on loopback; 0: a free one")
     serve.add_argument("--logs", type=Path, help="directory for the output of functions")
@@ -65,13 +65,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--ignore-input",
         dest="until_input_ends",
         action="store_false",
-        help="go on when standard input ends",
+        help="keep running when standard input ends",
     )
     return parser.parse_args(arguments)
 
 
-def _told_to_end() -> int:
-    """A file descriptor that becomes readable when a signal asks this process to end."""
+def _stop_requested() -> int:
+    """A file descriptor that becomes readable when a signal requests this process to stop."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing)
@@ -80,11 +80,11 @@ def _told_to_end() -> int:
     return reading
 
 
-def _wait(told_to_end: int, *, until_input_ends: bool) -> None:
-    sources = [told_to_end, sys.stdin.fileno()] if until_input_ends else [told_to_end]
+def _wait(stop_requested: int, *, until_input_ends: bool) -> None:
+    sources = [stop_requested, sys.stdin.fileno()] if until_input_ends else [stop_requested]
     while True:
         readable, _, _ = select.select(sources, [], [])
-        if told_to_end in readable or not os.read(readable[0], 4096):
+        if stop_requested in readable or not os.read(readable[0], 4096):
             return
 
 

@@ -1,8 +1,8 @@
-"""Run one command in this process's place, so that it ends when the process that asked for it does.
+"""Replaces itself by one command that ends when its parent process ends.
 
 Started by path with ``-I -S`` (about 15 ms), so it may import the standard library only. The kernel
-sends SIGTERM when the *thread* that started this process ends; a parent that had died before the
-request for that signal is found by looking at the parent's id afterwards.
+sends SIGTERM when the *thread* that started this process ends; comparing the parent's id afterwards
+catches a parent that died before the signal was requested.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""The embedded cloud as a whole: what it is made of, and how it starts and ends.
+"""The embedded cloud as a whole: its parts, its start and its end.
 
 moto keeps its state in module globals, so a process runs one embedded cloud at a time, and each
 starts with moto's state cleared.
@@ -35,13 +35,13 @@ _running = threading.Lock()
 class EmbeddedCloud:
     """Every AWS service that the stack uses, on one loopback address.
 
-    It serves as soon as it is made; use it as a context manager, or close it.
+    It serves once constructed; use it as a context manager, or close it.
 
     Args:
-        settings: what can be set; the defaults suit one developer's machine.
+        settings: the defaults suit one developer's machine.
 
     Raises:
-        AlreadyRunningError: this process has an embedded cloud already.
+        AlreadyRunningError: this process runs an embedded cloud already.
         OSError: the port is taken.
     """
 
@@ -49,7 +49,7 @@ class EmbeddedCloud:
         self._settings = settings or CloudSettings()
         if not _running.acquire(blocking=False):
             raise AlreadyRunningError(
-                "This process runs an embedded cloud already: close that one, or use its address."
+                "This process already runs an embedded cloud: close it first, or use its address."
             )
         try:
             self._front_door = FrontDoor(self._settings.port, self._settings.threads)
@@ -71,12 +71,12 @@ class EmbeddedCloud:
         """Deploy the stacks of a synthesized CDK assembly (``cdk.out``).
 
         Raises:
-            AssemblyError: it can't be read, or asks for what is not emulated; nothing is deployed.
+            AssemblyError: it can't be read, or needs what is not emulated; nothing is deployed.
         """
         return Deployer(self._clients, self._settings).deploy(assembly)
 
     def serving_pids(self, endpoint: str) -> list[int]:
-        """Process ids of the instances that have an endpoint's traffic."""
+        """Process ids of the instances that get an endpoint's traffic."""
         return self._sagemaker.pids(endpoint)
 
     def close(self) -> None:

@@ -1,19 +1,20 @@
-"""What can go wrong in the embedded cloud.
+"""The errors of the embedded cloud.
 
 LocalCloudError
-├── ServiceError                an AWS answer that refuses a request; it goes back to the client
-│   └── InvalidEventPatternError  the pattern of a rule can't be understood
+├── ServiceError                a service refuses a request; goes back to the client
+│   └── InvalidEventPatternError  the pattern of a rule is not valid
 ├── DeliveryError               an event could not be handed to a target; may be retried
-│   └── UndeliverableError      and no retry would help: straight to the dead-letter queue
+│   └── UndeliverableError      no retry would help: straight to the dead-letter queue
 ├── ChildFailedError            a process that should serve ended, or did not get ready
-├── AssemblyError               a cloud assembly or template that can't be read
-│   └── NotEmulatedError        it asks for things that are not emulated; lists all of them
-└── AlreadyRunningError         this process runs an embedded cloud already
+├── AssemblyError               a cloud assembly or template can't be read
+│   └── NotEmulatedError        it needs what is not emulated; lists all of it
+├── DeploymentFailedError       a service refused a resource
+└── AlreadyRunningError         this process already runs an embedded cloud
 """
 
 
 class LocalCloudError(Exception):
-    """Base of every error that the embedded cloud raises on purpose."""
+    """Base of every error that the embedded cloud raises."""
 
 
 class ServiceError(LocalCloudError):
@@ -41,7 +42,7 @@ class ServiceError(LocalCloudError):
 
 
 class InvalidEventPatternError(ServiceError):
-    """A rule's pattern that EventBridge would not take."""
+    """A rule's pattern that EventBridge would refuse."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
@@ -53,8 +54,8 @@ class DeliveryError(LocalCloudError):
     """An event could not be handed to a target this time.
 
     Args:
-        code: what the dead-letter queue's ``ERROR_CODE`` attribute will say.
-        message: what its ``ERROR_MESSAGE`` attribute will say.
+        code: the ``ERROR_CODE`` attribute in the dead-letter queue.
+        message: the ``ERROR_MESSAGE`` attribute there.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -68,18 +69,18 @@ class UndeliverableError(DeliveryError):
 
 
 class ChildFailedError(LocalCloudError):
-    """A process of ours ended early or was not ready in time; the text quotes its output."""
+    """A child process ended early or was not ready in time; the text quotes its output."""
 
 
 class AssemblyError(LocalCloudError):
-    """A cloud assembly that is not there, or a template that can't be resolved."""
+    """A cloud assembly is missing, or a template can't be resolved."""
 
 
 class NotEmulatedError(AssemblyError):
     """The template asks for resources or properties that the embedded cloud would have to skip.
 
     Args:
-        findings: one ``path: what about it`` line for each.
+        findings: one line for each, ``path: reason``.
     """
 
     def __init__(self, findings: list[str]) -> None:
@@ -87,15 +88,15 @@ class NotEmulatedError(AssemblyError):
         super().__init__(
             f"{len(findings)} part(s) of the template are not emulated, so nothing was deployed:\n"
             f"{listing}\n"
-            "Emulate them in ops/local/deploy, or state why they may be left out in "
-            "ops/local/deploy/not_emulated.py."
+            f"Emulate them in {__package__}.deploy, or say in {__package__}.deploy.not_emulated "
+            "why they may be ignored."
         )
         self.findings = findings
 
 
 class DeploymentFailedError(LocalCloudError):
-    """A service refused a resource; what was created before stays, and another try goes on."""
+    """A service refused a resource; what was created stays, and another deployment goes on."""
 
 
 class AlreadyRunningError(LocalCloudError):
-    """moto's state is one per process, and so is the embedded cloud."""
+    """moto's state is one per process, so an embedded cloud is, too."""

@@ -1,7 +1,7 @@
-"""Output of functions and containers, on its way to CloudWatch Logs and the operator's files.
+"""Ships the output of functions and containers to CloudWatch Logs and to files.
 
-Off the hot path: lines are queued, and one thread writes them in batches. What it can't write is
-dropped with a warning: logging must not stop what it logs.
+Lines are queued, and one thread writes them in batches. Lines that it can't write are dropped with
+a warning: logging must not stop what it logs.
 """
 
 import logging
@@ -23,7 +23,7 @@ _PAUSE = 0.2  # seconds between batches
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line of output and where it belongs; ``time`` is epoch milliseconds."""
+    """One line of output with its log group and stream; ``time`` is epoch milliseconds."""
 
     group: str
     stream: str
@@ -36,7 +36,7 @@ class LogShipper:
 
     Args:
         clients: clients of the cloud itself.
-        directory: where each group is also appended to a file of its name, if anywhere.
+        directory: if given, each group is also appended to a file of its name there.
     """
 
     def __init__(self, clients: ServiceClients, directory: Path | None) -> None:
@@ -49,12 +49,12 @@ class LogShipper:
         self._thread.start()
 
     def write(self, group: str, stream: str, text: str) -> None:
-        """Queue one line; never waits."""
+        """Queue one line; never blocks."""
         if text:
             self._lines.put(LogLine(group, stream, text, time.time_ns() // 1_000_000))
 
     def close(self) -> None:
-        """Write what is queued and stop; call it while the front door still answers."""
+        """Write what is queued and stop; to be called while the front door still answers."""
         self._closed.set()
         self._thread.join()
 

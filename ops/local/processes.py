@@ -1,7 +1,7 @@
-"""Everything that is started here is stopped here, also when this process is killed outright.
+"""Child processes that end with this process, also when it is killed with SIGKILL.
 
-The kernel's death signal belongs to the thread that forked, so all children are started from one
-thread that lives as long as the registry does; see `child`.
+The kernel sends its death signal when the *thread* that forked ends, so one thread starts all
+children and lives as long as `Processes` does; see `child`.
 """
 
 import os
@@ -22,7 +22,7 @@ _WRAPPER = str(Path(__file__).with_name("child.py"))
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run, where, and with exactly which environment."""
+    """A program, its working directory, and its whole environment."""
 
     arguments: Sequence[str]
     directory: Path
@@ -42,9 +42,9 @@ class Child:
 
     @property
     def output(self) -> IO[bytes]:
-        """What the process writes, if it was started without a file to write to."""
+        """The process's output, unless it was started with a file for it."""
         if self._process.stdout is None:
-            raise ValueError("this process writes to a file; read that")
+            raise ValueError("The output of this process goes to a file: read that file.")
         return self._process.stdout
 
     @property
@@ -64,18 +64,18 @@ class Child:
         self.kill()
 
     def kill(self) -> None:
-        """End the process and what it started at once."""
+        """End the process and its descendants at once."""
         self.signal(signal.SIGKILL)
         self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process's group, if any of it is left."""
+        """Send a signal to what is left of the process's group."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
 
 class Processes:
-    """Starts children and ends those that are left."""
+    """Starts child processes and ends those that are left."""
 
     def __init__(self) -> None:
         self._spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -83,7 +83,7 @@ class Processes:
         self._lock = threading.Lock()
 
     def start(self, command: Command, output: IO[bytes] | None = None) -> Child:
-        """Start ``command`` with its output, standard error included, in ``output`` or a pipe."""
+        """Start ``command``; its output, standard error included, goes to ``output`` or a pipe."""
         return self._spawner.submit(self._spawn, command, output).result()
 
     def forget(self, child: Child) -> None:
@@ -92,7 +92,7 @@ class Processes:
             self._children.discard(child)
 
     def close(self, grace: float = 1.0) -> None:
-        """End every child that is left, all at once, within about ``grace`` seconds."""
+        """End every child that is left, all together, within about ``grace`` seconds."""
         with self._lock:
             children = list(self._children)
             self._children.clear()

@@ -1,4 +1,4 @@
-"""What can be set about an embedded cloud, with defaults that suit one developer's machine."""
+"""Settings of an embedded cloud; the defaults suit one developer's machine."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ class CloudSettings:
 
     Attributes:
         port: TCP port on loopback; 0 takes a free one.
-        region: the region that every client is told.
-        account_id: the account; moto's default, so that its ARNs and ours agree.
+        region: the region that clients are given.
+        account_id: moto's default, so that its ARNs and those made here agree.
         clock_scale: factor on AWS's own waits before it retries (Lambda's 1 and 2 minutes,
             EventBridge's back-off, SageMaker's bake): 1/120 makes them 0.5 and 1 s.
         schedule_scale: factor on the period of ``rate(...)`` rules; 1 keeps them real.
@@ -28,10 +28,10 @@ class CloudSettings:
             such an image fails and says so.
         startup_timeout: seconds until a serving process must answer ``/ping`` with 200.
         request_timeout: seconds until ``/invocations`` must answer; SageMaker's limit is 60.
-        concurrency: processes per Lambda function at most.
+        concurrency: most processes per Lambda function.
         init_timeout: seconds until a Lambda process must have imported its handler.
         warm_start: start one process of each function when it is created.
-        logs_directory: where the output of functions and containers is also written, if anywhere.
+        logs_directory: a directory for a copy of the output of functions and containers.
         threads: requests served at once, SQS long polls included.
     """
 

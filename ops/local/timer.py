@@ -1,6 +1,6 @@
-"""One thread that calls functions later: retries, bakes and schedules share it.
+"""One thread that calls functions later, for retries and schedules.
 
-A called function must be quick: it hands work on, it doesn't do it.
+A called function must be quick: it only hands work to another thread.
 """
 
 import heapq
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Timer:
-    """Calls functions after a delay, in order of their due times."""
+    """Calls functions after a delay, in the order of their due times."""
 
     def __init__(self) -> None:
         self._due: list[tuple[float, int, Callable[[], None]]] = []

@@ -138,7 +138,7 @@ def serving_modules() -> list[tuple[str, ...]]:
 import sys
 from pathlib import Path
 import trainer.serving.http.server
-from trainer.localization.runtime.engine import is_batch_invariant
+from trainer.localization.dense.serving import is_batch_invariant
 from trainer.localization.dense.features import FeatureParameters
 is_batch_invariant((8, 4, 2), FeatureParameters(), placed=True)
 mapped = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line}

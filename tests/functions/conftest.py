@@ -16,7 +16,14 @@ from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_t
 from functions.adapters.announcement_publisher import AnnouncementPublisher
 from functions.entry import Handler
 from functions.services import Services
-from functions.settings import Settings
+from functions.settings import (
+    CleanUpSettings,
+    CreateModelSettings,
+    ReconcileSettings,
+    RollBackSettings,
+    RollEndpointSettings,
+    SmokeTestSettings,
+)
 from tests.functions.fakes import (
     FakeBus,
     FakeSageMaker,
@@ -29,7 +36,19 @@ SITE = "lab"
 ENDPOINT = "rssi-lab"
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
-SETTINGS = Settings.model_validate(
+
+class EverySetting(
+    CreateModelSettings,
+    RollEndpointSettings,
+    SmokeTestSettings,
+    RollBackSettings,
+    ReconcileSettings,
+    CleanUpSettings,
+):
+    """The settings of all functions in one, for a world in which they share their services."""
+
+
+SETTINGS = EverySetting.model_validate(
     {
         "RSSI_ARTIFACT_BUCKET": "artifacts",
         "RSSI_BUS": "rssi-mlops",
@@ -39,6 +58,11 @@ SETTINGS = Settings.model_validate(
         "RSSI_SERVING_IMAGE": "serving:1",
         "RSSI_EXECUTION_ROLE_ARN": "arn:aws:iam::111122223333:role/serving",
         "RSSI_INSTANCE_TYPE": "ml.t2.medium",
+        "RSSI_INSTANCE_COUNT": "1",
+        "RSSI_TERMINATION_WAIT_S": "0",
+        "RSSI_SMOKE_LATENCY_MS": "1000",
+        "RSSI_DEAD_ATTEMPTS_DAYS": "7",
+        "RSSI_FAILED_ATTEMPTS_DAYS": "30",
     }
 )
 
@@ -101,7 +125,7 @@ class World:
     def deliver(self, event: dict[str, object]) -> list[str]:
         """Give an event to every function whose rule matches."""
         handlers = RULES.get(str(event["detail-type"]), ())
-        return [handler.run(event, self.services) for handler in handlers]
+        return [handler.run(event, self.services).text for handler in handlers]
 
     def settle(self, *first: dict[str, object]) -> list[str]:
         """Deliver events, and what follows from them, until nothing more happens."""

@@ -54,7 +54,7 @@ def test_an_operation_that_is_not_emulated_says_so(client: Clients) -> None:
 
 
 def test_a_process_runs_one_cloud_at_a_time(cloud: EmbeddedCloud) -> None:
-    with pytest.raises(AlreadyRunningError, match="close that one"):
+    with pytest.raises(AlreadyRunningError, match="already runs an embedded cloud"):
         EmbeddedCloud()
 
 

@@ -19,7 +19,8 @@ from tests.training.made_up_floor import HALL, QUICK
 from trainer.localization.bundle.description import MANIFEST, PINNED, WEIGHTS
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.errors import BadBundle
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 
 
 def unpacked(bundle: Path, folder: Path) -> Path:

@@ -12,7 +12,7 @@ import pytest
 
 from trainer.localization.bundle.description import MANIFEST, SMOKE
 from trainer.localization.bundle.reading import load_bundle
-from trainer.training.job.train import TrainingResult
+from trainer.training.job.pipeline import TrainingResult
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
 PUT_BACK = """

@@ -14,10 +14,12 @@ import pytest
 from trainer.localization.bundle.description import ErrorRadius, ModelDescription
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.decoding import decode, expected_errors
+from trainer.localization.dense import serving
 from trainer.localization.dense.features import FeatureParameters, featurize
 from trainer.localization.dense.network import Dense, Network, probabilities
+from trainer.localization.dense.serving import is_batch_invariant
 from trainer.localization.runtime import engine
-from trainer.localization.runtime.engine import PART_ROWS, is_batch_invariant
+from trainer.localization.runtime.engine import PART_ROWS
 from trainer.localization.runtime.graph_runner import GraphRunner
 
 BEACONS, CELLS = 13, 105
@@ -137,7 +139,7 @@ def test_a_user_who_fails_takes_only_the_own_copy_along(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("shell", ['exec "$@"', 'exec "$@" 2>&-'], ids=["open", "closed"])
 def test_the_runtime_says_nothing_of_its_own_on_standard_error(shell: str) -> None:
     script = (
-        "from trainer.localization.runtime.engine import is_batch_invariant\n"
+        "from trainer.localization.dense.serving import is_batch_invariant\n"
         "from trainer.localization.dense.features import FeatureParameters\n"
         "print(is_batch_invariant((8, 4, 2), FeatureParameters(), placed=True))\n"
     )
@@ -154,7 +156,7 @@ def test_the_runtime_says_nothing_of_its_own_on_standard_error(shell: str) -> No
 def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
     monkeypatch: pytest.MonkeyPatch, answering: LoadedModel
 ) -> None:
-    monkeypatch.setattr(engine, "is_batch_invariant", lambda *_, **__: False)
+    monkeypatch.setattr(serving, "is_batch_invariant", lambda *_, **__: False)
     careful = model()
     rssi = fingerprints(20)
     sizes = []

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ops.cli.agent import agent_environment
+from ops.account.agent import agent_environment
 
 
 @pytest.fixture

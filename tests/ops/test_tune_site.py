@@ -248,7 +248,7 @@ def test_too_few_visits_end_the_search_with_the_reason():
     lab.data.put("sites/lab/surveys/a.csv", rows(15))
     (listed,) = lab.data.current("sites/lab/surveys/")
     survey = survey_ref(version=listed.version_id, etag=listed.etag, size=listed.size)
-    lab.ground = SiteTuneInputs(release((survey,)), lab.artifacts, lab.ground.told)
+    lab.ground = SiteTuneInputs(release((survey,)), lab.artifacts, lab.ground.template)
 
     with pytest.raises(OpsError, match="too few visits"):
         lab.search()

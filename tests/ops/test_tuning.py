@@ -1,7 +1,6 @@
 """The search for hyperparameters: folds that don't flatter, and a study that can be interrupted."""
 
 import io
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,14 +11,15 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from ops.cli.main import app
-from ops.errors import UsageError
-from ops.experiments.train import settings_of
+from ops.cli.show_model import print_tuning
+from ops.errors import NoStackError, UsageError
+from ops.experiments.inputs import read_settings
 from ops.experiments.tune import (
     FRESH_SEEDS,
     TuningReport,
     check_writable,
     compare_on_fresh_seeds,
-    finish,
+    write_settings,
 )
 from ops.experiments.tune_processes import FoldPool
 from ops.experiments.tune_search import SearchSpace, open_study
@@ -247,21 +247,21 @@ def report(before: float, best: float) -> TuningReport:
 def test_the_best_is_kept_only_if_it_wins_on_fresh_seeds_too(
     tmp_path: Path, before: float, best: float, epochs: int
 ) -> None:
-    on = Console(file=io.StringIO(), width=200)
+    write_settings(report(before, best), tmp_path / "found.json")
 
-    finish(on, report(before, best), tmp_path / "found.json", as_json=False)
-
-    kept = settings_of(tmp_path / "found.json")
+    kept = read_settings(tmp_path / "found.json")
     assert kept is not None
     assert kept.epochs == epochs
 
 
-def test_the_outcome_speaks_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    finish(Console(file=io.StringIO()), report(2.0, 1.0), tmp_path / "found.json", as_json=True)
+def test_the_outcome_is_printed_with_the_best_trials() -> None:
+    console = Console(file=io.StringIO(), width=200)
 
-    told = json.loads(capsys.readouterr().out)
-    assert told["best"]["settings"]["epochs"] == 7
-    assert len(told["tried"]) == 2
+    print_tuning(console, report(2.0, 1.0), Path("found.json"))
+
+    assert isinstance(console.file, io.StringIO)
+    assert "the best trial went to found.json" in console.file.getvalue()
+    assert "1 more were pruned" in console.file.getvalue()
 
 
 def test_an_outcome_that_could_not_be_written_is_found_before_the_search(tmp_path: Path) -> None:
@@ -270,14 +270,30 @@ def test_an_outcome_that_could_not_be_written_is_found_before_the_search(tmp_pat
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "complaint"),
     [
-        ["--out", "x.json"],
-        ["--out", "x.json", "--data", "a.csv", "--site", "lab"],
-        ["--out", "x.json", "--site", "lab", "--study", "s"],
+        (["tune", "--out", "x.json"], "--data"),
+        (["tune", "--out", "x.json", "--data", "a.csv", "--rounds", "2"], "--rounds"),
+        (["tune", "--out", "x.json", "--data", "a.csv", "--runner", "process"], "--runner"),
+        (["tune-site", "--out", "x.json", "--site", "lab", "--study", "s"], "--study"),
+        (["tune-site", "--out", "x.json", "--site", "lab", "--site-file", "s"], "--site-file"),
+        (["tune", "--out", "x.json", "--data", "a.csv", "--site", "lab"], "--data"),
+        (["tune", "--out", "x.json", "--site=lab", "--study", "s"], "--study"),
     ],
 )
-def test_words_that_do_not_go_together_are_refused(words: list[str]) -> None:
-    ended = CliRunner().invoke(app, ["tune", *words])
+def test_an_option_of_one_search_is_refused_by_the_other(words: list[str], complaint: str) -> None:
+    ended = CliRunner().invoke(app, words)
 
-    assert isinstance(ended.exception, UsageError)
+    assert ended.exit_code == 2
+    assert complaint in ended.output
+
+
+@pytest.mark.parametrize("site", [["--site", "lab"], ["--site=lab"]])
+def test_tune_with_a_site_is_still_the_search_on_the_sites_surveys(
+    monkeypatch: pytest.MonkeyPatch, site: list[str]
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+
+    ended = CliRunner().invoke(app, ["tune", *site, "--out", "x.json", "--rounds", "2"])
+
+    assert isinstance(ended.exception, NoStackError)

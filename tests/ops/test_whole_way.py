@@ -234,7 +234,7 @@ def test_what_can_not_be_done_is_told_in_a_sentence(terminal, releases, argument
 def test_a_folder_that_can_not_be_a_site_is_pointed_out(terminal, releases):
     aws = AwsSession(terminal.environment)
     bucket = find_stack(aws, "dev").data_bucket
-    aws.client("s3").put_object(Bucket=bucket, Key="sites/Not A Site/surveys/a.csv", Body=b"b1")
+    aws.s3.put_object(Bucket=bucket, Key="sites/Not A Site/surveys/a.csv", Body=b"b1")
 
     said = terminal.run("status")
 

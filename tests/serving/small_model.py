@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.bundle.description import ModelDescription, MxnetExport, SmokeRow
+from trainer.localization.bundle.description import ModelDescription, SmokeRow
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.writing import write_bundle
 from trainer.localization.dense.features import FeatureParameters
-from trainer.localization.dense.mxnet_graph import export
+from trainer.localization.dense.mxnet_graph import MxnetExport, export
 from trainer.localization.dense.network import Dense, Network
 from trainer.training.job.smoke import blended_smoke_rows
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.made_up_floor import HALL, QUICK, survey_lines, survey_text
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 
 # As the processes' entry points do: both libraries read it when they are first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -25,7 +25,8 @@ from trainer.training.evaluation.confidence import (
     fitted_temperature,
 )
 from trainer.training.evaluation.evaluate import evaluate_bundle
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.job.verification import verify_bundle
 
 Matrix = npt.NDArray[np.float32]

@@ -7,8 +7,9 @@ import pytest
 
 from trainer.localization.dense.features import FeatureParameters, featurize
 from trainer.localization.dense.network import Network
-from trainer.training.fitting import fit as fitting
-from trainer.training.fitting.fit import fit, learning_rates
+from trainer.training.fitting import adam, encoded_rows
+from trainer.training.fitting.adam import learning_rates
+from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.fitting.row_weights import row_weights
 from trainer.training.reading.training_set import TrainingSet
@@ -71,7 +72,7 @@ def test_whole_and_broken_readings_are_looked_up_alike(
     data = made_up(step)
     usual = trained(data)
 
-    monkeypatch.setattr(fitting, "_coded_whole", lambda _: None)
+    monkeypatch.setattr(encoded_rows, "_coded_whole", lambda _: None)
 
     assert same(usual, trained(data))
 
@@ -80,7 +81,7 @@ def test_a_batch_in_shares_comes_to_the_same(monkeypatch: pytest.MonkeyPatch) ->
     data = made_up()
     whole = trained(data)
 
-    monkeypatch.setattr(fitting, "_SHARE_ROWS", 10)
+    monkeypatch.setattr(adam, "_SHARE_ROWS", 10)
 
     assert close(whole, trained(data), 1e-4)
 
@@ -119,7 +120,7 @@ def _in_numpy(data: TrainingSet, settings: Hyperparameters) -> Network:
     ]
     means, squares = ([np.zeros_like(vector) for vector in vectors] for _ in range(2))
     features = featurize(data.rssi, FeatureParameters())
-    wanted = fitting._targets(data.positions, CELLS, settings.target_sigma_m)[data.cells]
+    wanted = encoded_rows.soft_targets(data.positions, CELLS, settings.target_sigma_m)[data.cells]
     weights = row_weights(data.stays, settings.visit_damping)[:, np.newaxis]
     for step, rate in enumerate(learning_rates(settings, settings.epochs), start=1):
         first, first_bias, second, second_bias = vectors

@@ -23,7 +23,7 @@ def test_no_visit_and_no_exact_copy_is_on_both_sides(seed: int) -> None:
     sides = split(data, seed)
     keys = data.keys
 
-    assert sides.protocol is HoldOutScheme.WHOLE_VISITS
+    assert sides.scheme is HoldOutScheme.WHOLE_VISITS
     assert not set(data.visits[sides.trained]) & set(data.visits[sides.held_out])
     assert not set(keys[sides.trained]) & set(keys[sides.held_out])
     assert sorted([*sides.trained, *sides.held_out]) == list(range(len(data)))
@@ -72,7 +72,7 @@ def test_visits_are_cut_where_each_location_was_visited_once_and_the_split_says_
     data = dataset(survey_lines(visits=1, rows_per_visit=10))
     sides = split(data)
 
-    assert sides.protocol is HoldOutScheme.CUT_VISITS
+    assert sides.scheme is HoldOutScheme.CUT_VISITS
     assert not set(data.keys[sides.trained]) & set(data.keys[sides.held_out])
     assert len(set(data.cells[sides.trained])) == len(CELLS)
 
@@ -82,7 +82,7 @@ def test_whole_locations_are_held_out_where_each_holds_one_row_only_many_times()
     data = dataset(lines)
     sides = split(data)
 
-    assert sides.protocol is HoldOutScheme.WHOLE_CELLS
+    assert sides.scheme is HoldOutScheme.WHOLE_CELLS
     assert len(sides.held_out)
     assert not set(data.cells[sides.trained]) & set(data.cells[sides.held_out])
 

@@ -14,7 +14,8 @@ from trainer.training.evaluation.cross_validation import fit_and_measure
 from trainer.training.evaluation.evaluate import RowScores, concatenate_scores, score_model
 from trainer.training.evaluation.reliability import Bootstrap
 from trainer.training.job import smoke as smoke_rows
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.reading.training_set import TrainingSet
 
 CELLS = 100

@@ -15,7 +15,8 @@ from trainer.localization.dense.mxnet_graph import export, exported_probabilitie
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BadSurvey
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.quality.findings import Severity
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription, Thresholds

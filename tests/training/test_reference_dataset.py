@@ -83,7 +83,7 @@ def test_what_a_release_says_of_itself_is_measured_on_whole_visits(
 
     result = train_files([labelled], tmp_path, 0, LIBRARY)
 
-    assert result.protocol is HoldOutScheme.WHOLE_VISITS
+    assert result.scheme is HoldOutScheme.WHOLE_VISITS
     assert result.metrics.held_out_rows > 0.1 * result.metrics.rows
     assert result.metrics.exact_accuracy < evaluate_bundle(result.bundle, labelled).exact_accuracy
 

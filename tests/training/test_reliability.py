@@ -15,7 +15,7 @@ from trainer.training.evaluation.cross_validation import measure_folds, measure_
 from trainer.training.evaluation.hold_out import folds
 from trainer.training.evaluation.reliability import RADIUS_SHARE, Bootstrap, calibration, fit_radius
 from trainer.training.fitting.row_weights import row_weights
-from trainer.training.job.train import TrainingResult
+from trainer.training.job.pipeline import TrainingResult
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 

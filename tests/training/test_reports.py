@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from events.metrics import FigureUnit, HeadlineQuestion, LocationFigures, MetricsDocument
 from tests.training.made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.reports.card import card_html
 from trainer.training.reports.floor_map import floor_map_svg
 from trainer.training.reports.floor_plan import NoPicture
@@ -84,7 +85,7 @@ def test_the_card_stands_alone_and_says_what_matters(trained: TrainingResult) ->
     assert loads_of(page) == []
     assert "url(" not in page
     assert "prefers-color-scheme:dark" in page
-    for said in (trained.release_id, trained.digest, "walk.csv", trained.protocol.value):
+    for said in (trained.release_id, trained.digest, "walk.csv", trained.scheme.value):
         assert said in page
     assert f"{trained.metrics.exact_accuracy:.1%}" in page
 
@@ -149,7 +150,7 @@ def test_a_card_is_drawn_from_the_figures_of_a_former_release() -> None:
 
     assert loads_of(page) == []
     assert page.count("&lt;script&gt;") == 8, "release and beacon stand in several places"
-    for title in ("Where it is right", "Against the champion", "How sure it is"):
+    for title in ("Accuracy by location", "Against the champion", "Confidence and radius"):
         assert f"<h2>{title}</h2>" in page
 
 

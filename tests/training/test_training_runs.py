@@ -11,17 +11,17 @@ import pytest
 
 from events.metrics import Metrics
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, QUICK, survey_lines, survey_text
-from trainer.localization.bundle.description import MxnetExport
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.bundle.writing import write_bundle
-from trainer.localization.dense.mxnet_graph import export, exported_probabilities
+from trainer.localization.dense.mxnet_graph import MxnetExport, export, exported_probabilities
 from trainer.localization.dense.network import Dense, Network
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.training.errors import BadSurvey, BundleMismatch, NotEnoughData
 from trainer.training.evaluation.confidence import FEWEST_FOR_TEMPERATURE
 from trainer.training.evaluation.evaluate import evaluate_bundle
-from trainer.training.job.train import TrainingResult, train_files
+from trainer.training.job.pipeline import TrainingResult
+from trainer.training.job.train import train_files
 from trainer.training.job.verification import verify_bundle
 from trainer.training.reading.site_description import SiteDescription
 

@@ -1,7 +1,7 @@
 """The model itself, shared by training and serving so that the two cannot disagree.
 
-``readings`` and ``features`` turn dBm into numbers, ``network`` and ``decoding`` into answers, as
-evaluation does. ``graph`` says the same as one graph, which ``runtime`` runs, and ``engine`` makes
-sure that a row has the same bits alone and among others. ``bundle`` packs it all; only
-``mxnet_loader`` and ``network_mxnet`` know MXNet.
+What comes in is readings in dBm and fitted weights; what goes out is answers and bundles. From the
+top: ``bundle`` packs and opens a model, ``dense`` is the model family, ``runtime`` runs its
+``graph``, and ``decoding``, ``readings`` and ``errors`` are shared by all. It imports nothing of
+ours outside; only ``mxnet_loader`` and ``dense.mxnet_graph`` use MXNet.
 """

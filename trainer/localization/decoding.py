@@ -1,8 +1,8 @@
-"""From a posterior over cells to answers: a cell, a point and how sure the model is of the cell.
+"""From a posterior over cells to answers: a cell, a point and a confidence.
 
 Each figure of merit has its own best answer: the likeliest cell for "exactly right", the cell of
-least expected distance for "within one cell", the geometric median for the error in metres.
-What may go wrong: cells without positions; then only the first of the three exists.
+least expected distance for "within one cell", the geometric median for the error in metres. Without
+positions only the first of the three exists.
 """
 
 from dataclasses import dataclass
@@ -17,31 +17,30 @@ CellIndices = npt.NDArray[np.intp]
 
 MEDIAN_STEPS = 4
 OVER_RELAXATION = np.float32(1.5)
-"""Weiszfeld's steps, each half as long again. On the UCI set the expected distance is then 0.008 m
-above its least on average, and 0.28 m at most; 6 steps: 0.003 and 0.18; the mean alone: 0.29 and
-3.5; 500 plain steps find the least. Newton's steps run away from it between two far clusters.
+"""Weiszfeld's steps, each 1.5 times as long. On the UCI set the expected distance is then 0.008 m
+above its minimum on average, and 0.28 m at most; 6 steps: 0.003 and 0.18; the mean alone: 0.29 and
+3.5; 500 plain steps find the minimum. Newton's steps diverge between two distant clusters.
 
-The nearer the point, the less the mean error and the greater the ninth decile, both by hardly
-anything: ADR 0010."""
+More steps hardly lower the mean error and hardly raise the ninth decile: ADR 0010."""
 
 SOFTENING_M = np.float32(0.1)
 """Keeps distances off zero."""
 
 LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 5.0
-"""What a confidence's temperature may be. Up to it a probability that single precision can't tell
-from nothing, 1e-45, would be 1e-9, so that probabilities alone are enough to apply it."""
+"""The range of a confidence's temperature. At 5, the least positive number of single precision,
+1e-45, becomes 1e-9, so a temperature can be applied to probabilities instead of logits."""
 
 _PART_ROWS = 1024
-"""So that what the median works with stays in the cache."""
+"""Keeps the median's working memory in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """One answer as it leaves the container; x and y in metres, None without positions.
 
-    ``confidence`` is how often ``location`` is the very cell where the model is as sure as here
-    (:func:`tempered`); ``radius_m`` is how far from (x, y) the truth is at most in most cases (the
-    bundle says in how many), None if that was not measured.
+    ``confidence`` is the calibrated probability that ``location`` is the true cell
+    (:func:`tempered`); within ``radius_m`` of (x, y) lies the truth in most cases (the bundle's
+    ``radius.share``), None if that was not measured.
     """
 
     location: str
@@ -53,30 +52,30 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What the model says about each row."""
+    """The model's predictions for each row."""
 
     probabilities: FloatMatrix
-    """(rows, cells) as the network says."""
+    """(rows, cells) as the network computes them."""
     cells: CellIndices
     """(rows,) the likeliest cell."""
     points: Positions | None
     """(rows, 2) metres; None without positions."""
     confidences: npt.NDArray[np.float32]
-    """(rows,) how sure the likeliest cell is said to be."""
+    """(rows,) of the likeliest cell, calibrated."""
 
 
 def decode(
     probabilities: FloatMatrix, positions: Positions | None, temperature: float | None = None
 ) -> Predictions:
-    """The answers to a posterior.
+    """The predictions from a posterior.
 
     Args:
         probabilities: (rows, cells).
         positions: (cells, 2) in metres, or None where cells are plain labels.
         temperature: of the confidence; None for the probability as it is.
     """
-    told = probabilities if temperature is None else tempered(probabilities, temperature)
-    confidences: npt.NDArray[np.float32] = told.max(axis=1)
+    calibrated = probabilities if temperature is None else tempered(probabilities, temperature)
+    confidences: npt.NDArray[np.float32] = calibrated.max(axis=1)
     return Predictions(
         probabilities=probabilities,
         cells=probabilities.argmax(axis=1),
@@ -86,18 +85,18 @@ def decode(
 
 
 def tempered(probabilities: FloatMatrix, temperature: float) -> FloatMatrix:
-    """The same posterior made more or less sure: p^(1/T), normalized (Guo et al., 2017).
+    """Temperature scaling: p^(1/T), normalized (Guo et al., 2017).
 
-    The order of the cells stays, and with it the likeliest.
+    It keeps the order of the cells, and so the likeliest.
 
     Args:
         probabilities: (rows, cells).
-        temperature: from 0.1 to 5; above 1 for less sure.
+        temperature: from 0.1 to 5; above 1 for lower confidence.
     """
-    told: FloatMatrix = probabilities / probabilities.max(axis=1, keepdims=True)
-    np.power(told, np.float32(1.0 / temperature), out=told)
-    told /= told.sum(axis=1, keepdims=True)
-    return told
+    calibrated: FloatMatrix = probabilities / probabilities.max(axis=1, keepdims=True)
+    np.power(calibrated, np.float32(1.0 / temperature), out=calibrated)
+    calibrated /= calibrated.sum(axis=1, keepdims=True)
+    return calibrated
 
 
 def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positions:
@@ -110,7 +109,7 @@ def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positi
     Returns:
         (rows, 2) in metres.
     """
-    # In single precision near their own origin, as a site's may lie hundreds of kilometres away.
+    # In single precision relative to their mean, as a site's origin may be hundreds of km away.
     origin = positions.mean(axis=0)
     local = (positions - origin).astype(np.float32)
     starts = range(0, max(len(probabilities), 1), _PART_ROWS)
@@ -120,7 +119,7 @@ def geometric_median(probabilities: FloatMatrix, positions: Positions) -> Positi
 
 
 def _medians(masses: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
-    """(rows, 2) medians of (rows, cells) masses at (cells, 2) places."""
+    """(rows, 2) medians of (rows, cells) masses at (cells, 2) positions."""
     points: FloatMatrix = masses @ local
     for _ in range(MEDIAN_STEPS):
         weights = masses / _distances(points, local)
@@ -167,7 +166,7 @@ def most_mass_within(
     Args:
         probabilities: (rows, cells).
         positions: (cells, 2) in metres.
-        reach_m: how far around a cell counts.
+        reach_m: the radius around a cell that counts.
 
     Returns:
         (rows,) indices of cells.
@@ -181,7 +180,7 @@ def most_mass_within(
 def expected_errors(
     probabilities: FloatMatrix, points: Positions, positions: Positions
 ) -> npt.NDArray[np.float64]:
-    """(rows,) metres: how far from its point the model itself expects the truth to be."""
+    """(rows,) metres: the expected distance from each point to the truth, by the posterior."""
     across = points[:, :1] - positions[:, 0]
     along = points[:, 1:] - positions[:, 1]
     distances = np.sqrt(across * across + along * along)

@@ -1,10 +1,10 @@
-"""What may go wrong with a model, as one tree.
+"""The errors of this package, as one tree.
 
 ::
 
     LocalizationError
     ├── BadBundle          the packaged model is damaged, incomplete or not ours
-    └── BadReadings        readings that cannot be answered; carries the place of each problem
+    └── BadReadings        readings that cannot be answered, with the place of each problem
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,6 @@ class BadReadings(LocalizationError):  # noqa: N818 - named for what was found
     """Readings that the caller has to correct; nothing of the request was answered."""
 
     def __init__(self, message: str, problems: Sequence[ReadingProblem] = ()) -> None:
-        """Say what happened in ``message``, and where in ``problems``."""
+        """State what happened in ``message``, and where in ``problems``."""
         super().__init__(message)
         self.problems = tuple(problems)

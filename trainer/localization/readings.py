@@ -1,7 +1,7 @@
-"""Which number is a signal, which says "not heard" and which is no RSSI at all.
+"""Which number is a signal, which means "not heard" and which is no RSSI at all.
 
-Training and serving both decide by this file. What may go wrong: every logger has its own way to
-write "not heard", and a number taken for a signal by mistake is a very wrong fingerprint.
+Training and serving both decide by this file. Every logger writes "not heard" in its own way, and
+such a number taken for a signal would make a very wrong fingerprint.
 
 ==========================  ==================================================================
 reading (dBm)               meaning
@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", r
 
 
 def number_in(field: str) -> float | None:
-    """The number that a field of a CSV holds, NaN for one left out, None for any other text.
+    """The number in a field of a CSV, NaN for a missing one, None for any other text.
 
     Stricter than ``float``, which also takes ``1_000``, ``infinity`` and digits of every script.
     """
@@ -46,10 +46,10 @@ def number_in(field: str) -> float | None:
 
 
 def is_rssi(values: Floats) -> BoolMatrix:
-    """Whether each value is a signal or a way to say "not heard" (NaN is one)."""
+    """Whether each value is a signal or means "not heard", as NaN does."""
     known: BoolMatrix = (values >= LOWEST_READING) & (values <= 0.0)
     known |= np.isnan(values)
-    # Value by value, as np.isin sorts, which takes longer than the model's own answer.
+    # Value by value: np.isin sorts, which takes longer than running the model.
     for value in NOT_HEARD_VALUES:
         known |= values == value
     return known
@@ -58,8 +58,8 @@ def is_rssi(values: Floats) -> BoolMatrix:
 def all_plain(values: FloatMatrix) -> bool:
     """Whether all values are negative from -200 on, or NaN.
 
-    Then they are what the model takes, without a look at each. ``fmin`` and ``fmax`` pass NaN by;
-    of nothing but NaN they make NaN, which is neither below nor above anything.
+    Then the model takes them unchanged, and no value has to be looked at. ``fmin`` and ``fmax``
+    ignore NaN; if all are NaN they return NaN, for which every comparison is false.
     """
     lowest = np.fmin.reduce(values, axis=None)
     highest = np.fmax.reduce(values, axis=None)
@@ -67,7 +67,7 @@ def all_plain(values: FloatMatrix) -> bool:
 
 
 def heard_only(values: Floats) -> FloatMatrix:
-    """The same readings with every way to say "not heard" as NaN.
+    """The same readings with NaN wherever a value means "not heard".
 
     Args:
         values: dBm, any shape; each passes :func:`is_rssi`.

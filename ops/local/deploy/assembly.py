@@ -1,4 +1,4 @@
-"""A CDK cloud assembly (``cdk.out``) as it lies on disk: its stacks, in order, and their files."""
+"""A CDK cloud assembly (``cdk.out``) on disk: its stacks, in order, and their assets."""
 
 import io
 import json
@@ -19,7 +19,7 @@ _ASSETS = "cdk:asset-manifest"
 
 
 class _AssemblyDocument(BaseModel):
-    """Base of what the CDK writes; members that are not needed here are ignored."""
+    """Base of the CDK's documents; members that are not needed here are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
 
@@ -63,12 +63,12 @@ DocumentT = TypeVar("DocumentT", bound=_AssemblyDocument)
 
 @dataclass(frozen=True, slots=True)
 class FileAsset:
-    """Something that templates expect in the bucket for assets.
+    """A file or archive that templates expect in the asset bucket.
 
     Attributes:
-        key: the object key that templates name.
-        path: a staged file or directory.
-        zipped: whether the directory is to be uploaded as one zip archive.
+        key: its object key.
+        path: the staged file or directory.
+        zipped: whether a directory is uploaded as a zip archive.
     """
 
     key: str
@@ -76,7 +76,7 @@ class FileAsset:
     zipped: bool
 
     def content(self) -> bytes:
-        """What is to be uploaded; zip archives are stored, not compressed, for speed."""
+        """The bytes to upload; zip archives are not compressed, for speed."""
         if not self.zipped or self.path.is_file():
             return self.path.read_bytes()
         buffer = io.BytesIO()
@@ -97,7 +97,7 @@ class SynthesizedStack:
 
 
 def read_assembly(directory: Path) -> list[SynthesizedStack]:
-    """The stacks of an assembly, those that others need first.
+    """The stacks of an assembly, each after those that it depends on.
 
     Raises:
         AssemblyError: there is no assembly, or a file of it is missing or malformed.
@@ -110,7 +110,7 @@ def read_assembly(directory: Path) -> list[SynthesizedStack]:
     try:
         ordered = list(TopologicalSorter(needs).static_order())
     except CycleError as error:
-        raise AssemblyError(f"The stacks of {directory} need each other: {error}") from error
+        raise AssemblyError(f"The stacks of {directory} depend on each other: {error}") from error
     return [
         _stack(directory, name, artifacts) for name in ordered if artifacts[name].type == _STACK
     ]
@@ -146,7 +146,7 @@ def _document(path: Path, model: type[DocumentT]) -> DocumentT:
     try:
         return model.model_validate_json(_read(path))
     except ValidationError as error:
-        raise AssemblyError(f"{path} is not what the CDK writes: {error}") from error
+        raise AssemblyError(f"{path} is not a document of the CDK: {error}") from error
 
 
 def _template(path: Path) -> JsonObject:
@@ -155,7 +155,7 @@ def _template(path: Path) -> JsonObject:
     except json.JSONDecodeError as error:
         raise AssemblyError(f"{path} is not JSON: {error}. Synthesize again.") from error
     if not isinstance(content, dict):
-        raise AssemblyError(f"{path} is no JSON object. Synthesize again.")
+        raise AssemblyError(f"{path} is not a JSON object. Synthesize again.")
     return content
 
 
@@ -164,6 +164,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise AssemblyError(
-            f"{path} can't be read: {error}. Synthesize first (make synth), and name the directory "
-            "that it made."
+            f"{path} can't be read: {error}. Synthesize first, and name the directory with the "
+            "assembly."
         ) from error

@@ -1,4 +1,4 @@
-"""Deploys the stacks of an assembly: everything is read and refused first, created afterwards."""
+"""Deploys the stacks of an assembly: all is read and checked first, and created afterwards."""
 
 import logging
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from ops.local.gateway.clients import ServiceClients
 from ops.local.settings import CloudSettings
 
 _log = logging.getLogger(__name__)
-_WORKERS = 4  # the calls share one process with what answers them
+_WORKERS = 4  # the services that answer share this process
 _RESOURCE_TYPES: Mapping[str, ResourceType] = {
     **storage.RESOURCE_TYPES,
     **messaging.RESOURCE_TYPES,
@@ -46,11 +46,11 @@ _IGNORED = ResourceType(named(Arn="embedded:left-out/{}"), _create_nothing)
 
 @dataclass(frozen=True, slots=True)
 class DeploymentResult:
-    """What came of a deployment.
+    """The result of a deployment.
 
     Attributes:
         outputs: the outputs of all stacks.
-        physical_ids: logical to physical id, as ``Ref`` gives it, of all stacks.
+        physical_ids: logical id to physical id (``Ref``), of all stacks.
     """
 
     outputs: Mapping[str, str]
@@ -77,10 +77,10 @@ class Deployer:
         self._location = DeploymentLocation(settings, clients.address)
 
     def deploy(self, directory: Path) -> DeploymentResult:
-        """Deploy every stack of an assembly; what is there already is brought up to date.
+        """Deploy every stack of an assembly; resources that exist are updated.
 
         Raises:
-            AssemblyError: the assembly can't be read, or asks for what is not emulated
+            AssemblyError: the assembly can't be read, or needs what is not emulated
                 (NotEmulatedError, which lists all of it); nothing was created.
             DeploymentFailedError: a service refused a resource.
         """
@@ -100,19 +100,19 @@ class Deployer:
         return _summary(plans)
 
     def _identify(self, resource: TemplateResource, template: StackTemplate) -> ResourceIdentity:
-        kind = _RESOURCE_TYPES.get(resource.kind, _IGNORED)
-        return identity_of(kind, resource, template, self._location)
+        resource_type = _RESOURCE_TYPES.get(resource.type_name, _IGNORED)
+        return identity_of(resource_type, resource, template, self._location)
 
     # --- reading
 
     def _prepare(self, template: StackTemplate, findings: list[str]) -> dict[str, Creation]:
-        """What would create each resource; adds to ``findings`` what can't be created."""
+        """The creation of each resource; adds what can't be created to ``findings``."""
         creations = {}
         for name, resource in template.resources.items():
-            if is_ignored(resource.kind):
-                _log.debug("%s (%s) is left out", resource.path, resource.kind)
-            elif resource.kind not in _RESOURCE_TYPES:
-                findings.append(f"{resource.path}: the type {resource.kind}")
+            if is_ignored(resource.type_name):
+                _log.debug("%s (%s) is ignored", resource.path, resource.type_name)
+            elif resource.type_name not in _RESOURCE_TYPES:
+                findings.append(f"{resource.path}: the type {resource.type_name}")
             else:
                 try:
                     creations[name] = self._prepare_one(template, resource, findings)
@@ -126,15 +126,15 @@ class Deployer:
         path = f"{resource.path}.Properties"
         properties = template.resolve(resource.properties)
         if not isinstance(properties, dict):
-            raise AssemblyError("its properties are no object")
+            raise AssemblyError("its properties are not an object")
         reader = PropertyReader(properties, path)
-        creation = _RESOURCE_TYPES[resource.kind].prepare(
+        creation = _RESOURCE_TYPES[resource.type_name].prepare(
             reader, template.identity(resource.logical_id)
         )
         findings.extend(
-            f"{unread}: not emulated for {resource.kind}"
+            f"{unread}: not emulated for {resource.type_name}"
             for unread in reader.unread()
-            if not is_ignored(resource.kind, unread.removeprefix(f"{path}."))
+            if not is_ignored(resource.type_name, unread.removeprefix(f"{path}."))
         )
         return creation
 
@@ -149,7 +149,7 @@ class Deployer:
             s3.put_object(Bucket=bucket, Key=asset.key, Body=asset.content())
 
     def _create(self, plan: _StackPlan) -> None:
-        """Create resources as soon as what they need is there, several at a time."""
+        """Create each resource after those that it depends on, several at a time."""
         sorter = _sorter(plan.template)
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="deploy") as executor:
             while sorter.is_active():
@@ -164,8 +164,8 @@ class Deployer:
         try:
             creation(self._clients)
         except ClientError as error:
-            kind = plan.template.resources[name].kind
-            raise DeploymentFailedError(f"Resources.{name} ({kind}): {error}") from error
+            resource_type = plan.template.resources[name].type_name
+            raise DeploymentFailedError(f"Resources.{name} ({resource_type}): {error}") from error
 
 
 def _sorter(template: StackTemplate) -> "TopologicalSorter[str]":
@@ -174,21 +174,21 @@ def _sorter(template: StackTemplate) -> "TopologicalSorter[str]":
     try:
         sorter.prepare()
     except CycleError as error:
-        raise AssemblyError(f"Resources need each other: {error.args[1]}") from error
+        raise AssemblyError(f"Resources depend on each other: {error.args[1]}") from error
     return sorter
 
 
 def _asset_bucket(settings: CloudSettings) -> str:
-    """The bucket that CDK's default bootstrap makes, and templates name."""
+    """The asset bucket of the CDK's default bootstrap, which templates name."""
     return f"cdk-hnb659fds-assets-{settings.account_id}-{settings.region}"
 
 
 def _code_assets(stack: SynthesizedStack, template: StackTemplate) -> tuple[FileAsset, ...]:
-    """The assets that functions are made from; layers' may not even be staged."""
+    """The assets that hold functions' code; those of layers need not be staged."""
     keys = {
         str(code.get("S3Key"))
         for resource in template.resources.values()
-        if resource.kind == "AWS::Lambda::Function"
+        if resource.type_name == "AWS::Lambda::Function"
         and isinstance(code := template.resolve(resource.properties.get("Code", {})), dict)
     }
     return tuple(asset for asset in stack.assets if asset.key in keys)

@@ -1,4 +1,4 @@
-"""Log groups, alarms and dashboards. Alarms keep the state they are given: moto computes none."""
+"""Log groups, alarms and dashboards; moto evaluates no alarm, so SetAlarmState sets its state."""
 
 import json
 

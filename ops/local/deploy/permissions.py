@@ -1,4 +1,4 @@
-"""Roles and policies. moto keeps and validates them; it does not enforce them here."""
+"""IAM roles and policies; moto stores and validates them, and enforces nothing here."""
 
 import json
 from collections.abc import Sequence

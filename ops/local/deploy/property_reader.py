@@ -1,14 +1,21 @@
-"""The properties of one resource, and a memory of which of them were read.
+"""Reads the properties of one resource and records which of them were read.
 
-What nobody read is what the deployment would skip in silence, so it is reported with its path.
+An unread property would be skipped silently, so its path is reported.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import JsonValue
 
 from ops.local.errors import AssemblyError
 from ops.local.gateway.protocol import JsonObject
+
+ApiArguments = dict[str, Any]
+"""Arguments of an AWS client, by name; the client checks them."""
+
+ApiStructure = Any
+"""One structured argument of an AWS client, from the template; the client checks it."""
 
 
 class PropertyReader:
@@ -16,7 +23,7 @@ class PropertyReader:
 
     Args:
         members: the object, resolved.
-        path: where it stands in the template.
+        path: its path in the template.
     """
 
     def __init__(self, members: JsonObject, path: str) -> None:
@@ -26,16 +33,16 @@ class PropertyReader:
         self._children: list[PropertyReader] = []
 
     def has(self, name: str) -> bool:
-        """Whether there is a member; this does not count as reading it."""
+        """Whether a member is there; this does not mark it as read."""
         return name in self._members
 
     def raw(self, name: str) -> JsonValue:
-        """A member with all that is in it; None if it is not there."""
+        """A member with all below it; None if it is missing."""
         self._read.add(name)
         return self._members.get(name)
 
     def text(self, name: str, default: str = "") -> str:
-        """A text; numbers and booleans are written out as CloudFormation would."""
+        """A text; numbers and booleans are converted as CloudFormation does."""
         value = self.raw(name)
         if value is None:
             return default
@@ -44,13 +51,13 @@ class PropertyReader:
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     def required(self, name: str) -> str:
-        """A text that must be there."""
+        """A text that must not be missing."""
         if not self.has(name):
             raise AssemblyError(f"{self.path}.{name} is missing.")
         return self.text(name)
 
     def number(self, name: str) -> int | None:
-        """A whole number, which a template may write as a text."""
+        """An integer, which a template may write as a text."""
         text = self.text(name)
         try:
             return int(float(text)) if text else None
@@ -67,7 +74,7 @@ class PropertyReader:
         return [str(each) for each in value] if isinstance(value, list) else []
 
     def child(self, name: str) -> "PropertyReader":
-        """A nested object; an empty one if it is not there."""
+        """A nested object; an empty one if it is missing."""
         value = self.raw(name) or {}
         if not isinstance(value, dict):
             raise AssemblyError(f"{self.path}.{name} must be an object.")
@@ -85,13 +92,13 @@ class PropertyReader:
             readers.append(self._nested(each, f"{self.path}.{name}[{index}]"))
         return readers
 
-    def pick(self, *names: str) -> JsonObject:
-        """Those of some members that are there, as the template has them."""
+    def pick(self, *names: str) -> ApiArguments:
+        """Those of some members that are not missing, unconverted."""
         picked = {name: self.raw(name) for name in names if self.has(name)}
         return {name: value for name, value in picked.items() if value is not None}
 
     def unread(self) -> list[str]:
-        """Paths of the values that nobody read."""
+        """Paths of the values that were not read."""
         own = [
             path
             for name, value in self._members.items()

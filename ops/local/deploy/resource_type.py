@@ -1,4 +1,4 @@
-"""What the deployer knows about one type of resource."""
+"""What the deployer knows about one type of resource: its names, and how it is created."""
 
 import hashlib
 from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentLocation:
-    """Where resources live: for ARNs and URLs."""
+    """Region, account and address, for ARNs and URLs."""
 
     settings: CloudSettings
     address: str
@@ -30,14 +30,14 @@ class DeploymentLocation:
 
 
 Creation = Callable[[ServiceClients], None]
-"""Makes a resource, or changes what is there into it."""
+"""Creates a resource, or updates the existing one."""
 
 
 PropertyText = Callable[[str], str]
-"""A property's resolved text; empty if the template does not give it."""
+"""Returns the resolved text of a property; empty if the template does not give it."""
 
 Identify = Callable[[DeploymentLocation, str, PropertyText], ResourceIdentity]
-"""From the physical name to what references resolve to."""
+"""Returns what references resolve to, for a physical name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,8 @@ class ResourceType:
         identify: what references resolve to.
         prepare: reads the properties and returns what creates the resource.
         name_property: the property that names it, if there is one.
-        longest: characters of a generated name at most.
-        lower: whether a generated name must be lower-case.
+        max_name_length: most characters of a generated name.
+        lowercase: whether a generated name must be lower-case.
     """
 
     identify: Identify
@@ -60,7 +60,7 @@ class ResourceType:
 
 
 def identity_of(
-    kind: ResourceType,
+    resource_type: ResourceType,
     resource: TemplateResource,
     template: StackTemplate,
     location: DeploymentLocation,
@@ -71,24 +71,28 @@ def identity_of(
         AssemblyError: its name can't be resolved.
     """
 
-    def given(name: str) -> str:
+    def text_of(name: str) -> str:
         value = resource.properties.get(name)
         return "" if value is None else str(template.resolve(value))
 
-    named = given(kind.name_property) if kind.name_property else ""
-    return kind.identify(location, named or _generated_name(kind, resource, template), given)
+    named = text_of(resource_type.name_property) if resource_type.name_property else ""
+    return resource_type.identify(
+        location, named or _generated_name(resource_type, resource, template), text_of
+    )
 
 
-def _generated_name(kind: ResourceType, resource: TemplateResource, template: StackTemplate) -> str:
-    """A name like CloudFormation's own.
+def _generated_name(
+    resource_type: ResourceType, resource: TemplateResource, template: StackTemplate
+) -> str:
+    """A name like those that CloudFormation generates.
 
-    The last 8 digits come from stack and logical id, so that a repeated deployment finds its own
-    resources again; CloudFormation, which has a memory, draws them at random.
+    The last 8 digits are a hash of stack and logical id, so that a repeated deployment finds its
+    resources again; CloudFormation remembers them and draws the digits at random.
     """
     digest = hashlib.sha256(f"{template.stack_name}/{resource.logical_id}".encode()).hexdigest()
-    stem = f"{template.stack_name}-{resource.logical_id}"[: kind.max_name_length - 9]
+    stem = f"{template.stack_name}-{resource.logical_id}"[: resource_type.max_name_length - 9]
     name = f"{stem}-{digest[:8]}"
-    return name.lower() if kind.lowercase else name
+    return name.lower() if resource_type.lowercase else name
 
 
 def named(**attributes: str) -> Identify:
@@ -112,7 +116,7 @@ def _arn(location: DeploymentLocation, pattern: str, name: str) -> str:
 
 @contextmanager
 def tolerate(*codes: str) -> "Iterator[None]":
-    """Take an error that says "it is there already" for success: a deployment may be repeated."""
+    """Suppress errors that mean "it exists already", because a deployment may be repeated."""
     try:
         yield
     except ClientError as error:

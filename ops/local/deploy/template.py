@@ -1,7 +1,7 @@
 """A CloudFormation template, resolved: references, intrinsic functions, conditions, parameters.
 
-Nothing is created here. What a reference resolves to comes from an `Identify`, which knows each
-resource's name and attributes beforehand.
+Nothing is created here. An `Identify` knows each resource's name and attributes beforehand, which
+is what references resolve to.
 """
 
 import base64
@@ -15,7 +15,7 @@ from ops.local.errors import AssemblyError
 from ops.local.gateway.protocol import JsonObject
 from ops.local.settings import CloudSettings
 
-# What `cdk bootstrap` leaves behind; templates may read its version, this cloud needs none.
+# Templates may read the version of `cdk bootstrap`, which this cloud does not need.
 _BOOTSTRAP_VERSION = "30"
 _RESOURCE_MEMBERS = frozenset(
     {
@@ -32,7 +32,7 @@ _SUB = re.compile(r"\$\{(!?)([^}]+)\}")
 
 
 class _NoValue:
-    """The marker of ``AWS::NoValue``: what holds it is left out."""
+    """The value of ``AWS::NoValue``: members that have it are removed."""
 
 
 _NO_VALUE = _NoValue()
@@ -54,16 +54,16 @@ class ResourceIdentity:
 
 @dataclass(frozen=True, slots=True)
 class TemplateResource:
-    """One resource as the template has it."""
+    """One resource of a template."""
 
     logical_id: str
-    kind: str
+    type_name: str
     properties: JsonObject
     depends_on: tuple[str, ...]
 
     @property
     def path(self) -> str:
-        """Where it stands, for people."""
+        """Its path in the template, for messages."""
         return f"Resources.{self.logical_id}"
 
 
@@ -71,14 +71,14 @@ Identify = Callable[[TemplateResource, "StackTemplate"], ResourceIdentity]
 
 
 class StackTemplate:
-    """One template on its way into one stack.
+    """One template, resolved for one stack.
 
     Args:
         content: the template.
         stack_name: the stack's name.
         settings: region and account for the pseudo parameters.
-        identify: names resources.
-        exports: outputs that stacks before it exported.
+        identify: returns what references to a resource resolve to.
+        exports: outputs that earlier stacks exported.
 
     Raises:
         AssemblyError: a condition can't be resolved, or a resource has a member that is unknown.
@@ -163,7 +163,7 @@ class StackTemplate:
         }
 
     def needs(self, resource: TemplateResource) -> set[str]:
-        """Logical ids of the resources that must be there before ``resource``."""
+        """Logical ids of the resources that ``resource`` depends on."""
         named = set(resource.depends_on) | set(self._references(resource.properties))
         return named & self.resources.keys()
 
@@ -178,7 +178,7 @@ class StackTemplate:
             unknown = sorted(entry.keys() - _RESOURCE_MEMBERS)
             if unknown:
                 raise AssemblyError(
-                    f"Resources.{logical_id}: {', '.join(unknown)} can't be understood."
+                    f"Resources.{logical_id}: {', '.join(unknown)} are not known members."
                 )
             if "Condition" in entry and not self._condition(str(entry["Condition"])):
                 continue
@@ -222,7 +222,7 @@ class StackTemplate:
         parameter = self._section("Parameters")[name]
         default = parameter.get("Default")
         if default is None:
-            raise AssemblyError(f"Parameter {name} has no default, and there is none to ask.")
+            raise AssemblyError(f"Parameter {name} has no default, and no value can be given here.")
         if str(parameter["Type"]).startswith("AWS::SSM::Parameter::Value<"):
             if not str(default).startswith("/cdk-bootstrap/"):
                 raise AssemblyError(f"Parameter {name} reads {default} from SSM at deployment.")
@@ -308,11 +308,11 @@ class StackTemplate:
     def _import_value(self, operand: JsonValue) -> Resolved:
         name = _text(self.resolve(operand))
         if name not in self._exports:
-            raise AssemblyError(f"No stack before this one exports {name}.")
+            raise AssemblyError(f"No earlier stack exports {name}.")
         return self._exports[name]
 
     def _references(self, value: JsonValue) -> Iterator[str]:
-        """Names that a value refers to; those of parameters and pseudo parameters, too."""
+        """Names that a value refers to, including parameters and pseudo parameters."""
         if isinstance(value, list):
             for each in value:
                 yield from self._references(each)

@@ -1,4 +1,4 @@
-"""The envelope of an event on a bus, as EventBridge delivers it."""
+"""An event on a bus, in the envelope that EventBridge delivers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from ops.local.settings import CloudSettings
 
 @dataclass(frozen=True, slots=True)
 class BusEvent:
-    """One event; ``time`` is a text because services disagree on its form."""
+    """One event; ``time`` is a text because services write it differently."""
 
     source: str
     detail_type: str
@@ -23,7 +23,7 @@ class BusEvent:
     id: str = field(default_factory=lambda: str(uuid4()))
 
     def as_json(self) -> JsonObject:
-        """The event as rules match it and targets get it."""
+        """The event that rules match and targets get."""
         return {
             "version": "0",
             "id": self.id,
@@ -45,7 +45,7 @@ def bus_event(
     resources: Sequence[str] = (),
     time: str | None = None,
 ) -> BusEvent:
-    """An event of this account and region, of now unless ``time`` says otherwise."""
+    """An event of this account and region; ``time`` defaults to now."""
     return BusEvent(
         source=source,
         detail_type=detail_type,
@@ -58,5 +58,5 @@ def bus_event(
 
 
 def utc_text(moment: datetime) -> str:
-    """A moment as EventBridge writes it: UTC, whole seconds."""
+    """A moment in EventBridge's format: UTC, whole seconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

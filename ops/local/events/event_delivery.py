@@ -1,8 +1,8 @@
-"""How events reach targets: one lane for each target, retries with back-off, dead-letter queues.
+"""Delivery of events to targets: a queue per target, retries with back-off, dead-letter queues.
 
-A lane is a thread, so a slow target delays itself only, and first attempts keep the order in which
-they were queued; a retry comes when it is due. What a target refuses for good (it is missing, or
-does not permit the call) is not retried, as in EventBridge.
+A thread works off each queue, so a slow target delays only itself, and first attempts keep their
+order; a retry joins the queue when it is due. As in EventBridge, what can't succeed (the target is
+missing, or does not permit the call) is not retried.
 """
 
 import json
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _log = logging.getLogger(__name__)
-# EventBridge does not publish its back-off; a minute at first is in the range seen in practice.
+# AWS does not document EventBridge's back-off; a minute is in the range seen in practice.
 _FIRST_BACK_OFF = 60.0
 _MISSING = frozenset(
     {
@@ -45,10 +45,10 @@ class FunctionInvoker(Protocol):
     """The Lambda functions, as a target."""
 
     def accept(self, arn: str, payload: bytes, caller: str, source_arn: str) -> None:
-        """Take an event for an asynchronous invocation.
+        """Accept an event for an asynchronous invocation.
 
         Raises:
-            DeliveryError: it can't be taken.
+            DeliveryError: it is refused.
         """
 
 
@@ -57,7 +57,7 @@ Forward = Callable[[JsonObject, str], None]
 
 @dataclass(frozen=True, slots=True)
 class _DeliveryAttempt:
-    """An event on its way; ``number`` counts from 0, ``queued_at`` is monotonic seconds."""
+    """One attempt; ``number`` counts from 0, ``queued_at`` is monotonic seconds."""
 
     rule_arn: str
     target: EventTarget
@@ -98,7 +98,7 @@ class EventDelivery:
         }
 
     def connect(self, functions: FunctionInvoker, forward: Forward) -> None:
-        """Name the functions and the buses, which know this delivery themselves."""
+        """Set the functions and the buses; both need this delivery before it can have them."""
         self._functions = functions
         self._forward = forward
 
@@ -107,7 +107,7 @@ class EventDelivery:
         self._queue_for(target.arn).put(_DeliveryAttempt(rule_arn, target, event, time.monotonic()))
 
     def close(self) -> None:
-        """End every lane after the delivery it is at."""
+        """Stop after the delivery that each queue is working on."""
         with self._lock:
             for queue in self._queues.values():
                 queue.put(None)
@@ -144,7 +144,7 @@ class EventDelivery:
         service = attempt.target.arn.split(":")[2]
         sender = self._senders.get(service)
         if sender is None:
-            raise UndeliverableError("NO_RESOURCE", f"{service} is no target that is emulated.")
+            raise UndeliverableError("NO_RESOURCE", f"{service} is not emulated as a target.")
         with _as_delivery_errors():
             sender(attempt)
 
@@ -165,7 +165,7 @@ class EventDelivery:
     ) -> None:
         queue_arn = attempt.target.dead_letter_config.arn
         if queue_arn is None:
-            _log.warning("event for %s is lost: %s", attempt.target.arn, error)
+            _log.warning("an event for %s is lost: %s", attempt.target.arn, error)
             return
         attributes = {
             "RULE_ARN": attempt.rule_arn,
@@ -186,9 +186,9 @@ class EventDelivery:
                 },
             )
         except (ClientError, BotoCoreError) as failure:
-            _log.warning("event for dead-letter queue %s is lost: %s", queue_arn, failure)
+            _log.warning("an event for dead-letter queue %s is lost: %s", queue_arn, failure)
 
-    # --- one function for each kind of target
+    # --- one method for each kind of target
 
     def _to_function(self, attempt: _DeliveryAttempt) -> None:
         self._functions.accept(
@@ -199,11 +199,12 @@ class EventDelivery:
         )
 
     def _to_sqs_queue(self, attempt: _DeliveryAttempt) -> None:
-        parameters = attempt.target.sqs_parameters
-        group = {"MessageGroupId": parameters.message_group_id} if parameters else {}
-        self._clients.get("sqs").send_message(
-            QueueUrl=self._sqs_url(attempt.target.arn), MessageBody=attempt.payload, **group
-        )
+        sqs, url = self._clients.get("sqs"), self._sqs_url(attempt.target.arn)
+        if parameters := attempt.target.sqs_parameters:
+            group = parameters.message_group_id
+            sqs.send_message(QueueUrl=url, MessageBody=attempt.payload, MessageGroupId=group)
+        else:
+            sqs.send_message(QueueUrl=url, MessageBody=attempt.payload)
 
     def _to_topic(self, attempt: _DeliveryAttempt) -> None:
         self._clients.get("sns").publish(TopicArn=attempt.target.arn, Message=attempt.payload)
@@ -224,7 +225,7 @@ class EventDelivery:
         return f"{self._clients.address}/{account}/{name}"
 
     def _stream(self, group: str) -> str:
-        """The stream that this process writes to; only the group's own lane comes here."""
+        """The stream that this process writes to; only the group's own thread calls this."""
         if group not in self._streams:
             name = f"events-{time.time_ns():x}"
             self._clients.get("logs").create_log_stream(logGroupName=group, logStreamName=name)
@@ -234,7 +235,7 @@ class EventDelivery:
 
 @contextmanager
 def _as_delivery_errors() -> "Iterator[None]":
-    """Turn a client's errors into those that say whether a retry may help."""
+    """Turn a client's errors into errors that say whether a retry may help."""
     try:
         yield
     except ClientError as error:

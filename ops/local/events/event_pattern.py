@@ -1,7 +1,7 @@
 """EventBridge event patterns: compiled once, then matched against events.
 
-A pattern matches if, for every field, some value of the event's field matches. An operator that is
-not known is an error at once: a pattern that quietly matched everything or nothing would be worse.
+A pattern matches if, for every field, some value of the event's field matches. An unknown operator
+is an error at once: a pattern that silently matched everything or nothing would be worse.
 Source: the EventBridge user guide, "Comparison operators for use in event patterns".
 """
 
@@ -35,8 +35,8 @@ class EventPattern:
         text: the pattern as JSON.
 
     Raises:
-        InvalidEventPatternError: it is no JSON object, or uses an operator in a way EventBridge
-            would refuse; the text names the field.
+        InvalidEventPatternError: it is no JSON object, or EventBridge would refuse it; the text
+            names the field.
     """
 
     def __init__(self, text: str) -> None:
@@ -89,7 +89,7 @@ def _compile_field(name: str, value: JsonValue, path: str) -> Matcher:
 
 
 def _children(event: JsonValue, name: str) -> list[JsonValue]:
-    """What a nested pattern is matched against; a field that is missing has no fields itself."""
+    """The values that a nested pattern is matched against; None stands for a missing field."""
     if not isinstance(event, dict) or name not in event:
         return [None]
     value = event[name]
@@ -134,7 +134,7 @@ def _compile_test(alternative: JsonValue, path: str) -> Test:
 
 
 def _equal(value: Scalar, wanted: Scalar) -> bool:
-    """JSON equality: 5 equals 5.0, but true is no number (Python's ``True == 1``)."""
+    """JSON equality: 5 equals 5.0, but true is not 1, as it is in Python."""
     return isinstance(value, bool) is isinstance(wanted, bool) and value == wanted
 
 
@@ -216,7 +216,7 @@ def _anything_but(operand: JsonValue, path: str) -> Test:
 
 
 def _forbidden(operand: JsonValue, path: str) -> list[Test]:
-    """The tests of which none may succeed: values, or one operator over one or more texts."""
+    """The tests that must all fail: values, or one operator over one or more texts."""
     if not isinstance(operand, dict):
         return [_compile_test(each, path) for each in _plain_values(operand, path)]
     if len(operand) != 1:

@@ -1,8 +1,8 @@
-"""S3's `Object Created` events: moto's S3 with its answers watched as they pass by.
+"""S3's `Object Created` events, raised from the responses of moto's S3.
 
 moto's own events lack the version id and a usable sequencer, and a multipart upload raises one too
-many. Here an event is raised after the answer is complete, and only if the answer says that an
-object was made, in a bucket whose notification configuration names EventBridge.
+many. Here an event is raised after the response is complete, and only if it says that an object was
+created, in a bucket whose notification configuration names EventBridge.
 """
 
 import base64
@@ -28,7 +28,7 @@ _XML_ETAG = re.compile(rb"<ETag>(?:&quot;|&#34;|\")?([^<&\"]+)")
 
 @dataclass(frozen=True, slots=True)
 class BufferedResponse:
-    """What moto answered."""
+    """A complete response of moto; header names are lower-case."""
 
     status: int
     headers: dict[str, str]
@@ -37,7 +37,7 @@ class BufferedResponse:
 
 @dataclass(frozen=True, slots=True)
 class _CreatedObject:
-    """An object that an answer says was made; ``size`` is in bytes."""
+    """An object that a response says was created; ``size`` is in bytes."""
 
     bucket: str
     key: str
@@ -104,10 +104,10 @@ class S3Events:
     ) -> Iterable[bytes]:
         original = dict(environment)
         response = _checksum_refusal(environment) or _call(self._application, environment)
-        made = response.status == 200 and b"<Error>" not in response.body[:200]
-        if made and bucket in self._notifying:
-            created = self._created(bucket, key, reason, original, response)
-            self._publish(self._event(created, original))
+        created = response.status == 200 and b"<Error>" not in response.body[:200]
+        if created and bucket in self._notifying:
+            new = self._created(bucket, key, reason, original, response)
+            self._publish(self._event(new, original))
         return _send(response, start_response)
 
     def _created(
@@ -118,7 +118,7 @@ class S3Events:
         environment: WSGIEnvironment,
         response: BufferedResponse,
     ) -> _CreatedObject:
-        """Read the answer; only a PUT says itself how large the object is."""
+        """What the response says; only a PUT request itself says how large the object is."""
         version_id = response.headers.get("x-amz-version-id")
         if reason == "PutObject":
             etag = response.headers["etag"].strip('"')
@@ -174,14 +174,14 @@ class S3Events:
 
 
 def _bucket_and_key(environment: WSGIEnvironment) -> tuple[str, str]:
-    """Path style only: clients use it for an endpoint that is an IP address."""
+    """Path style only: clients use it if the endpoint is an IP address."""
     path = str(environment["PATH_INFO"]).encode("latin-1").decode()
     bucket, _, key = path.removeprefix("/").partition("/")
     return bucket, key
 
 
 def _reason(environment: WSGIEnvironment, key: str, query: dict[str, list[str]]) -> str | None:
-    """How the request would make an object, in S3's words; None if it would not."""
+    """How the request would create an object, in S3's words; None if it would not."""
     if not key:
         return None
     method = environment["REQUEST_METHOD"]
@@ -193,7 +193,7 @@ def _reason(environment: WSGIEnvironment, key: str, query: dict[str, list[str]])
 
 
 def _checksum_refusal(environment: WSGIEnvironment) -> BufferedResponse | None:
-    """S3's refusal of a body that is not what its SHA-256 says; moto keeps it without looking."""
+    """S3's refusal of a body that does not match its SHA-256, which moto does not check."""
     claimed = environment.get("HTTP_X_AMZ_CHECKSUM_SHA256")
     if not claimed or environment["REQUEST_METHOD"] != "PUT":
         return None
@@ -210,7 +210,7 @@ def _checksum_refusal(environment: WSGIEnvironment) -> BufferedResponse | None:
 
 
 def _put_size(environment: WSGIEnvironment) -> int:
-    """Bytes of the object; an ``aws-chunked`` body is longer than what it carries."""
+    """Bytes of the object; an ``aws-chunked`` body is longer than the object."""
     return int(
         environment.get("HTTP_X_AMZ_DECODED_CONTENT_LENGTH") or environment["CONTENT_LENGTH"]
     )

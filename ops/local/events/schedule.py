@@ -1,7 +1,7 @@
-"""When a rule with a schedule fires next: ``rate(5 minutes)`` or ``cron(30 2 * * ? *)``, in UTC.
+"""Schedule expressions of rules: ``rate(5 minutes)`` or ``cron(30 2 * * ? *)``, in UTC.
 
-Cron fields may be ``*``, ``?``, numbers, lists, ranges and steps; names of months and days, ``L``,
-``W`` and ``#`` are refused, as is anything that would never fire within two years.
+Cron fields may be ``*``, ``?``, numbers, lists, ranges and steps. Names of months and days, ``L``,
+``W`` and ``#`` are refused, and so is a schedule that does not fire within two years.
 """
 
 import re
@@ -20,7 +20,7 @@ class ScheduleExpression:
     """One schedule expression.
 
     Raises:
-        ServiceError: ``ValidationException``, the expression is not understood.
+        ServiceError: ``ValidationException``, the expression is not valid or not emulated.
     """
 
     def __init__(self, expression: str) -> None:

@@ -38,7 +38,7 @@ class EventBridgeService:
 
     Args:
         settings: region and account.
-        delivery: takes events for targets.
+        delivery: delivers events to targets.
         timer: fires rules with a schedule.
     """
 
@@ -280,7 +280,7 @@ class EventBridgeService:
         self._timer.after(seconds, lambda: self._fire(schedule, rule))
 
     def _fire(self, schedule: ScheduleExpression, rule: EventRule) -> None:
-        """Send the scheduled event, unless the rule was deleted or put anew meanwhile."""
+        """Send the scheduled event, unless the rule was deleted or replaced meanwhile."""
         with self._lock:
             current = self._buses[DEFAULT_BUS].rules.get(rule.request.name)
             if current is None or current.version != rule.version:

@@ -1,9 +1,9 @@
-"""One loopback address for every AWS service: the SigV4 scope of a request says which one it means.
+"""One loopback address for every AWS service: the SigV4 scope of a request names the service.
 
-Events, Lambda and SageMaker are answered by this package, S3 by moto with its answers watched, all
-else by moto. waitress serves it: it answers ``Expect: 100-continue`` (boto3 sends it with every
-PUT; see `_Parser` for the one case it gets wrong), reads chunked bodies, and disables Nagle's
-algorithm. Each request holds one thread, an SQS long poll for up to 20 s, so there are many.
+Every call passes `FrontDoor._dispatch`, which hands it to an emulated service, to a wrapped moto
+application, or to moto. waitress serves it: it answers ``Expect: 100-continue`` (boto3 sends it
+with every PUT; `_RequestParser` mends one case), reads chunked bodies, and disables Nagle's
+algorithm. A request holds a thread, an SQS long poll for up to 20 s, so there are many.
 """
 
 import threading
@@ -33,10 +33,10 @@ _WAKE_UP = 30.0  # seconds; waitress looks for idle connections then
 
 
 class _RequestParser(waitress.parser.HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """waitress 3.0.2 waits for ever for the body of an empty PUT that expects a 100 Continue."""
+    """Mends waitress 3.0.2, which never stops waiting for the body of an empty ``Expect`` PUT."""
 
     def received(self, data: bytes) -> int:
-        """Take bytes; a request that is complete needs no permission to continue."""
+        """Take bytes; a complete request needs no 100 Continue."""
         consumed: int = super().received(data)
         if self.completed:
             self.expect_continue = False
@@ -48,7 +48,7 @@ class _Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]  # waitress 
 
 
 class FrontDoor:
-    """The server and its dispatch; it is bound to its address at once, and serves when opened.
+    """The server and its dispatch; bound to its address at once, serving when opened.
 
     Args:
         port: TCP port on loopback; 0 takes a free one.
@@ -60,7 +60,7 @@ class FrontDoor:
         self._applications: dict[str, WSGIApplication] = {}
         self._sockets: dict[int, object] = {}
         self._server: Any = waitress.server.create_server(
-            self._answer,
+            self._dispatch,
             map=self._sockets,
             host=_LOOPBACK,
             port=port,
@@ -82,11 +82,11 @@ class FrontDoor:
         applications: Mapping[str, WSGIApplication],
         fallback: WSGIApplication,
     ) -> None:
-        """Serve from now on.
+        """Start serving.
 
         Args:
-            services: signing name to what answers for it in this package.
-            applications: signing name to a WSGI application that answers for it.
+            services: emulated services by signing name.
+            applications: WSGI applications by signing name.
             fallback: the WSGI application for every other service.
         """
         self._services.update(services)
@@ -95,7 +95,7 @@ class FrontDoor:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving; a request that is still being answered loses its connection."""
+        """Stop serving; requests in flight lose their connection."""
         self._closing = True
         if self._thread.is_alive():
             self._server.pull_trigger()
@@ -107,22 +107,22 @@ class FrontDoor:
         while not self._closing:
             waitress.wasyncore.loop(timeout=_WAKE_UP, use_poll=True, map=self._sockets, count=1)
 
-    def _answer(
+    def _dispatch(
         self, environment: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
         name = signing_name(environment)
         if name is None:
-            return _send(_greeting(self.address), start_response)
+            return _send(_usage(self.address), start_response)
         if name in self._services:
             return _send(_call(self._services[name], environment), start_response)
-        # moto takes keys such as `a%41` from here; in PATH_INFO they are decoded already.
+        # moto reads keys such as `a%41` from here; PATH_INFO has them decoded.
         environment["RAW_URI"] = environment["REQUEST_URI"]
         application = self._applications.get(name, self._fallback)
         return application(environment, start_response)
 
 
 def signing_name(environment: WSGIEnvironment) -> str | None:
-    """The service that a request was signed for, in its header or (presigned) its query.
+    """The service that a request was signed for, from its header or (presigned) its query.
 
     Example: ``s3`` for ``AWS4-HMAC-SHA256 Credential=id/20261122/us-east-1/s3/aws4_request, ...``.
     """
@@ -131,7 +131,7 @@ def signing_name(environment: WSGIEnvironment) -> str | None:
     if not credential:
         query = parse_qs(environment.get("QUERY_STRING", ""))
         if "AWSAccessKeyId" in query:
-            return "s3"  # only S3 still takes URLs signed the older way, boto3's default here
+            return "s3"  # only S3 still takes SigV2 URLs, boto3's default here
         credential = query.get("X-Amz-Credential", [""])[0]
     scope = credential.split("/")
     return scope[-2].lower() if len(scope) >= 5 else None
@@ -145,12 +145,12 @@ def _call(service: ServiceHandler, environment: WSGIEnvironment) -> ApiResponse:
         return error_response(error)
 
 
-def _greeting(address: str) -> ApiResponse:
+def _usage(address: str) -> ApiResponse:
     return json_response(
         {
-            "service": "the embedded cloud of rssi-mlops",
+            "service": "the embedded cloud",
             "use": f"AWS_ENDPOINT_URL={address} with any credentials; requests must be signed, "
-            "because the signature's scope says which service is meant",
+            "because the signature's scope names the service",
         }
     )
 

@@ -1,7 +1,7 @@
-"""HTTP as the emulated services see it: a request, a response, and AWS's two JSON protocols.
+"""HTTP as the emulated services see it: requests, responses, and AWS's two JSON protocols.
 
-Request models refuse members that they do not know, so that a client learns at once that a feature
-is not emulated, where ignoring it would show much later or never.
+Request models refuse unknown members, so that a client learns at once that a feature is not
+emulated; an ignored member would show much later or never.
 """
 
 import json
@@ -44,7 +44,7 @@ ServiceHandler = Callable[[ApiRequest], ApiResponse]
 
 
 class ApiModel(BaseModel):
-    """Base of request models: PascalCase on the wire, nothing unknown accepted."""
+    """Base of request models: PascalCase on the wire, unknown members refused."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -57,7 +57,7 @@ class ApiModel(BaseModel):
     )
 
     def wire(self) -> JsonObject:
-        """The members that were given, as they were given."""
+        """The members that the request gave, as it gave them."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
@@ -65,10 +65,11 @@ ModelT = TypeVar("ModelT", bound=ApiModel)
 
 
 def parse(model: type[ModelT], body: bytes, extra: Mapping[str, str] | None = None) -> ModelT:
-    """Read a JSON body, with members from the path or query added.
+    """Read a JSON body, plus ``extra`` members from the path or query.
 
     Raises:
-        ServiceError: ``ValidationException``, with every member that is missing, wrong or unknown.
+        ServiceError: ``ValidationException`` that names every member that is missing, wrong or
+            unknown, or ``SerializationException``.
     """
     try:
         members = json.loads(body or b"{}")
@@ -93,12 +94,12 @@ def _explain(error: ValidationError) -> str:
 def operation(
     model: type[ModelT], call: Callable[[ModelT], JsonObject]
 ) -> Callable[[bytes], JsonObject]:
-    """One operation of a JSON 1.1 service, from body to answer."""
+    """One operation of a JSON 1.1 service: parse the body, then ``call``."""
     return lambda body: call(parse(model, body))
 
 
 class JsonService:
-    """A service in the JSON 1.1 protocol: the operation's name is in ``X-Amz-Target``."""
+    """A service in the JSON 1.1 protocol: ``X-Amz-Target`` names the operation."""
 
     def __init__(self, name: str, operations: Mapping[str, Callable[[bytes], JsonObject]]) -> None:
         self._name = name
@@ -115,7 +116,7 @@ class JsonService:
         if call is None:
             raise ServiceError(
                 "UnknownOperationException",
-                f"{self._name} {name or '(none named)'} is not emulated; there are: "
+                f"{self._name} {name or '(none named)'} is not emulated; emulated are: "
                 f"{', '.join(sorted(self._operations))}.",
             )
         return json_response(call(request.body), content_type="application/x-amz-json-1.1")
@@ -127,7 +128,7 @@ def json_response(
     content_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
 ) -> ApiResponse:
-    """A JSON answer with a request id, as every AWS service gives one."""
+    """A JSON response with a request id, as every AWS service gives one."""
     return ApiResponse(
         status,
         json.dumps(content).encode(),
@@ -136,7 +137,7 @@ def json_response(
 
 
 def error_response(error: ServiceError) -> ApiResponse:
-    """The answer that both JSON protocols' clients turn into an exception."""
+    """The response that clients of both JSON protocols turn into an exception."""
     content: JsonObject = {
         "__type": error.code,
         "message": error.message,
@@ -147,7 +148,7 @@ def error_response(error: ServiceError) -> ApiResponse:
 
 
 def request_from(environment: WsgiEnvironment, body: bytes) -> ApiRequest:
-    """The request in a WSGI environment; WSGI carries UTF-8 paths as if they were latin-1."""
+    """The request in a WSGI environment; WSGI decodes UTF-8 paths as latin-1."""
     headers = {
         key.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
         for key, value in environment.items()

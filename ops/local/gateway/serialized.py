@@ -1,8 +1,8 @@
-"""Requests to moto's DynamoDB and S3, one at a time each: conditional writes may not overlap.
+"""One request at a time to moto's DynamoDB and S3, because their conditional writes race.
 
-The ledger and the claims of releases stand on those. moto copies a whole table before a transaction
-and, if a condition fails, puts the copy back: whatever another thread wrote in between is lost
-(`transact_write_items`, moto 5.2.5). It looks for a key and takes it in two steps as well.
+Before a transaction moto copies a whole table and, if a condition fails, restores the copy: what
+another thread wrote in between is lost (`transact_write_items`, moto 5.2.5). A conditional put to
+S3 checks the key and writes it in two steps.
 """
 
 import threading
@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class SerializedApplication:
-    """A WSGI application that answers each request before it takes the next."""
+    """A WSGI application that finishes each request before it takes the next."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
@@ -20,6 +20,6 @@ class SerializedApplication:
     def __call__(
         self, environment: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer when it is this request's turn; the whole answer is there when it returns."""
+        """Answer one request; the whole response is there when this returns."""
         with self._lock:
             return list(self._application(environment, start_response))

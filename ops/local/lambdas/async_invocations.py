@@ -1,4 +1,4 @@
-"""Asynchronous invocations: queued, retried, at last sent to a destination or dead-letter queue.
+"""Asynchronous invocations: queued, retried, then sent to a destination or dead-letter queue.
 
 AWS waits one and two minutes before the retries; `CloudSettings.clock_scale` shortens that here.
 Source: the Lambda developer guide, "Asynchronous invocation".
@@ -30,7 +30,10 @@ _WAITS = (60.0, 120.0)  # seconds before the first and the second retry
 
 @dataclass(frozen=True, slots=True)
 class AsyncPolicy:
-    """How a function treats events; the defaults are Lambda's. Destinations are ARNs."""
+    """How a function's events are retried, and where they end; the defaults are Lambda's.
+
+    Destinations and the dead-letter queue are ARNs.
+    """
 
     maximum_retry_attempts: int = 2
     maximum_event_age: float = 21600.0
@@ -49,11 +52,11 @@ class _QueuedInvocation:
 
 
 class InvocationDestinations:
-    """Where records of finished invocations go: a queue, a topic, a function or a bus.
+    """Sends records of finished invocations to a queue, a topic, a function or a bus.
 
     Args:
         settings: region and account.
-        send: hands a JSON object to an ARN, with retries.
+        send: delivers a JSON object to an ARN, with retries.
         publish: puts an event on a bus, named by its ARN.
     """
 
@@ -68,7 +71,7 @@ class InvocationDestinations:
         self._publish = publish
 
     def report(self, arn: str, record: JsonObject, *, succeeded: bool) -> None:
-        """Send a record in the form that suits the destination."""
+        """Send a record in the form that its destination takes."""
         if arn.split(":")[2] != "events":
             self._send(arn, record)
             return
@@ -84,14 +87,14 @@ class InvocationDestinations:
 
 
 class AsyncInvocations:
-    """The event queue of every function.
+    """The event queues of all functions.
 
     Args:
         settings: scales the waits.
         timer: for retries.
         clients: for dead-letter queues.
         destinations: for records of finished invocations.
-        find: the function and its policy, by name; None if it is gone.
+        find: returns the function of a name and its policy; None if it is gone.
     """
 
     def __init__(
@@ -110,20 +113,20 @@ class AsyncInvocations:
         self._executors: dict[str, ThreadPoolExecutor] = {}
 
     def open(self, name: str) -> None:
-        """Have a queue for a function."""
+        """Open the queue of a function."""
         if name not in self._executors:
             self._executors[name] = ThreadPoolExecutor(
                 max_workers=self._settings.concurrency, thread_name_prefix=f"events of {name}"
             )
 
     def accept(self, name: str, payload: bytes) -> str:
-        """Queue one event for a function; returns the id of its request."""
+        """Queue one event for a function; returns the request id."""
         event = _QueuedInvocation(name, str(uuid4()), payload, time.monotonic())
         self._submit(event)
         return event.request_id
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start no more invocations."""
         for executor in self._executors.values():
             executor.shutdown(wait=False, cancel_futures=True)
 
@@ -134,7 +137,7 @@ class AsyncInvocations:
     def _attempt(self, event: _QueuedInvocation) -> None:
         found = self._find(event.function)
         if found is None:
-            _log.warning("an event for %s is lost: the function is gone", event.function)
+            _log.warning("an event for %s is lost: the function was deleted", event.function)
             return
         function, policy = found
         try:

@@ -1,7 +1,7 @@
-"""One Lambda function: its processes, each with one invocation at a time, reused while they last.
+"""One Lambda function: processes that take one invocation at a time and are reused.
 
-A process that exits, or takes longer than the function's timeout, fails the invocation that it has,
-and a new one is started for the next.
+A process that exits, or exceeds the function's timeout, fails its invocation; the next one gets a
+new process.
 """
 
 import sys
@@ -26,7 +26,7 @@ class FunctionGoneError(LocalCloudError):
 
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """What a function's processes are made from; times are in seconds."""
+    """What a function's processes run; times are in seconds."""
 
     name: str
     arn: str
@@ -42,7 +42,7 @@ LineSink = Callable[[str], None]
 
 
 class _RuntimeProcess:
-    """One process of the real runtime client."""
+    """One process of AWS's runtime client."""
 
     def __init__(self, spec: FunctionSpec, processes: Processes, sink: LineSink) -> None:
         self._spec = spec
@@ -63,7 +63,7 @@ class _RuntimeProcess:
         return self._child.exit_status is None
 
     def invoke(self, payload: bytes) -> InvocationOutcome:
-        """Run one invocation to its end, whatever that is."""
+        """Run one invocation until it ends, fails or times out."""
         request_id = str(uuid4())
         if not self._api.ready.wait(self._spec.init_timeout):
             self._child.kill()
@@ -91,7 +91,7 @@ class _RuntimeProcess:
             return failure("Sandbox.Timedout", f"RequestId: {request_id} Error: {message}")
 
     def _watch(self) -> None:
-        """Pass the output on; when it ends, so does the process."""
+        """Pass the output to the sink; it ends with the process."""
         with self._child.output as output:
             for line in output:
                 self._sink(line.decode(errors="replace").rstrip("\r\n"))
@@ -103,10 +103,10 @@ class _RuntimeProcess:
 
 
 class LambdaFunction:
-    """A function that can be invoked from any thread; at most ``concurrency`` of them run.
+    """A function that any thread may invoke; at most ``concurrency`` processes run.
 
     Args:
-        spec: what its processes are made from.
+        spec: what its processes run.
         processes: starts them.
         sink: gets each line of their output.
     """
@@ -121,14 +121,14 @@ class LambdaFunction:
         self._changed = threading.Condition()
 
     def warm(self) -> None:
-        """Start a process now, so that the first event need not wait for it."""
+        """Start a process now, so that the first invocation does not wait for it."""
         self._release(self._acquire())
 
     def invoke(self, payload: bytes) -> InvocationOutcome:
         """Run the handler.
 
         Raises:
-            FunctionGoneError: the function was closed before it could.
+            FunctionGoneError: the function was closed while this waited for a process.
         """
         process = self._acquire()
         try:
@@ -137,7 +137,7 @@ class LambdaFunction:
             self._release(process)
 
     def close(self) -> None:
-        """Stop idle processes now, and busy ones when they have finished."""
+        """Stop idle processes now, and busy ones after their invocation."""
         with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []

@@ -1,8 +1,8 @@
-"""Lambda's runtime interface (2018-06-01) for one process of the real runtime client.
+"""Lambda's runtime API (2018-06-01) for one process of AWS's runtime client.
 
-Each process has a port of its own, because the client reports a failed import through a URL that
-can't carry a path prefix. Headers and body leave in one write: apart, Nagle's algorithm and the
-client's delayed acknowledgement cost 88 ms an invocation.
+Each process has its own port, because the client reports a failed import to a URL that can't carry
+a path prefix. Headers and body leave in one write: in two, Nagle's algorithm and the client's
+delayed acknowledgement cost 88 ms an invocation.
 """
 
 import json
@@ -27,14 +27,14 @@ class RuntimeInvocation:
 
 @dataclass(frozen=True, slots=True)
 class InvocationOutcome:
-    """What became of an invocation; ``failed`` is Lambda's ``FunctionError``."""
+    """The result of an invocation; ``failed`` is Lambda's ``FunctionError``."""
 
     payload: bytes
     failed: bool = False
 
 
 def failure(error_type: str, message: str) -> InvocationOutcome:
-    """An outcome that Lambda itself reports, because the function could not."""
+    """An outcome that Lambda reports because the function could not."""
     return InvocationOutcome(
         json.dumps({"errorType": error_type, "errorMessage": message}).encode(), failed=True
     )
@@ -45,8 +45,8 @@ class RuntimeApi:
 
     Attributes:
         address: host and port for ``AWS_LAMBDA_RUNTIME_API``.
-        ready: set when the process first asked for work, or can never do so.
-        outcomes: one for each invocation; a failed start puts one in, too.
+        ready: set when the process has first requested work, or never will.
+        outcomes: one for each invocation, and one for a failed start.
     """
 
     def __init__(self) -> None:
@@ -58,21 +58,21 @@ class RuntimeApi:
         threading.Thread(target=self._accept, name="runtime-api", daemon=True).start()
 
     def submit(self, invocation: RuntimeInvocation) -> None:
-        """Let the process have an invocation."""
+        """Queue an invocation for the process."""
         self._invocations.put(invocation)
 
     def next(self) -> RuntimeInvocation | None:
-        """Wait for an invocation; None once this is closed."""
+        """Wait for the next invocation; None once this is closed."""
         self.ready.set()
         return self._invocations.get()
 
     def fail(self, outcome: InvocationOutcome) -> None:
-        """Report that the process can't go on."""
+        """Record that the process failed outside of an invocation."""
         self.outcomes.put(outcome)
         self.ready.set()
 
     def close(self) -> None:
-        """Let the process's pending question end, and take no connection any more."""
+        """End the process's pending request and accept no more connections."""
         self._invocations.put(None)
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -92,7 +92,7 @@ class RuntimeApi:
             try:
                 _RuntimeConnection(connection, peer, self)
             except ConnectionError:
-                return  # the process was killed; who watches it says so
+                return  # the process was killed; its watcher reports that
 
 
 class _RuntimeConnection(BaseHTTPRequestHandler):
@@ -104,7 +104,7 @@ class _RuntimeConnection(BaseHTTPRequestHandler):
 
     def __init__(self, connection: socket.socket, peer: tuple[str, int], api: RuntimeApi) -> None:
         self._api = api
-        super().__init__(connection, peer, api)  # type: ignore[arg-type]  # only handed through
+        super().__init__(connection, peer, api)  # type: ignore[arg-type]  # the base only stores it
 
     def do_GET(self) -> None:
         """Answer ``/invocation/next``."""
@@ -116,7 +116,7 @@ class _RuntimeConnection(BaseHTTPRequestHandler):
             self._reply(200, invocation.payload, _invocation_headers(invocation))
 
     def do_POST(self) -> None:
-        """Take a response, an error, or a failed start."""
+        """Accept a response, an error, or a failed start."""
         body = self._body()
         match self.path.removeprefix(_PREFIX).strip("/").split("/"):
             case ["init", "error"]:
@@ -131,7 +131,7 @@ class _RuntimeConnection(BaseHTTPRequestHandler):
         self._reply(202, b'{"status":"OK"}')
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
-        """Say nothing: the function's own log has what matters."""
+        """Log nothing: the function has its own log."""
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":

@@ -108,7 +108,7 @@ class LambdaService:
         )
 
     def accept(self, arn: str, payload: bytes, caller: str, source_arn: str) -> None:
-        """Take an event from another service.
+        """Accept an event from another service.
 
         Raises:
             UndeliverableError: the function is missing, or does not permit the call.

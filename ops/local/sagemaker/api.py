@@ -1,4 +1,4 @@
-"""Request models of the SageMaker operations that are emulated, and the rules on names."""
+"""Request models of the SageMaker operations that are emulated, and paging of lists."""
 
 import re
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class S3DataSource(ApiModel):
 
 
 class ModelDataSource(ApiModel):
-    """The longer way to name a model archive."""
+    """Another way to name a model archive."""
 
     s3_data_source: S3DataSource
 
@@ -63,7 +63,7 @@ class ContainerDefinition(ApiModel):
 
 
 class CreateModel(ApiModel):
-    """VPC and network isolation are described back and not acted on."""
+    """A new model; VPC and network isolation are stored and ignored."""
 
     model_name: ResourceName
     primary_container: ContainerDefinition
@@ -74,7 +74,7 @@ class CreateModel(ApiModel):
 
 
 class ProductionVariant(ApiModel):
-    """Instance types are described back; every instance is a process of this machine."""
+    """A variant; its instance type is stored and ignored: an instance is a process here."""
 
     variant_name: ResourceName
     model_name: str
@@ -90,7 +90,7 @@ class ProductionVariant(ApiModel):
 
 
 class CreateEndpointConfig(ApiModel):
-    """Data capture and encryption are described back and not acted on."""
+    """A new endpoint configuration; data capture and encryption are stored and ignored."""
 
     endpoint_config_name: ResourceName
     production_variants: list[ProductionVariant] = Field(min_length=1, max_length=1)
@@ -101,19 +101,19 @@ class CreateEndpointConfig(ApiModel):
 
 
 class CapacitySize(ApiModel):
-    """A share or a number of instances."""
+    """A percentage of the capacity, or a number of instances."""
 
     type: Literal["INSTANCE_COUNT", "CAPACITY_PERCENT"]
     value: int = Field(ge=1)
 
     def share(self, instances: int) -> float:
-        """As a share of the traffic, 0 to 1."""
+        """The size as a share of the traffic, 0 to 1."""
         whole = 100 if self.type == "CAPACITY_PERCENT" else instances
         return min(1.0, self.value / whole)
 
 
 class TrafficRoutingConfiguration(ApiModel):
-    """How traffic moves to the new fleet."""
+    """How traffic shifts to the new fleet."""
 
     type: Literal["ALL_AT_ONCE", "CANARY", "LINEAR"]
     wait_interval_in_seconds: int = Field(0, ge=0, le=3600)
@@ -136,7 +136,7 @@ class AlarmReference(ApiModel):
 
 
 class AutoRollbackConfiguration(ApiModel):
-    """The alarms that undo an update."""
+    """The alarms that roll an update back."""
 
     alarms: tuple[AlarmReference, ...] = Field(default=(), max_length=10)
 
@@ -187,11 +187,11 @@ class EndpointName(ApiModel):
 
 
 class ListRequest(ApiModel):
-    """What every List operation takes."""
+    """Filters, order and page of every List operation."""
 
     name_contains: str = ""
     max_results: int = Field(100, ge=1, le=100)
-    next_token: str = "0"  # noqa: S105 - where to go on, not a secret
+    next_token: str = "0"  # noqa: S105 - a page, not a secret
     sort_by: Literal["Name", "CreationTime", "Status"] = "CreationTime"
     sort_order: Literal["Ascending", "Descending"] = "Descending"
     status_equals: str | None = None
@@ -200,7 +200,7 @@ class ListRequest(ApiModel):
 
 
 class TagsRequest(ApiModel):
-    """Whose tags."""
+    """The resource whose tags are listed."""
 
     resource_arn: str
     max_results: int | None = None
@@ -219,29 +219,29 @@ class DeleteTags(TagsRequest):
 
 
 def page(rows: Sequence[JsonObject], kind: str, request: ListRequest, name_key: str) -> JsonObject:
-    """One page of a listing, filtered and sorted as asked.
+    """One page of a list, filtered and sorted.
 
     Args:
         rows: each with ``CreationTime``, a name and perhaps ``EndpointStatus``.
-        kind: the member of the answer that holds the rows.
+        kind: the member of the response that holds the rows.
         asked: filters, order and where to go on.
-        name_key: the member that holds a row's name.
+        name_key: the member of a row that holds its name.
     """
     key = {"Name": name_key, "Status": "EndpointStatus"}.get(request.sort_by, request.sort_by)
-    wanted = sorted(
-        (row for row in rows if _wanted(row, request, name_key)),
+    matching = sorted(
+        (row for row in rows if _matches(row, request, name_key)),
         key=lambda row: (row[key], row[name_key]),
         reverse=request.sort_order == "Descending",
     )
     start = int(request.next_token)
     end = start + request.max_results
-    response: JsonObject = {kind: [*wanted[start:end]]}
-    if end < len(wanted):
+    response: JsonObject = {kind: [*matching[start:end]]}
+    if end < len(matching):
         response["NextToken"] = str(end)
     return response
 
 
-def _wanted(row: JsonObject, request: ListRequest, name_key: str) -> bool:
+def _matches(row: JsonObject, request: ListRequest, name_key: str) -> bool:
     created = float(str(row["CreationTime"]))
     return (
         request.name_contains.lower() in str(row[name_key]).lower()

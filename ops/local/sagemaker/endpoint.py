@@ -4,8 +4,8 @@
            └──► Failed               └─► RollingBack ─► InService            on the old one
                                                     └─► UpdateRollbackFailed
 
-One operation runs at a time, in a thread of its own. Traffic moves between fleets by one assignment
-and the fleet that lost it closes only after it has answered, so no request is lost on the way.
+One operation runs at a time, in its own thread. Traffic shifts between fleets by one assignment,
+and a fleet closes only after it has answered what it accepted, so an update drops no request.
 """
 
 import random
@@ -19,7 +19,7 @@ from ops.local.gateway.protocol import JsonObject
 from ops.local.sagemaker.endpoint_process import ContainerRequest, ContainerResponse
 from ops.local.sagemaker.fleet import Fleet, FleetClosedError
 
-_ALARM_POLL = 0.2  # seconds between looks at the alarms during a bake
+_ALARM_POLL = 0.2  # seconds between checks of the alarms during a bake
 _IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
@@ -33,17 +33,17 @@ class TrafficStep:
 
 @dataclass(frozen=True, slots=True)
 class EndpointRollout:
-    """One endpoint configuration on its way to the traffic.
+    """One endpoint configuration that is rolled out, and how.
 
     Attributes:
         config_name: the endpoint configuration.
         variant: its production variant's name.
-        instances: how many there are.
+        instances: the number of instances.
         image: the container image, for descriptions.
-        make_fleet: makes the fleet, not started; raises ChildFailedError if it can't.
-        steps: how the traffic moves; the last one has all of it.
-        alarms: names of the alarms that undo an update.
-        deployment: the DeploymentConfig as it was asked for.
+        make_fleet: makes the fleet without starting it; may raise ChildFailedError.
+        steps: how the traffic shifts; the last step has all of it.
+        alarms: names of the alarms that roll an update back.
+        deployment: the requested DeploymentConfig.
     """
 
     config_name: str
@@ -58,7 +58,7 @@ class EndpointRollout:
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """What DescribeEndpoint and the events tell; times are epoch seconds."""
+    """What DescribeEndpoint and the events report; times are epoch seconds."""
 
     name: str
     arn: str
@@ -74,7 +74,7 @@ class EndpointState:
 
 @dataclass(frozen=True, slots=True)
 class _Traffic:
-    """Where requests go: to ``green`` with the probability ``share``, else to ``blue``."""
+    """Where requests go: to ``green`` with probability ``share``, else to ``blue``."""
 
     blue: Fleet
     green: Fleet | None = None
@@ -91,7 +91,7 @@ AlarmsFiring = Callable[[Sequence[str]], list[str]]
 
 
 class _AlarmFiringError(LocalCloudError):
-    """An alarm rang while the new fleet had traffic."""
+    """An alarm fired while the new fleet had traffic."""
 
 
 class Endpoint:
@@ -101,7 +101,7 @@ class Endpoint:
         name: its name.
         arn: its ARN.
         rollout: its first configuration.
-        announce: told of each change of status, and of each step of a deployment with its name.
+        announce: called after each change of status, and for each named step of a deployment.
         ringing: which of some alarms are in ALARM.
     """
 
@@ -133,7 +133,7 @@ class Endpoint:
         self._in_background(self._create)
 
     def state(self) -> EndpointState:
-        """How it stands now."""
+        """The current state."""
         with self._lock:
             return EndpointState(
                 name=self.name,
@@ -154,12 +154,12 @@ class Endpoint:
         return self._traffic is not None
 
     def pids(self) -> list[int]:
-        """Process ids of the instances that have the traffic."""
+        """Process ids of the instances of the fleet in service."""
         traffic = self._traffic
         return traffic.blue.pids() if traffic else []
 
     def invoke(self, request: ContainerRequest) -> tuple[ContainerResponse, str]:
-        """Have the live fleet answer; returns the variant's name, too.
+        """Send a request to a fleet; returns its response and the variant's name.
 
         Raises:
             ServiceError: the endpoint does not serve.
@@ -172,7 +172,7 @@ class Endpoint:
             try:
                 return traffic.pick().invoke(request), variant
             except FleetClosedError:
-                continue  # the traffic moved between the two lines above
+                continue  # the traffic shifted after the fleet was picked
 
     def update(self, rollout: EndpointRollout) -> None:
         """Start a blue/green update.
@@ -217,7 +217,7 @@ class Endpoint:
             self._in_background(traffic.blue.close)
 
     def terminate(self) -> None:
-        """End its processes at once: the whole cloud ends."""
+        """End its processes at once, because the whole cloud ends."""
         self._closed = True
         traffic, self._traffic = self._traffic, None
         if traffic:
@@ -256,7 +256,7 @@ class Endpoint:
     def _update(self, rollout: EndpointRollout) -> None:
         traffic = self._traffic
         if traffic is None:
-            return  # the cloud was closed in the same moment
+            return  # the cloud was closed meanwhile
         blue = traffic.blue
         try:
             green = rollout.make_fleet()
@@ -273,7 +273,7 @@ class Endpoint:
         blue.close()
 
     def _shift(self, blue: Fleet, green: Fleet, rollout: EndpointRollout) -> None:
-        """Move the traffic in steps, each of which an alarm may end."""
+        """Shift the traffic in steps; an alarm ends each of them."""
         for step in rollout.steps:
             self._traffic = _Traffic(blue, green, step.share)
             self._announce(self.state(), "Baking")
@@ -299,7 +299,7 @@ class Endpoint:
         self._set_status("InService")
 
     def _roll_back(self, blue: Fleet, green: Fleet | None, reason: str) -> None:
-        """Give the traffic back to ``blue``; if that can't serve, leave both fleets and say so."""
+        """Shift the traffic back to ``blue``; if that can't serve, keep both fleets."""
         self._set_status("RollingBack", reason)
         if not blue.wait_until_ready():
             self._set_status(

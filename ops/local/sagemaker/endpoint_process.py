@@ -1,7 +1,7 @@
-"""One instance of a SageMaker endpoint: an unpacked model and a real serving process on it.
+"""One instance of a SageMaker endpoint: an unpacked model and a real process that serves it.
 
-The process is asked over connections that are kept; one that the process has closed meanwhile is
-no error, so a request is sent once more over a new one before the process counts as gone.
+Connections are pooled. The process may close an idle one at any time, so a request that fails on a
+pooled connection is sent once more on a new one before the process counts as gone.
 """
 
 import http.client
@@ -21,14 +21,14 @@ from ops.local.errors import ChildFailedError, LocalCloudError
 from ops.local.processes import Child, Command, Processes
 from ops.local.settings import MODEL_PLACEHOLDER
 
-_POLL = 0.03  # seconds between two /ping
+_POLL = 0.03  # seconds between pings
 _PING_TIMEOUT = 2.0  # seconds; SageMaker's
 _STOP_GRACE = 5.0  # seconds; SageMaker gives 30
-_TAIL = 600  # bytes of output that a failure quotes
+_TAIL = 600  # bytes of output that an error quotes
 
 
 class ContainerGoneError(LocalCloudError):
-    """The process did not answer, because it ended or is about to."""
+    """The process did not answer because it ended or is ending."""
 
 
 class ContainerTimeoutError(LocalCloudError):
@@ -40,11 +40,11 @@ class ContainerSpec:
     """What an instance runs.
 
     Attributes:
-        label: what its files are named after.
+        label: a prefix for the names of its files.
         command: stands for the container image; see `CloudSettings.serving_commands`.
         archive: the model, a gzipped tar file.
-        environment: the container's variables, all that the process gets but its own settings.
-        workspace: the directory that its files go below.
+        environment: the container's variables; the process gets these and its own settings only.
+        workspace: the directory for its files.
         startup_timeout: seconds until ``/ping`` must answer 200.
         request_timeout: seconds until ``/invocations`` must answer.
     """
@@ -68,7 +68,7 @@ class ContainerRequest:
 
 @dataclass(frozen=True, slots=True)
 class ContainerResponse:
-    """What the container answered; header names are lower-case."""
+    """A container's response; header names are lower-case."""
 
     status: int
     body: bytes
@@ -126,22 +126,22 @@ class ServingProcess:
         return self._child.wait()
 
     def tail(self) -> str:
-        """The end of the last line that it wrote."""
+        """The end of the last line of output."""
         with self._log.open("rb") as log:
             log.seek(max(0, self._log.stat().st_size - _TAIL))
             lines = log.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "nothing"
 
     def output(self) -> str:
-        """All that it wrote."""
+        """The whole output."""
         return self._log.read_text(errors="replace")
 
     def invoke(self, request: ContainerRequest) -> ContainerResponse:
-        """Ask ``/invocations``.
+        """POST to ``/invocations``.
 
         Raises:
-            ContainerGoneError: there was no answer over a new connection either.
-            ContainerTimeoutError: there was no answer in time.
+            ContainerGoneError: a new connection got no response either.
+            ContainerTimeoutError: there was no response in time.
         """
         connection = self._pooled_connection()
         if connection is not None:
@@ -157,7 +157,7 @@ class ServingProcess:
             raise ContainerGoneError(f"{self._spec.label}: {error!r}") from error
 
     def stop(self) -> None:
-        """Ask the process to end, wait for it, and remove its files."""
+        """Stop the process gracefully and remove its files."""
         self._child.stop(_STOP_GRACE)
         self._clean_up()
 
@@ -239,7 +239,7 @@ class ServingProcess:
 
 
 def _free_port() -> int:
-    """A port that was free a moment ago: the process itself has to bind it."""
+    """A port that is free now; the process has to bind it itself."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port

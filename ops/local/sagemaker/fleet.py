@@ -1,7 +1,7 @@
 """The instances that serve one endpoint configuration, and how requests spread over them.
 
-An instance that dies is replaced, as SageMaker replaces an unhealthy one; requests that it had, or
-that come meanwhile, wait for another. A fleet that closes first answers what it has accepted.
+An instance that ends is replaced, as SageMaker replaces an unhealthy one; its requests, and those
+that come meanwhile, wait for another instance. A fleet answers what it accepted before it closes.
 """
 
 import logging
@@ -22,12 +22,12 @@ from ops.local.sagemaker.endpoint_process import (
 )
 
 _log = logging.getLogger(__name__)
-_PAUSE = 0.05  # seconds before a request that lost its container is sent again
-_REPLACEMENT_PAUSE = 0.5  # seconds before another try to replace an instance
+_PAUSE = 0.05  # seconds before a request that lost its instance is sent again
+_REPLACEMENT_PAUSE = 0.5  # seconds before the next attempt to replace an instance
 
 
 class FleetClosedError(LocalCloudError):
-    """The fleet takes no requests any more: another one has the traffic."""
+    """The fleet accepts no more requests: another one has the traffic."""
 
 
 class Fleet:
@@ -35,9 +35,9 @@ class Fleet:
 
     Args:
         spec: what each instance runs.
-        count: how many there are.
+        count: the number of instances.
         processes: starts them.
-        on_output: gets the output of each instance that ended.
+        on_output: called with the whole output of each instance after it ended.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Fleet:
             raise
 
     def wait_until_ready(self) -> bool:
-        """Whether any instance serves, now or within the time that a replacement may take."""
+        """Wait while a replacement may be starting; returns whether any instance serves."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self._in_flight), self._spec.startup_timeout)
 
@@ -81,10 +81,10 @@ class Fleet:
             return [instance.pid for instance in self._in_flight]
 
     def invoke(self, request: ContainerRequest) -> ContainerResponse:
-        """Have one instance answer.
+        """Send a request to the least busy instance.
 
         Raises:
-            FleetClosedError: the traffic went elsewhere before any instance took the request.
+            FleetClosedError: the fleet closed before any instance took the request.
             ContainerTimeoutError: no instance answered in time.
         """
         deadline = time.monotonic() + self._spec.request_timeout
@@ -98,7 +98,7 @@ class Fleet:
                 self._release(instance)
 
     def close(self) -> None:
-        """Take no requests, answer those that were taken, then stop every instance."""
+        """Refuse new requests, finish those in flight, then stop every instance."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -110,7 +110,7 @@ class Fleet:
             self._stop(instance)
 
     def terminate(self) -> None:
-        """End every instance at once: the whole cloud ends."""
+        """End every instance at once, because the whole cloud ends."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

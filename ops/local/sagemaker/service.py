@@ -43,7 +43,7 @@ FoundT = TypeVar("FoundT")
 
 @dataclass(frozen=True, slots=True)
 class CreatedResource(Generic[RequestT]):
-    """Something that was created and never changes; ``created`` is epoch seconds."""
+    """An immutable model or configuration; ``created`` is epoch seconds."""
 
     request: RequestT
     arn: str
@@ -54,7 +54,7 @@ class SageMakerService:
     """Every model, configuration and endpoint of the cloud.
 
     Args:
-        settings: commands, timeouts and the share of repeated events.
+        settings: serving commands, timeouts and the share of duplicate events.
         clients: for model archives and alarms.
         processes: starts the serving processes.
         logs: takes their output.
@@ -107,7 +107,7 @@ class SageMakerService:
         )
 
     def service(self, request: ApiRequest) -> ApiResponse:
-        """Answer one request of the control plane or the runtime; they sign alike.
+        """Answer one request of the control plane or the runtime, which share a signing name.
 
         Raises:
             ServiceError: the operation is not emulated, or refuses the request.
@@ -119,7 +119,7 @@ class SageMakerService:
         return self._control(request)
 
     def pids(self, endpoint: str) -> list[int]:
-        """Process ids of the instances that have an endpoint's traffic.
+        """Process ids of the instances that get an endpoint's traffic.
 
         Raises:
             ServiceError: there is no such endpoint.
@@ -336,7 +336,7 @@ class SageMakerService:
     # --- events
 
     def _announce(self, state: EndpointState, step: str | None) -> None:
-        """Raise the event for a change of status, or for a step of a deployment; perhaps twice."""
+        """Publish the event for a change of status or a step of a deployment, sometimes twice."""
         event = endpoint_event(self._settings, state, step, self._tags.get(state.arn, {}))
         self._publish(event)
         if self._random.random() < self._settings.duplicate_share:

@@ -33,9 +33,9 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ErrorRadius:
-    """A radius is so many times the error that the model expects of an answer.
+    """The radius of an answer: the error that the model expects, times ``scale``.
 
-    ``scale`` was chosen on held-out rows so that ``share`` of the true places lie within it.
+    ``scale`` was chosen on held-out rows so that it holds ``share`` of the true positions.
     """
 
     share: float
@@ -54,10 +54,10 @@ class ModelDescription:
     """Metres, one for each cell; None where cells are plain labels."""
     features: FeatureParameters
     radius: ErrorRadius | None = None
-    """How expected errors become a radius; None without positions or rows to measure it on."""
+    """None without positions, or without rows to calibrate it on."""
     confidence_temperature: float | None = None
-    """T of the confidence that is told: p^(1/T), normalized over the cells, of the probabilities
-    p that the weights give, be it by numpy or by plain MXNet. None: p as it is."""
+    """T: the confidence is p^(1/T), normalized over the cells, where p are the probabilities by
+    the weights. None: p itself."""
 
     @property
     def position_array(self) -> Positions | None:
@@ -71,14 +71,6 @@ class SmokeRow:
 
     rssi: Mapping[str, float]
     answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
-class MxnetExport:
-    """The two files that plain MXNet opens."""
-
-    symbol: bytes
-    params: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,26 +10,27 @@ import numpy.typing as npt
 from trainer.localization.bundle.description import ModelDescription, SmokeRow
 from trainer.localization.decoding import Answer, CellIndices, Predictions
 from trainer.localization.dense.network import Network
+from trainer.localization.dense.serving import engine_of
 from trainer.localization.readings import FloatMatrix
-from trainer.localization.runtime.engine import Engine, Pause, no_pause
+from trainer.localization.runtime.engine import Pause, no_pause
 
 Numbers = npt.NDArray[np.float64]
 
 
 class AnswerTable(NamedTuple):
-    """Many rows' answers as they leave the container, rounded."""
+    """The answers to many rows as they leave the container, rounded."""
 
     cells: CellIndices
-    """(rows,) the likeliest, as places among the model's cells."""
+    """(rows,) the likeliest, as indices into the model's cells."""
     numbers: Numbers
-    """(rows, fields): what ``LoadedModel.number_fields`` names, NaN where an Answer has None."""
+    """(rows, fields) in the order of ``LoadedModel.number_fields``; NaN for an Answer's None."""
     probabilities: FloatMatrix
-    """(rows, cells) as they are told (the confidence is the largest), not rounded, if they were
-    asked for, else empty."""
+    """(rows, cells), calibrated (the confidence is the largest) and not rounded, if requested;
+    otherwise empty."""
 
 
 class LoadedModel:
-    """A model that answers; safe to share between threads, as nothing in it changes."""
+    """A model that answers fingerprints; immutable, so safe to share between threads."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class LoadedModel:
         if radius is not None:
             self.number_fields += ("radius_m",)
         scale = None if radius is None else radius.scale
-        self._engine = Engine.of(
+        self._engine = engine_of(
             network,
             description.features,
             self.positions,
@@ -71,12 +72,12 @@ class LoadedModel:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The labels that the model can answer."""
+        """The labels of the cells, in the order of the network's outputs."""
         return self.description.cells
 
     @property
     def held_bytes(self) -> int:
-        """What the model takes in memory, reckoned, once it has answered a batch."""
+        """An estimate of the memory that the model takes once it has answered a batch."""
         weights = sum(layer.weight.nbytes + layer.bias.nbytes for layer in self.network.layers)
         return weights + self._engine.held_bytes
 
@@ -87,10 +88,10 @@ class LoadedModel:
             rssi: (rows, beacons) in dBm, float32, NaN where a beacon was not heard.
 
         Returns:
-            One prediction for each row, in order; the same bits whatever rows stand beside it.
+            One prediction for each row, in order; its bits do not depend on the other rows.
         """
         found = self._engine.measure(rssi)
-        # The graph computes near the middle of the cells, which may be far from their origin.
+        # The graph computes relative to the middle of the cells, which may be far from the origin.
         points = (
             None
             if self.positions is None
@@ -100,12 +101,12 @@ class LoadedModel:
         return Predictions(found.probabilities, found.cells, points, confidences)
 
     def table(self, rssi: FloatMatrix, *, probabilities: bool = False) -> AnswerTable:
-        """What :meth:`predict` says, to the millimetre and the millionth.
+        """The answers of :meth:`predict`, rounded to the millimetre and the millionth.
 
-        Rounding hides the last bits, in which one kind of processor differs from another.
+        Rounding hides the last bits, in which kinds of processors differ.
 
         Args:
-            rssi: as of :meth:`predict`.
+            rssi: as in :meth:`predict`.
             probabilities: whether those of all cells are wanted too.
         """
         found = self._engine.answer(rssi, probabilities=probabilities)
@@ -118,13 +119,13 @@ class LoadedModel:
         return numbers
 
     def answers(self, rssi: FloatMatrix) -> list[Answer]:
-        """The rows of :meth:`table`, one by one."""
+        """The answers of :meth:`table`, one object for each row."""
         table = self.table(rssi)
         rows = zip(table.cells.tolist(), table.numbers.tolist(), strict=True)
         return [Answer(self.cells[cell], *map(_known, numbers)) for cell, numbers in rows]
 
     def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
-        """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are left out.
+        """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are ignored.
 
         Returns:
             (rows, beacons) float32, NaN where a beacon is not in the fingerprint.

@@ -55,7 +55,7 @@ def load_bundle(path: Path, pause: Pause = no_pause) -> LoadedModel:
     """Open a ``model.tar.gz``, or the folder that one was unpacked to, and verify all of it.
 
     Args:
-        path: of the archive or the folder.
+        path: the archive or the folder.
         pause: called between the parts of the work, each of some milliseconds at most, so that a
             caller can let the other threads of its process run.
 
@@ -73,7 +73,7 @@ def load_bundle(path: Path, pause: Pause = no_pause) -> LoadedModel:
         TypeError,
         ValueError,
         AttributeError,
-        # Of archives that are encrypted or packed in a way that is not known here.
+        # From archives that are encrypted or compressed in an unknown way.
         RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
@@ -131,7 +131,7 @@ def _check_fit(description: ModelDescription, network: Network) -> None:
 def _description(document: _Manifest) -> ModelDescription:
     positions = document["positions"]
     features = document["features"]
-    # Bundles of before it was measured have none.
+    # Older bundles have none.
     temperature = document.get("confidence_temperature")
     return ModelDescription(
         release=document["release"],
@@ -144,7 +144,7 @@ def _description(document: _Manifest) -> ModelDescription:
             span_db=features["span_db"],
             bump_centres_dbm=tuple(features["bump_centres_dbm"]),
             bump_sigma_db=features["bump_sigma_db"],
-            # Bundles of before this was recorded knew no other.
+            # Older bundles do not record it.
             not_heard_below_dbm=float(features.get("not_heard_below_dbm", NOT_HEARD_BELOW)),
         ),
         radius=_radius(document.get("radius")),
@@ -152,8 +152,10 @@ def _description(document: _Manifest) -> ModelDescription:
     )
 
 
-def _radius(told: _Manifest | None) -> ErrorRadius | None:
-    return None if told is None else ErrorRadius(share=told["share"], scale=float(told["scale"]))
+def _radius(radius: _Manifest | None) -> ErrorRadius | None:
+    if radius is None:
+        return None
+    return ErrorRadius(share=radius["share"], scale=float(radius["scale"]))
 
 
 def _verify_hashes(document: _Manifest, files: Mapping[str, bytes]) -> None:
@@ -199,14 +201,14 @@ def _unpack_weights(content: bytes) -> Network:
 
 
 def _array(content: bytes) -> npt.NDArray[np.float32]:
-    """The array of an npy file, which goes on lying in ``content``."""
+    """The array of an npy file; it shares the memory of ``content``."""
     start = _NPY_START + int.from_bytes(content[_NPY_START - 2 : _NPY_START], "little")
     shape, by_columns, dtype = _npy_header(content[:start])
     array = np.frombuffer(content, dtype=dtype, offset=start)
     return array.reshape(shape, order="F" if by_columns else "C").astype(np.float32, copy=False)
 
 
-# numpy parses a header as Python, which takes longer than all else; those of one shape are equal.
+# numpy parses a header as Python, which takes longer than all else here; few headers differ.
 @lru_cache(maxsize=64)
 def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     stream = io.BytesIO(head)
@@ -248,7 +250,7 @@ def _unzipped(path: Path) -> bytes:
     with path.open("rb") as file:
         packed = file.read(MAX_UNPACKED_BYTES + 1)
     _check_size(len(packed), path)
-    # In one call, during which Python lets other threads in; gzip would make forty of it.
+    # In one call, which releases the GIL; gzip would make forty calls.
     unpacking = zlib.decompressobj(wbits=31)
     content = unpacking.decompress(packed, MAX_UNPACKED_BYTES + 1)
     _check_size(len(content), path)
@@ -258,7 +260,7 @@ def _unzipped(path: Path) -> bytes:
 
 
 def _read_members(archive: tarfile.TarFile, path: Path) -> dict[str, bytes]:
-    """Read the members that a bundle has into memory, so that no name can reach the disk."""
+    """Read the files of a bundle into memory, so that no name can reach the disk."""
     files: dict[str, bytes] = {}
     for member in archive:
         if member.type != tarfile.REGTYPE or member.name not in {MANIFEST, *PINNED}:

@@ -21,9 +21,9 @@ from trainer.localization.bundle.description import (
     WEIGHTS,
     BundleInfo,
     ModelDescription,
-    MxnetExport,
     SmokeRow,
 )
+from trainer.localization.dense.mxnet_graph import MxnetExport, parameter_names
 from trainer.localization.dense.network import Network
 
 
@@ -34,14 +34,14 @@ def write_bundle(
     export: MxnetExport,
     smoke: Sequence[SmokeRow],
 ) -> BundleInfo:
-    """Pack a model as ``model.tar.gz``; the same model gives the same bytes.
+    """Pack a model as ``model.tar.gz``; equal models give equal bytes.
 
     Args:
         path: the archive to write; replaced if it exists.
         description: everything that is not weights.
         network: the weights.
-        export: the same model for MXNet.
-        smoke: rows with the answers that this very model gives.
+        export: the same model as MXNet's files.
+        smoke: rows with the answers of this model.
 
     Returns:
         The archive and the digest that pins it.
@@ -65,12 +65,12 @@ def _manifest(description: ModelDescription, files: Mapping[str, bytes]) -> byte
 
 def _pack_weights(network: Network) -> bytes:
     arrays = {
-        f"{part}{place}": np.ascontiguousarray(getattr(layer, part))
-        for place, layer in enumerate(network.layers)
-        for part in ("weight", "bias")
+        name: np.ascontiguousarray(array)
+        for number, layer in enumerate(network.layers)
+        for name, array in zip(parameter_names(number), (layer.weight, layer.bias), strict=True)
     }
     buffer = io.BytesIO()
-    # numpy stamps the entries with 1980-01-01, so equal weights are equal bytes.
+    # numpy dates the entries 1980-01-01, so equal weights give equal bytes.
     np.savez(buffer, **arrays)
     return buffer.getvalue()
 

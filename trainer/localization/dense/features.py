@@ -1,9 +1,8 @@
 """From dBm to the network's inputs: eight numbers per beacon (recipe A of the model's design).
 
-Strength alone would make a weak beacon and an unheard one neighbours; six Gaussian bumps let the
-network treat ranges of strength separately, and the mask says whether the beacon was heard at all.
-What may go wrong: columns in another order than the weights were trained for; only
-:class:`~trainer.localization.bundle.LoadedModel` and the training put them together.
+With the strength alone, a weak beacon and an unheard one would be neighbours. Six Gaussian bumps
+let the network treat ranges of strength separately, and a mask says whether the beacon was heard.
+The columns have to be in the order that the weights were trained for.
 """
 
 from dataclasses import dataclass
@@ -25,11 +24,11 @@ class FeatureParameters:
     bump_centres_dbm: tuple[float, ...] = (-86.0, -80.0, -74.0, -68.0, -62.0, -56.0)
     bump_sigma_db: float = 5.0
     not_heard_below_dbm: float = NOT_HEARD_BELOW
-    """Higher where a site writes "not heard" as a number of its own, such as -110."""
+    """Higher if a site writes "not heard" as a number of its own, such as -110."""
 
     @property
     def per_beacon(self) -> int:
-        """How many features one beacon yields."""
+        """The number of features of one beacon."""
         return len(self.bump_centres_dbm) + 2
 
 
@@ -38,14 +37,14 @@ def featurize(rssi: FloatMatrix, parameters: FeatureParameters) -> FloatMatrix:
 
     Args:
         rssi: (rows, beacons) in dBm, NaN where a beacon was not heard.
-        parameters: scale, bumps, and below what a number says "not heard" too.
+        parameters: scale, bumps, and the bound below which a number means "not heard" too.
 
     Returns:
         (rows, per_beacon * beacons) float32, grouped by feature, not by beacon: the strength of
         every beacon, then each bump of every beacon, then every mask. All are 0 where unheard.
     """
     rows, beacons = rssi.shape
-    # Beacon by beacon in memory, so that every step runs along whole rows.
+    # Beacon by beacon in memory, so that every step runs over contiguous rows.
     dbm = np.array(rssi.T, dtype=np.float32, order="C")
     # False for NaN as well.
     heard = dbm >= np.float32(parameters.not_heard_below_dbm)

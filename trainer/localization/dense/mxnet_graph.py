@@ -1,7 +1,7 @@
-"""The same network as an MXNet graph: what trains, and what the bundle exports.
+"""The network as an MXNet graph: what training fits, and what the bundle exports.
 
-What may go wrong: graph nodes are named by a counter that lives as long as the process, so a second
-export would differ from the first; each graph is therefore built under a name manager of its own.
+MXNet names graph nodes by a counter that lives as long as the process, so a second export would
+differ from the first: each export is therefore built under a name manager of its own.
 """
 
 import tempfile
@@ -12,37 +12,49 @@ from typing import Any
 
 import numpy as np
 
-from trainer.localization.bundle.description import MxnetExport
 from trainer.localization.dense.features import FeatureParameters
-from trainer.localization.dense.network import Network
+from trainer.localization.dense.network import Network, forward
 from trainer.localization.mxnet_loader import load_mxnet
 from trainer.localization.readings import FloatMatrix
 
 NOT_HEARD_DBM = -200.0
-"""What an unheard beacon is in the exported graph's input, as MXNet has no NaN logic."""
+"""An unheard beacon in the exported graph's input, as MXNet has no NaN logic."""
 
 # MXNet has no types; its symbols and arrays stay inside this package and trainer.training.fitting.
 Symbol = Any
 
 
 @dataclass(frozen=True, slots=True)
-class LayerSymbols:
-    """One dense layer of a graph: (outputs, inputs) weights and (outputs,) biases."""
+class MxnetExport:
+    """The two files that plain MXNet opens."""
 
-    weight: Symbol
-    bias: Symbol
-    outputs: int
+    symbol: bytes
+    params: bytes
 
 
-def logits(features: Symbol, layers: Sequence[LayerSymbols]) -> Symbol:
-    """Dense layers with relu between them, without the last softmax."""
+def parameter_names(layer: int) -> tuple[str, str]:
+    """The variables of a layer's (outputs, inputs) weights and (outputs,) biases."""
+    return f"weight{layer}", f"bias{layer}"
+
+
+def logits(features: Symbol, widths: Sequence[int]) -> Symbol:
+    """The network without its softmax.
+
+    Args:
+        features: (rows, ...) of all inputs.
+        widths: the outputs of each layer.
+    """
     mx = load_mxnet()
-    hidden = features
-    for place, layer in enumerate(layers):
-        if place:
-            hidden = mx.sym.Activation(hidden, act_type="relu")
-        hidden = mx.sym.FullyConnected(hidden, layer.weight, layer.bias, num_hidden=layer.outputs)
-    return hidden
+
+    def dense(values: Symbol, layer: tuple[int, int]) -> Symbol:
+        number, outputs = layer
+        weight, bias = map(mx.sym.Variable, parameter_names(number))
+        return mx.sym.FullyConnected(values, weight, bias, num_hidden=outputs)
+
+    def relu_dense(values: Symbol, layer: tuple[int, int]) -> Symbol:
+        return mx.sym.Activation(dense(values, layer), act_type="relu")
+
+    return forward(features, [*enumerate(widths)], relu_dense, dense)
 
 
 def feature_symbol(dbm: Symbol, parameters: FeatureParameters) -> Symbol:
@@ -50,7 +62,7 @@ def feature_symbol(dbm: Symbol, parameters: FeatureParameters) -> Symbol:
 
     Args:
         dbm: (rows, beacons), anything below -150 or from 0 up where a beacon was not heard.
-        parameters: scale, bumps, and below what a number says "not heard" too.
+        parameters: scale, bumps, and the bound below which a number means "not heard" too.
     """
     mx = load_mxnet()
     heard = (dbm >= parameters.not_heard_below_dbm) * (dbm < 0.0)
@@ -65,20 +77,14 @@ def export(network: Network, parameters: FeatureParameters) -> MxnetExport:
     """The whole model, from dBm to probabilities, as the two files of an MXNet checkpoint."""
     mx = load_mxnet()
     with mx.name.NameManager():
-        layers = [
-            LayerSymbols(
-                weight=mx.sym.Variable(f"weight{place}"),
-                bias=mx.sym.Variable(f"bias{place}"),
-                outputs=len(layer.bias),
-            )
-            for place, layer in enumerate(network.layers)
-        ]
         features = feature_symbol(mx.sym.Variable("data"), parameters)
-        graph = mx.sym.softmax(logits(features, layers), axis=1, name="probabilities")
+        outputs = logits(features, network.widths[1:])
+        graph = mx.sym.softmax(outputs, axis=1, name="probabilities")
     arrays = {}
-    for place, layer in enumerate(network.layers):
-        arrays[f"arg:weight{place}"] = mx.nd.array(layer.weight)
-        arrays[f"arg:bias{place}"] = mx.nd.array(layer.bias)
+    for number, layer in enumerate(network.layers):
+        weight, bias = parameter_names(number)
+        arrays[f"arg:{weight}"] = mx.nd.array(layer.weight)
+        arrays[f"arg:{bias}"] = mx.nd.array(layer.bias)
     return MxnetExport(symbol=graph.tojson().encode(), params=_saved(arrays))
 
 
@@ -91,7 +97,7 @@ def _saved(arrays: dict[str, Any]) -> bytes:
 
 
 def exported_probabilities(exported: MxnetExport, rssi: FloatMatrix) -> FloatMatrix:
-    """What plain MXNet says to the exported files: the measure of the numpy server's answers.
+    """The output of plain MXNet for the exported files; served answers are checked against it.
 
     Args:
         exported: the two files.
@@ -108,5 +114,5 @@ def exported_probabilities(exported: MxnetExport, rssi: FloatMatrix) -> FloatMat
         symbol, arguments, _ = mx.model.load_checkpoint(str(prefix), 0)
     dbm = mx.nd.array(np.where(np.isnan(rssi), np.float32(NOT_HEARD_DBM), rssi))
     executor = symbol.bind(mx.cpu(), {"data": dbm, **arguments}, grad_req="null")
-    answers: FloatMatrix = executor.forward(is_train=False)[0].asnumpy()
-    return answers
+    posterior: FloatMatrix = executor.forward(is_train=False)[0].asnumpy()
+    return posterior

@@ -1,11 +1,13 @@
-"""The forward pass in plain numpy: what evaluates, and what the served graph is compared with.
+"""The network: its weights, its structure, and its forward pass in plain numpy.
 
-What may go wrong: BLAS sums in another order for another number of rows, so a fingerprint alone
-and the same one in a batch differ in the last bits. What serves promises more, see
-:mod:`trainer.localization.runtime.engine`.
+Evaluation uses the pass in numpy, and tests compare the served graph with it. BLAS sums in another
+order for another number of rows, so a fingerprint alone and the same one in a batch differ in the
+last bits; what is served does not, see :mod:`trainer.localization.runtime.engine`.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +15,9 @@ import numpy.typing as npt
 from trainer.localization.readings import FloatMatrix
 
 FloatVector = npt.NDArray[np.float32]
+
+ValuesT = TypeVar("ValuesT")
+LayerT = TypeVar("LayerT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +36,35 @@ class Network:
 
     @property
     def inputs(self) -> int:
-        """How many features go in."""
+        """The number of features."""
         return int(self.layers[0].weight.shape[1])
 
     @property
     def outputs(self) -> int:
-        """How many cells come out."""
+        """The number of cells."""
         return int(self.layers[-1].weight.shape[0])
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The inputs, then the outputs of each layer."""
+        return (self.inputs, *(len(layer.bias) for layer in self.layers))
+
+
+def forward(
+    features: ValuesT,
+    layers: Sequence[LayerT],
+    relu_dense: Callable[[ValuesT, LayerT], ValuesT],
+    dense: Callable[[ValuesT, LayerT], ValuesT],
+) -> ValuesT:
+    """The logits: every layer but the last is followed by relu.
+
+    The one definition of the structure: numpy, the graphs that train and are exported, and the
+    served graph each bring their way to compute a layer, with relu and without.
+    """
+    values = features
+    for layer in layers[:-1]:
+        values = relu_dense(values, layer)
+    return dense(values, layers[-1])
 
 
 def probabilities(network: Network, features: FloatMatrix) -> FloatMatrix:
@@ -50,15 +77,19 @@ def probabilities(network: Network, features: FloatMatrix) -> FloatMatrix:
     Returns:
         (rows, outputs) float32, each row sums to 1.
     """
-    hidden = features
-    for layer in network.layers[:-1]:
-        hidden = hidden @ layer.weight.T
-        hidden += layer.bias
-        np.maximum(hidden, np.float32(0.0), out=hidden)
-    last = network.layers[-1]
-    posterior: FloatMatrix = hidden @ last.weight.T
-    posterior += last.bias
+    posterior = forward(features, network.layers, _relu_dense, _dense)
     posterior -= posterior.max(axis=1, keepdims=True)
     np.exp(posterior, out=posterior)
     posterior /= posterior.sum(axis=1, keepdims=True)
     return posterior
+
+
+def _dense(values: FloatMatrix, layer: Dense) -> FloatMatrix:
+    outputs: FloatMatrix = values @ layer.weight.T
+    outputs += layer.bias
+    return outputs
+
+
+def _relu_dense(values: FloatMatrix, layer: Dense) -> FloatMatrix:
+    outputs = _dense(values, layer)
+    return np.maximum(outputs, np.float32(0.0), out=outputs)

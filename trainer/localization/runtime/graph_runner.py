@@ -1,7 +1,6 @@
-"""A model's graph in the runtime, LiteRT with XNNPACK's kernels, on the thread that asks.
+"""A model's graph in LiteRT with XNNPACK's kernels, on the calling thread.
 
-What may go wrong: two users of one copy at a time, as what it computes with is its own; and what
-the runtime has to say, which is not for our log.
+A copy has working memory of its own, so it serves one caller at a time.
 """
 
 import os
@@ -14,34 +13,34 @@ from typing import Any
 import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]  # it has no types
 
-from trainer.localization.dense.graph import ModelGraph
+from trainer.localization.graph.answer_graph import ModelGraph
+from trainer.localization.graph.writer import GraphWriter
 from trainer.localization.readings import FloatMatrix
-from trainer.localization.runtime.graph_writer import GraphWriter
 
 _STANDARD_ERROR = 2
 
 
 class GraphRunner:
-    """One copy of a model in the runtime, for one user at a time."""
+    """One copy of a model in the runtime, for one caller at a time."""
 
     def __init__(self, graph: ModelGraph) -> None:
-        """Hand the graph to the runtime."""
-        _begin()
+        """Load the graph into the runtime."""
+        _create_delegate_silently()
         self._interpreter = Interpreter(model_content=graph.content, num_threads=1)
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._outputs = [told["index"] for told in self._interpreter.get_output_details()]
+        self._outputs = [details["index"] for details in self._interpreter.get_output_details()]
         self._probabilities = self._interpreter.tensor(self._outputs[graph.probabilities])
         self._rows = 0
 
     def run(self, dbm: FloatMatrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
-        """Answer some rows.
+        """Run the graph on some rows.
 
         Args:
-            dbm: (rows, 1, beacons) as the graph takes them.
-            wanted: which outputs.
+            dbm: (rows, 1, beacons) as the graph expects them.
+            wanted: the numbers of the outputs.
 
         Returns:
-            (rows,) the likeliest cell, and the outputs.
+            (rows,) the likeliest cells, then the outputs.
         """
         interpreter = self._interpreter
         if len(dbm) != self._rows:
@@ -50,35 +49,35 @@ class GraphRunner:
             self._rows = len(dbm)
         interpreter.set_tensor(self._input, dbm)
         interpreter.invoke()
-        # Where it lies, as a copy is wanted by few.
+        # In place: few callers want a copy of the probabilities.
         likeliest = self._probabilities().argmax(axis=1)
         return [likeliest, *(interpreter.get_tensor(self._outputs[each]) for each in wanted)]
 
 
 @cache
-def _begin() -> None:
-    """Let the runtime say once that it created an XNNPACK delegate, when nobody hears it.
+def _create_delegate_silently() -> None:
+    """Create the first XNNPACK delegate with standard error redirected.
 
-    It does so on standard error, and knows no setting against it; logs are JSON lines here.
+    The runtime reports it there once, no setting turns that off, and our logs are JSON lines.
     """
     writer = GraphWriter()
     writer.output(writer.add("NEG", writer.input(1)))
-    with _standard_error_to_nowhere():
+    with _without_standard_error():
         Interpreter(model_content=writer.model(), num_threads=1).allocate_tensors()
 
 
 @contextmanager
-def _standard_error_to_nowhere() -> Iterator[None]:
+def _without_standard_error() -> Iterator[None]:
     try:
-        kept = os.dup(_STANDARD_ERROR)
+        saved = os.dup(_STANDARD_ERROR)
     except OSError:
-        # It was closed before this process began.
+        # It was closed before this process started.
         yield
         return
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), _STANDARD_ERROR)
+    with Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), _STANDARD_ERROR)
     try:
         yield
     finally:
-        os.dup2(kept, _STANDARD_ERROR)
-        os.close(kept)
+        os.dup2(saved, _STANDARD_ERROR)
+        os.close(saved)

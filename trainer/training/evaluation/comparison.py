@@ -1,11 +1,11 @@
-"""Holds a candidate against the champion, on rows that are fair to both.
+"""Compares a candidate with the champion, on rows that are fair to both.
 
-The champion has learnt every row of its own snapshot, the candidate's rehearsal every row that was
-not held out. Fair are therefore the held-out rows of surveys that the champion has not learnt
-from, without those that are copies of rows that it has. What may go wrong: too few of them, and
-then nothing is compared, and it is said why. And a candidate that looks worse only because of what
-was held out, so for its comparison others stand in for these rows. Only where both trainings held
-out the very same rows do their own figures stand side by side.
+The champion has learnt every row of its own snapshot, the fit of the candidate's hold-out every row
+that was not held out. Fair are therefore the held-out rows of surveys that the champion has not
+learnt from, without copies of rows that it has. The candidate is fitted once more for them, with
+other rows of the same locations in their place, as it would look worse only because of what was
+held out. Without enough such rows, the figures of both trainings are compared if both held out the
+very same rows; else nothing is compared, and the reason is given.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from events.metrics import AgainstChampion, ComparisonBasis, Figures, HeldOutRows
 from trainer.training.evaluation.baselines import Baseline, baselines
@@ -26,7 +25,7 @@ from trainer.training.evaluation.evaluate import (
     summarize,
     with_intervals,
 )
-from trainer.training.evaluation.hold_out import Mask, Rows
+from trainer.training.evaluation.hold_out import HoldOut, Mask, Rows
 from trainer.training.evaluation.reliability import Bootstrap, Interval
 from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
@@ -38,15 +37,15 @@ FEWEST_ROWS = 50
 """A share of 50 rows is known to 14 points either way at best (binomial, 95 %)."""
 FEWEST_VISITS = 10
 """Visits are what is resampled; the interval over a handful of them means nothing."""
-MOST_ROWS_TOLD = 20_000
-"""More held-out rows than this are not written down one by one: half a megabyte of figures."""
+MAX_ROWS_LISTED = 20_000
+"""More held-out rows than this are not listed one by one: half a megabyte of figures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A candidate beside the champion."""
 
-    told: AgainstChampion
+    summary: AgainstChampion
     """As the release carries it."""
     candidate: Evaluation | None = None
     """On the rows of the comparison, with intervals; None where there are none."""
@@ -57,118 +56,136 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CandidateHoldOut:
-    """The candidate's rehearsal, as far as a comparison needs it."""
+    """The candidate's hold-out, as far as a comparison needs it."""
 
     data: TrainingSet
-    trained: Rows
-    held_out: Rows
+    split: HoldOut
     scores: RowScores
     """Of the held-out rows, in their order."""
-    learnt: Mask
+    baselines: tuple[Baseline, ...]
+    """On the held-out rows."""
+    seen_by_champion: Mask
     """(rows of data,) whether the champion learnt from the row's survey."""
-    copies: NearDuplicates
+    near_duplicates: NearDuplicates
+
+    def ranked(self) -> Rows:
+        """Places in the hold-out in the order of their rows' keys.
+
+        Rows of one key are copies to the bit and answered alike, so their order does not matter.
+        """
+        return np.argsort(self.data.keys[self.split.held_out], kind="stable")
+
+    def digest(self) -> str:
+        """SHA-256 of the sorted keys of the held-out rows."""
+        keys = np.sort(self.data.keys[self.split.held_out])
+        return hashlib.sha256(keys.astype("<u8").tobytes()).hexdigest()
+
+    def unseen(self) -> Rows:
+        """Places in the hold-out of rows that the champion knows neither directly nor by a copy."""
+        keys, seen = self.data.keys, self.seen_by_champion
+        known = seen | np.isin(keys, keys[seen])
+        pairs = self.near_duplicates.pairs
+        for row, twin in (pairs.T, pairs.T[::-1]):
+            known[row[seen[twin]]] = True
+        return np.flatnonzero(~known[self.split.held_out])
 
 
 def compare(
     champion: ChampionModel,
-    asked: CandidateHoldOut,
+    candidate: CandidateHoldOut,
     site: SiteDescription,
     settings: Hyperparameters,
 ) -> Comparison:
-    """Hold a candidate against the champion, as far as that is fair.
+    """Compare a candidate with the champion, as far as that is fair.
 
     Args:
-        champion: what is live.
-        asked: the candidate's rehearsal.
+        champion: the live release.
+        candidate: the candidate's hold-out.
         site: where the rows were taken.
-        settings: the candidate's; it is fitted once more where there are rows to ask.
+        settings: the candidate's; it is fitted once more where there are unseen rows.
     """
-    fair = _fair(asked)
-    visits = len(np.unique(asked.data.visits[asked.held_out[fair]]))
-    if len(fair) >= FEWEST_ROWS and visits >= FEWEST_VISITS:
-        return _on_unseen_rows(champion, asked, fair, site, settings)
-    theirs = _if_alike(champion.held_out, asked)
-    if theirs is not None:
-        return _on_the_same_hold_out(champion, theirs, asked)
-    return Comparison(_told(champion, ComparisonBasis.NONE, _why_not(asked, len(fair), visits)))
+    unseen = candidate.unseen()
+    visits = len(np.unique(candidate.data.visits[candidate.split.held_out[unseen]]))
+    if len(unseen) >= FEWEST_ROWS and visits >= FEWEST_VISITS:
+        return _on_unseen_rows(champion, candidate, unseen, site, settings)
+    recorded = _same_hold_out(champion.held_out, candidate)
+    if recorded is not None:
+        return _on_same_hold_out(champion, recorded, candidate)
+    reason = _why_not(candidate, len(unseen), visits)
+    return Comparison(_summary(champion, ComparisonBasis.NONE, reason))
 
 
-def of_survey(rows: Sequence[int], flags: Sequence[bool]) -> Mask:
-    """(all rows,) each survey's flag, for each of its so many rows."""
+def mark_rows(rows: Sequence[int], flags: Sequence[bool]) -> Mask:
+    """(all rows,) the flag of each row's survey.
+
+    Args:
+        rows: how many rows each survey has.
+        flags: one for each survey.
+    """
     return np.repeat(np.array(flags, dtype=bool), rows)
 
 
-def held_out_rows(asked: CandidateHoldOut) -> HeldOutRows | None:
-    """What the next candidate needs to be held against this one; None for a very large hold-out."""
-    if len(asked.held_out) > MOST_ROWS_TOLD:
+def held_out_rows(candidate: CandidateHoldOut) -> HeldOutRows | None:
+    """What the next candidate needs for a comparison; None for a very large hold-out."""
+    if len(candidate.split.held_out) > MAX_ROWS_LISTED:
         return None
-    order = _by_content(asked)
-    errors = asked.scores.errors_m
+    scores = candidate.scores.only(candidate.ranked())
+    errors = scores.errors_m
     return HeldOutRows(
-        digest=_digest(asked),
-        exact=tuple(asked.scores.exact[order].tolist()),
+        digest=candidate.digest(),
+        exact=tuple(scores.exact.tolist()),
         errors_m=None
         if errors is None
-        else tuple(None if np.isnan(error) else round(float(error), 4) for error in errors[order]),
+        else tuple(None if np.isnan(error) else round(float(error), 4) for error in errors),
     )
-
-
-def _fair(asked: CandidateHoldOut) -> Rows:
-    """Places in the hold-out of rows that the champion knows neither themselves nor a copy of."""
-    keys = asked.data.keys
-    known = asked.learnt | np.isin(keys, keys[asked.learnt])
-    for row, twin in (asked.copies.pairs.T, asked.copies.pairs.T[::-1]):
-        known[row[asked.learnt[twin]]] = True
-    fair: Rows = np.flatnonzero(~known[asked.held_out])
-    return fair
 
 
 def _on_unseen_rows(
     champion: ChampionModel,
-    asked: CandidateHoldOut,
-    fair: Rows,
+    candidate: CandidateHoldOut,
+    unseen: Rows,
     site: SiteDescription,
     settings: Hyperparameters,
 ) -> Comparison:
-    held_out = asked.held_out[fair]
-    rows = asked.data.take(held_out)
-    known = oversample_locations(asked.data, asked.trained, asked.held_out)
-    ours = fit_and_measure(known, rows, site, settings).scores
-    theirs = score_model(champion.model, rows, site)
-    return _beside(
-        _told(
+    data, split = candidate.data, candidate.split
+    test = data.take(split.held_out[unseen])
+    training = oversample_locations(data, split.trained, split.held_out)
+    ours = fit_and_measure(training, test, site, settings).scores
+    theirs = score_model(champion.model, test, site)
+    return _compared(
+        _summary(
             champion,
             ComparisonBasis.UNSEEN_ROWS,
             "Both answered the held-out rows of surveys that the champion has not learnt from; "
             "the candidate was fitted without them for this, with other rows of the same "
             "locations in their place.",
         ),
-        with_intervals(summarize(ours), ours, rows.visits),
-        with_intervals(summarize(theirs), theirs, rows.visits),
-        _Differences.between(ours, theirs, rows.visits),
-        baselines(asked.data, asked.trained, held_out),
+        with_intervals(summarize(ours), ours, test.visits),
+        with_intervals(summarize(theirs), theirs, test.visits),
+        _Differences.between(ours, theirs, test.visits),
+        baselines(data, split.trained, split.held_out[unseen]),
     )
 
 
-def _on_the_same_hold_out(
-    champion: ChampionModel, rows: HeldOutRows, asked: CandidateHoldOut
+def _on_same_hold_out(
+    champion: ChampionModel, recorded: HeldOutRows, candidate: CandidateHoldOut
 ) -> Comparison:
-    """Row by row as well, as both trainings wrote down how each row was answered."""
-    order = _by_content(asked)
-    visits = asked.data.visits[asked.held_out[order]]
-    ours, theirs = asked.scores.only(order), _as_written(rows)
-    return _beside(
-        _told(
+    """Row by row, as both trainings recorded how each row was answered."""
+    order = candidate.ranked()
+    visits = candidate.data.visits[candidate.split.held_out[order]]
+    ours, theirs = candidate.scores.only(order), _recorded_scores(recorded)
+    return _compared(
+        _summary(
             champion,
             ComparisonBasis.SAME_HOLD_OUT,
             "Both were measured on the very same held-out rows, each in its own training by a fit "
             "that had not seen them.",
         ),
         with_intervals(summarize(ours), ours, visits),
-        # How sure the champion was of each row is not written down.
-        replace(with_intervals(_measured(champion), theirs, visits), calibration=None),
+        # The champion's confidence in each row is not recorded.
+        replace(with_intervals(_recorded_figures(champion), theirs, visits), calibration=None),
         _Differences.between(ours, theirs, visits),
-        baselines(asked.data, asked.trained, asked.held_out),
+        candidate.baselines,
     )
 
 
@@ -188,32 +205,32 @@ class _Differences:
         exact = ours.exact.astype(float) - theirs.exact.astype(float)
         error, error_between = None, None
         if ours.errors_m is not None and theirs.errors_m is not None:
-            apart = ours.errors_m - theirs.errors_m
-            if not np.isnan(apart).all():
-                error, error_between = float(np.nanmean(apart)), bootstrap.mean(apart)
+            errors = ours.errors_m - theirs.errors_m
+            if not np.isnan(errors).all():
+                error, error_between = float(np.nanmean(errors)), bootstrap.mean(errors)
         return cls(float(exact.mean()), bootstrap.mean(exact), error, error_between)
 
 
-def _beside(
-    told: AgainstChampion,
+def _compared(
+    summary: AgainstChampion,
     ours: Evaluation,
     theirs: Evaluation,
-    apart: _Differences,
-    others: tuple[Baseline, ...],
+    difference: _Differences,
+    simple_methods: tuple[Baseline, ...],
 ) -> Comparison:
     figures = {
         "rows": ours.rows,
         "candidate": _figures(ours),
         "champion": _figures(theirs),
-        "mean_error_difference_m": apart.error_m,
-        "mean_error_difference_between_m": _pair(apart.error_between_m),
-        "exact_accuracy_difference": apart.exact,
-        "exact_accuracy_difference_between": _pair(apart.exact_between),
+        "mean_error_difference_m": difference.error_m,
+        "mean_error_difference_between_m": _pair(difference.error_between_m),
+        "exact_accuracy_difference": difference.exact,
+        "exact_accuracy_difference_between": _pair(difference.exact_between),
     }
-    return Comparison(told.model_copy(update=figures), ours, theirs, others)
+    return Comparison(summary.model_copy(update=figures), ours, theirs, simple_methods)
 
 
-def _told(champion: ChampionModel, basis: ComparisonBasis, reason: str) -> AgainstChampion:
+def _summary(champion: ChampionModel, basis: ComparisonBasis, reason: str) -> AgainstChampion:
     return AgainstChampion(
         release=champion.release.run_id,
         digest=champion.release.digest,
@@ -236,9 +253,9 @@ def _pair(between: Interval | None) -> tuple[float, float] | None:
     return None if between is None else (between.low, between.high)
 
 
-def _why_not(asked: CandidateHoldOut, rows: int, visits: int) -> str:
+def _why_not(candidate: CandidateHoldOut, rows: int, visits: int) -> str:
     least = f"{FEWEST_ROWS} rows of {FEWEST_VISITS} visits are the least"
-    if asked.learnt.all():
+    if candidate.seen_by_champion.all():
         return (
             "The champion has learnt from every survey here, and in its own training other rows "
             "were held out."
@@ -249,30 +266,17 @@ def _why_not(asked: CandidateHoldOut, rows: int, visits: int) -> str:
     )
 
 
-def _by_content(asked: CandidateHoldOut) -> Rows:
-    """Places in the hold-out in the order of their rows' keys.
-
-    Rows of one key are copies to the bit, hence answered alike: their order is no matter.
-    """
-    order: Rows = np.argsort(asked.data.keys[asked.held_out], kind="stable")
-    return order
-
-
-def _digest(asked: CandidateHoldOut) -> str:
-    keys: npt.NDArray[np.uint64] = np.sort(asked.data.keys[asked.held_out])
-    return hashlib.sha256(keys.astype("<u8").tobytes()).hexdigest()
-
-
-def _if_alike(theirs: HeldOutRows | None, asked: CandidateHoldOut) -> HeldOutRows | None:
-    """What the champion's training wrote down, if it held the same rows out."""
-    if theirs is None or theirs.digest != _digest(asked):
+def _same_hold_out(recorded: HeldOutRows | None, candidate: CandidateHoldOut) -> HeldOutRows | None:
+    """What the champion's training recorded, if it held out the same rows."""
+    if recorded is None or recorded.digest != candidate.digest():
         return None
-    counts = {len(theirs.exact), len(theirs.errors_m or theirs.exact), len(asked.held_out)}
-    return theirs if len(counts) == 1 else None
+    errors = recorded.errors_m or recorded.exact
+    counts = {len(recorded.exact), len(errors), len(candidate.split.held_out)}
+    return recorded if len(counts) == 1 else None
 
 
-def _as_written(rows: HeldOutRows) -> RowScores:
-    """How the champion's rehearsal answered, as far as its training wrote it down."""
+def _recorded_scores(rows: HeldOutRows) -> RowScores:
+    """How the champion's hold-out was answered, as far as its training recorded it."""
     return RowScores(
         exact=np.array(rows.exact, dtype=bool),
         near=None,
@@ -282,7 +286,7 @@ def _as_written(rows: HeldOutRows) -> RowScores:
     )
 
 
-def _measured(champion: ChampionModel) -> Evaluation:
+def _recorded_figures(champion: ChampionModel) -> Evaluation:
     figures = champion.release.metrics
     return Evaluation(
         rows=figures.held_out_rows,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from events.metrics import Metrics
+from events.metrics import AgainstChampion, Metrics
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import (
@@ -209,8 +209,13 @@ def with_intervals(evaluation: Evaluation, scores: RowScores, visits: Rows) -> E
     )
 
 
-def metrics(evaluation: Evaluation, rows: int, trained_rows: int) -> Metrics:
-    """The same figures as the release carries them."""
+def release_metrics(
+    evaluation: Evaluation,
+    rows: int,
+    trained_rows: int,
+    against_champion: AgainstChampion | None = None,
+) -> Metrics:
+    """The figures of an evaluation, as the release carries them."""
     return Metrics(
         rows=rows,
         trained_rows=trained_rows,
@@ -220,6 +225,7 @@ def metrics(evaluation: Evaluation, rows: int, trained_rows: int) -> Metrics:
         mean_error_m=evaluation.mean_error_m,
         median_error_m=evaluation.median_error_m,
         p90_error_m=evaluation.p90_error_m,
+        against_champion=against_champion,
     )
 
 

@@ -40,7 +40,7 @@ class HoldOut:
 
     trained: Rows
     held_out: Rows
-    protocol: HoldOutScheme
+    scheme: HoldOutScheme
 
 
 def hold_out(
@@ -62,15 +62,15 @@ def hold_out(
     copies = np.unique(keys, return_inverse=True)[1]
     if pairs is not None and len(pairs):
         copies = _connected(copies, _paired(pairs, len(data)))
-    protocol = HoldOutScheme.WHOLE_VISITS
+    scheme = HoldOutScheme.WHOLE_VISITS
     held = _choose(data, _connected(data.visits, copies), keys, share, seed)
     if held.sum() < ENOUGH_SHARE * share * len(data):
-        protocol = HoldOutScheme.CUT_VISITS
+        scheme = HoldOutScheme.CUT_VISITS
         held = _choose(data, _connected(_cut(data.visits, share), copies), keys, share, seed)
     if not held.any():
-        protocol = HoldOutScheme.WHOLE_CELLS
+        scheme = HoldOutScheme.WHOLE_CELLS
         held = _choose(data, copies, keys, share, seed, most_of_a_cell=1.0)
-    return HoldOut(np.flatnonzero(~held), np.flatnonzero(held), protocol)
+    return HoldOut(np.flatnonzero(~held), np.flatnonzero(held), scheme)
 
 
 def folds(

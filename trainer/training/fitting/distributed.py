@@ -1,14 +1,14 @@
 """One fit on several machines: MXNet's own key-value store, ``dist_sync`` over ps-lite.
 
-Each worker computes the gradient of its part of every batch, the server adds the parts up, and all
-workers take the same step; so they stay equal, and the outcome is that of one worker but for the
-rounding of sums. Every worker is a whole attempt at the same run: the first to be done claims the
-release, and the others find it claimed. The process with the number 0 also runs ps-lite's scheduler
-and its server, as children.
+Each worker computes the gradient of its part of every batch, the server adds them up, and all
+workers take the same step; so they stay equal, and the result is that of one worker but for the
+rounding of sums. Every worker is a whole attempt at the same run: the first to finish claims the
+release, and the others find it claimed. The process with index 0 also runs ps-lite's scheduler and
+server, as children.
 
-What may go wrong: a worker that is lost. The others then wait for it in vain until the Job's
-deadline, so the Job fails with the first pod that does, and the run is started anew. Nothing here
-encrypts: only the pods of one run should reach each other (trainer/deploy/components/workers).
+If a worker is lost, the others wait for it until the Job's deadline; so the Job fails with the
+first pod that does, and the run is started again. Nothing here encrypts: only the pods of one run
+should reach each other (trainer/deploy/components/workers).
 
 :mod:`trainer.training.job.worker` is the process of one of them.
 """
@@ -31,20 +31,20 @@ from trainer.localization.mxnet_loader import load_mxnet
 
 MEETING_PORT = 9091
 _LONGEST_WAIT_S = 600.0
-"""For the name of the first pod: its node may have to pull the image."""
+"""For the first pod's name to resolve: its node may have to pull the image."""
 _LOOK_EVERY_S = 1.0
-_JOIN = "from trainer.localization.mxnet_loader import load_mxnet; load_mxnet()"
-"""With ps-lite's variables set, MXNet's import is the scheduler's or server's whole life."""
+_SERVE = "from trainer.localization.mxnet_loader import load_mxnet; load_mxnet()"
+"""With ps-lite's variables set, MXNet's import runs the scheduler or server until the end."""
 
 
 class WorkerGroupSettings(BaseSettings):
-    """Who a worker is and where all meet, from variables that start with ``RSSI_``."""
+    """A worker's index and where all meet, from variables that start with ``RSSI_``."""
 
     model_config = SettingsConfigDict(env_prefix="RSSI_", frozen=True, extra="ignore")
 
     workers: Annotated[int, Field(ge=1, le=64)]
     meeting_host: Text
-    """Where the others reach the process with the number 0; a name, as its address is not known
+    """Where the others reach the process with index 0; a name, as its address is not known
     beforehand."""
     meeting_port: Annotated[int, Field(ge=1, le=65_535)] = MEETING_PORT
     own_host: Text
@@ -52,8 +52,8 @@ class WorkerGroupSettings(BaseSettings):
     index: Annotated[int, Field(ge=0, validation_alias="JOB_COMPLETION_INDEX")]
 
     def variables(self, role: str) -> dict[str, str]:
-        """What ps-lite reads, for one of its roles: scheduler, server or worker."""
-        # The scheduler listens at this very address, so the first process names its own.
+        """The variables that ps-lite reads, for a role: scheduler, server or worker."""
+        # The scheduler listens at this address, so the first process names its own.
         meeting = self.own_host if self.index == 0 else self.meeting_host
         return {
             "DMLC_ROLE": role,
@@ -67,7 +67,7 @@ class WorkerGroupSettings(BaseSettings):
 
 @dataclass(slots=True)
 class WorkerGroup:
-    """The workers of one fit, as one of them sees it."""
+    """The workers of one fit, from the point of view of one of them."""
 
     index: int
     count: int
@@ -88,10 +88,10 @@ class WorkerGroup:
         return slice(self.index * batch // self.count, (self.index + 1) * batch // self.count)
 
     @contextmanager
-    def adding_up(self, gradient: Any) -> Iterator[Callable[[], None]]:
-        """For one fit: what is given replaces ``gradient`` by the sum of all workers' ones.
+    def summing(self, gradient: Any) -> Iterator[Callable[[], None]]:
+        """For one fit: yields a function that replaces ``gradient`` by the sum over all workers.
 
-        Every worker has to begin the same fits in the same order; all end them together.
+        Every worker has to start the same fits in the same order; all end them together.
         """
         if self.count == 1:
             yield lambda: None
@@ -108,44 +108,44 @@ class WorkerGroup:
 
         yield add_up
         gradient.wait_to_read()
-        # Else the server might be gone, with the first process, before another one has its sums.
-        store._barrier()  # noqa: SLF001 - MXNet has no other name for it
+        # Else the server might end, with the first process, before all workers have their sums.
+        store._barrier()  # noqa: SLF001 - MXNet has no public name for it
 
 
-_joined: list[WorkerGroup] = []
-"""This process's peers: ps-lite keeps one group for each process, and so do we."""
+_group: list[WorkerGroup] = []
+"""This process's group: ps-lite keeps one for each process."""
 
 
 def worker_group() -> WorkerGroup:
-    """The workers that this process fits with; by default it is alone."""
-    return _joined[0] if _joined else WorkerGroup(0, 1)
+    """The workers that this process fits with; by default only itself."""
+    return _group[0] if _group else WorkerGroup(0, 1)
 
 
 @contextmanager
 def join_worker_group(settings: WorkerGroupSettings) -> Iterator[None]:
-    """Be one of several workers; the one with the number 0 brings scheduler and server along.
+    """Be one of several workers; the one with index 0 starts scheduler and server.
 
     Raises:
-        TimeoutError: the first of them is not to be found.
+        TimeoutError: the first worker's name does not resolve.
     """
-    with _served(settings):
+    with _server_processes(settings):
         if settings.index:
-            _find(settings.meeting_host)
+            _resolve(settings.meeting_host)
         os.environ.update(settings.variables("worker"))
-        _joined.append(WorkerGroup(settings.index, settings.workers))
+        _group.append(WorkerGroup(settings.index, settings.workers))
         try:
             yield
         finally:
-            _joined.clear()
+            _group.clear()
 
 
 @contextmanager
-def _served(settings: WorkerGroupSettings) -> Iterator[None]:
-    """Scheduler and server, where they belong to this process."""
+def _server_processes(settings: WorkerGroupSettings) -> Iterator[None]:
+    """Scheduler and server, if they belong to this process."""
     roles = ("scheduler", "server") if settings.index == 0 else ()
     children = [
         subprocess.Popen(
-            (sys.executable, "-c", _JOIN), env={**os.environ, **settings.variables(role)}
+            (sys.executable, "-c", _SERVE), env={**os.environ, **settings.variables(role)}
         )
         for role in roles
     ]
@@ -157,8 +157,8 @@ def _served(settings: WorkerGroupSettings) -> Iterator[None]:
             child.wait()
 
 
-def _find(host: str) -> None:
-    """Wait until a name is known: ps-lite gives up at the first try."""
+def _resolve(host: str) -> None:
+    """Wait until a name resolves: ps-lite gives up at the first try."""
     deadline = time.monotonic() + _LONGEST_WAIT_S
     while True:
         try:
@@ -166,7 +166,7 @@ def _find(host: str) -> None:
         except OSError as error:
             if time.monotonic() > deadline:
                 raise TimeoutError(
-                    f"nobody knows {host}, where all workers are to meet: has the first one "
+                    f"the name {host}, where all workers meet, does not resolve: has the first one "
                     f"started, and is the headless Service there? {error}"
                 ) from error
             time.sleep(_LOOK_EVERY_S)

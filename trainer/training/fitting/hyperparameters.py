@@ -1,4 +1,4 @@
-"""What the recipe leaves open, with the values that did best on the reference data set."""
+"""The hyperparameters, with the values that did best on the reference data set."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ Width = Annotated[int, Field(ge=1, le=4096)]
 class Hyperparameters(BaseModel):
     """The recipe's settings; the defaults did best in five folds of the UCI set free of copies.
 
-    What was tried there, and that nothing was chosen by a test split, is told in docs/adr/0010.
+    ADR 0010 lists what was tried there; nothing was chosen by a test split.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,7 +23,7 @@ class Hyperparameters(BaseModel):
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 128
     learning_rate: Positive = 3e-3
     warmup_share: Share = 0.05
-    """Share of all steps in which the rate climbs to its peak; a cosine brings it to 0 after."""
+    """Share of all steps in which the rate climbs to its peak, before a cosine lowers it to 0."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
     hidden: Annotated[tuple[Width, ...], Field(min_length=1, max_length=8)] = (256,)
     target_sigma_m: Positive = 1.7

@@ -1,8 +1,8 @@
 """How much each row counts in the fit, so that long visits do not drown short ones.
 
-A survey stays at each location as long as it happens to, and rows of one visit say much the same:
-forty of them are closer to one look at the place than to forty. What may go wrong: weights that
-depend on the order of rows in a file; visits are told by label and time, never by neighbourhood.
+A survey stays at each location for some time, and the rows of one stay are much alike: forty of
+them are closer to one observation than to forty. A stay is recognized by label and time, never by
+the order of rows in a file, which must not matter.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ def row_weights(stays: CellIndices, damping: float) -> Weights:
     """The weight of each row, 1 on average.
 
     Args:
-        stays: (rows,) which rows were taken in one stay at a location.
+        stays: (rows,) the stay at a location in which each row was taken.
         damping: 0: n rows of a stay count n times; 1: once; between: ``n**(1 - damping)`` times.
     """
     _, members, sizes = np.unique(stays, return_inverse=True, return_counts=True)

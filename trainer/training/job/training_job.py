@@ -28,7 +28,7 @@ from trainer.training.reading.site_description import SiteDescription
 from trainer.training.settings import SITE_SHA256, JobSettings, site_description_key
 
 if TYPE_CHECKING:
-    from trainer.training.job.train import TrainingResult
+    from trainer.training.job.pipeline import TrainingResult
     from trainer.training.reading.surveys import Survey
     from trainer.training.reports.provenance import ReportContext
 
@@ -269,7 +269,7 @@ class TrainingJob:
         folder: Path,
         context: "ReportContext",
     ) -> "TrainingResult":
-        from trainer.training.job.train import train  # noqa: PLC0415 - its libraries take a second
+        from trainer.training.job.pipeline import train  # noqa: PLC0415 - its libraries take a second
 
         return train(
             surveys,

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.localization.bundle.description import MxnetExport
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import Answer, decode
-from trainer.localization.dense.mxnet_graph import exported_probabilities
+from trainer.localization.dense.mxnet_graph import MxnetExport, exported_probabilities
 from trainer.serving.exchange import HttpRequest
 from trainer.serving.models.service import INVOCATIONS, SingleModelService, respond
 from trainer.training.errors import BundleMismatch

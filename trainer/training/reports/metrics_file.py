@@ -94,7 +94,7 @@ def _comparison(comparison: Comparison | None) -> ChampionComparison | None:
 
 def _difference(comparison: Comparison) -> ChampionDifference | None:
     """In metres, or where a site has labels only in the share of exact answers."""
-    told, unit = comparison.told, FigureUnit.METRES
+    told, unit = comparison.summary, FigureUnit.METRES
     value, between = told.mean_error_difference_m, told.mean_error_difference_between_m
     if value is None or between is None:
         unit = FigureUnit.SHARE

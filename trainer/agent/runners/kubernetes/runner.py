@@ -1,8 +1,8 @@
 """Starts runs as Kubernetes Jobs, and reads their status from the cluster.
 
 Has no state of its own: two agents, or one after another, see the same. It copes with an answer
-that is lost after the Job was created, a Job of that name that is not the agent's, and pods that are
-deleted before their end was read.
+that is lost after the Job was created, a Job of that name that is not the agent's, and pods
+that are deleted before their end was read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

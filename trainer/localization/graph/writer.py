@@ -1,9 +1,9 @@
 """Writes a model's graph in the runtime's own file format, a FlatBuffer (LiteRT's ``schema.fbs``).
 
-A server of many models writes the same operations for each, with other shapes and constants. So
-what they have in common is laid out once; shapes are written over it, and the constants lie behind
-it, as the format allows where a file would grow too large. What may go wrong: a graph that makes no
-sense. Nothing is checked here, as the runtime checks all of it before the first row is answered.
+A server of many models writes the same operations for each, with other shapes and constants. So the
+common skeleton is laid out once; shapes are written over it, and the constants are appended, as the
+format allows for large files. Nothing is validated here: the runtime validates a graph before it
+answers the first row.
 """
 
 import struct
@@ -21,16 +21,16 @@ _VERSION = 3
 _IDENTIFIER = b"TFL3"
 _ALIGNED_BYTES = 16
 """Where a constant begins, as the format asks for ("force_align")."""
-_KNOWN = 64
-"""Plans that are kept laid out; a server's models have few, of some 20 kB each."""
-_EVERY = -1
-"""A length that is another one in each run."""
+_CACHED_LAYOUTS = 64
+"""Skeletons whose layout is kept; a server's models have few, of some 20 kB each."""
+_ANY_LENGTH = -1
+"""A length that is only known in each run."""
 _LENGTH = struct.Struct("<Q")
 _SHAPE, _SHAPE_SIGNATURE = 4, 18
 _OFFSET, _SIZE = 6, 8
-"""Fields of the format's tables, by their places there."""
+"""Fields of the format's tables, by their offsets in the vtable."""
 FROM_MINUS_ONE_TO_ONE: int = schema.ActivationFunctionType.RELU_N1_TO_1
-"""As ``fusedActivationFunction``: what is below or above is cut."""
+"""As ``fusedActivationFunction``: clips values."""
 
 _OPERATIONS = schema.BuiltinOperator
 _OPTIONS = schema.BuiltinOptions
@@ -38,10 +38,10 @@ _OPTIONS = schema.BuiltinOptions
 
 class _Tensor(NamedTuple):
     dimensions: int
-    is_whole: bool
-    """A whole number of 32 bits; else a single-precision one."""
+    is_integer: bool
+    """32-bit integers; otherwise single precision."""
     constant: int
-    """The number of the constant, from 1; 0 for what is computed."""
+    """The number of the constant, from 1; 0 for a computed value."""
 
 
 class _Operation(NamedTuple):
@@ -52,7 +52,7 @@ class _Operation(NamedTuple):
 
 
 class _GraphSkeleton(NamedTuple):
-    """All of a graph but shapes and constants."""
+    """A graph without shapes and constants."""
 
     tensors: tuple[_Tensor, ...]
     operations: tuple[_Operation, ...]
@@ -62,33 +62,32 @@ class _GraphSkeleton(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """The bytes of a plan, and where what is still open goes."""
+    """The bytes of a skeleton, and the offsets of what is filled in."""
 
     content: bytes
     shapes: tuple[tuple[int, ...], ...]
-    """Of each tensor where its shape is, and where what is known of it before a run, if anything is
-    not."""
+    """For each tensor the offset of its shape, and of its shape before a run if that differs."""
     constants: tuple[tuple[int, int], ...]
-    """Of each constant where it is told to begin, and how long it is told to be."""
+    """For each constant the offsets of the fields that hold its start and its length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What stands at one place of the graph: rows of some shape."""
+    """A value in the graph: rows of some shape."""
 
     number: int
     shape: tuple[int, ...]
-    """Of one row."""
+    """The shape of one row."""
 
 
 class GraphWriter:
     """Collects constants and operations, and turns them into the bytes of a model.
 
-    Every value has as many rows as the input of the run; what is told of shapes is of one row.
+    Every value has as many rows as the input of a run; shapes are those of one row.
     """
 
     def __init__(self) -> None:
-        """Begin an empty graph."""
+        """Start an empty graph."""
         self._tensors: list[_Tensor] = []
         self._shapes: list[tuple[int, ...]] = []
         self._operations: list[_Operation] = []
@@ -97,22 +96,22 @@ class GraphWriter:
         self._outputs: list[int] = []
 
     def input(self, *shape: int) -> Value:
-        """Declare what each run gets."""
+        """Declare the input of each run."""
         value = self._value(shape)
         self._inputs.append(value.number)
         return value
 
     def output(self, value: Value) -> int:
-        """Hand a value out; says which number it has among the outputs."""
+        """Make a value an output; returns its number among the outputs."""
         self._outputs.append(value.number)
         return len(self._outputs) - 1
 
     def add(self, name: str, *inputs: Value | npt.ArrayLike, **options: float) -> Value:
-        """Add an operation of numbers by themselves; what is no value yet is a constant of the row.
+        """Add an elementwise operation; inputs that are not values become constants of the row.
 
         Args:
             name: of the operation in the format, such as ``MUL``.
-            inputs: values or constants that are stretched over each other as NumPy does.
+            inputs: values or constants, broadcast as in NumPy.
             options: of the operation in the format, such as ``fusedActivationFunction``.
         """
         values = [each if isinstance(each, Value) else self._row(each) for each in inputs]
@@ -120,7 +119,7 @@ class GraphWriter:
         return self._operate(name, values, shape, **options)
 
     def concatenate(self, *values: Value) -> Value:
-        """Values one behind the other along their first axis in the row."""
+        """Values concatenated along their first axis in the row."""
         shape = (sum(value.shape[0] for value in values), *values[0].shape[1:])
         return self._operate("CONCATENATION", values, shape, axis=1)
 
@@ -135,9 +134,9 @@ class GraphWriter:
     def largest(self, value: Value) -> Value:
         """(1,): the largest of (width,)."""
         axes = self._constant(np.array([1], dtype=np.int32))
-        found = self._value((1,))
-        self._add("REDUCE_MAX", [value.number, axes], [found.number], keepDims=True)
-        return found
+        result = self._value((1,))
+        self._add("REDUCE_MAX", [value.number, axes], [result.number], keepDims=True)
+        return result
 
     def dense(
         self,
@@ -147,19 +146,19 @@ class GraphWriter:
         *,
         relu: bool = False,
     ) -> Value:
-        """All of a row by (inputs, outputs) weights, plus biases, cut at 0 or not."""
-        # The format has a row for each output.
+        """A row times (inputs, outputs) weights, plus biases, with relu or without."""
+        # The format has one row of weights per output.
         transposed = np.asarray(weight, dtype=np.float32).T
         places = [value.number, self._constant(transposed)]
         if bias is not None:
             places.append(self._constant(np.asarray(bias, dtype=np.float32)))
-        found = self._value((len(transposed),))
+        result = self._value((len(transposed),))
         activation = schema.ActivationFunctionType.RELU if relu else 0
-        self._add("FULLY_CONNECTED", places, [found.number], fusedActivationFunction=activation)
-        return found
+        self._add("FULLY_CONNECTED", places, [result.number], fusedActivationFunction=activation)
+        return result
 
     def model(self) -> bytes:
-        """The whole as the bytes of a file."""
+        """The graph as the bytes of a file."""
         layout = _layout(
             _GraphSkeleton(
                 tuple(self._tensors),
@@ -171,7 +170,7 @@ class GraphWriter:
         )
         content = bytearray(layout.content)
         for places, shape in zip(layout.shapes, self._shapes, strict=True):
-            known = shape, (_EVERY, *shape[1:])
+            known = shape, (_ANY_LENGTH, *shape[1:])
             for place, lengths in zip(places, known, strict=False):
                 struct.pack_into(f"<{len(lengths)}i", content, place, *lengths)
         for places, constant in zip(layout.constants, self._constants, strict=True):
@@ -184,18 +183,18 @@ class GraphWriter:
     def _operate(
         self, name: str, values: Sequence[Value], shape: tuple[int, ...], **options: float
     ) -> Value:
-        found = self._value(shape)
-        self._add(name, [value.number for value in values], [found.number], **options)
-        return found
+        result = self._value(shape)
+        self._add(name, [value.number for value in values], [result.number], **options)
+        return result
 
     def _add(
         self, name: str, inputs: Sequence[int], results: Sequence[int], **options: float
     ) -> None:
-        told = tuple(options.items())
-        self._operations.append(_Operation(name, tuple(inputs), tuple(results), told))
+        operation = _Operation(name, tuple(inputs), tuple(results), tuple(options.items()))
+        self._operations.append(operation)
 
     def _value(self, shape: tuple[int, ...]) -> Value:
-        return Value(self._tensor((1, *shape), is_whole=False, constant=0), shape)
+        return Value(self._tensor((1, *shape), is_integer=False, constant=0), shape)
 
     def _row(self, values: npt.ArrayLike) -> Value:
         array = np.asarray(values, dtype=np.float32)
@@ -203,36 +202,36 @@ class GraphWriter:
 
     def _constant(self, array: npt.NDArray[Any]) -> int:
         self._constants.append(np.ascontiguousarray(array))
-        is_whole = array.dtype == np.int32
-        return self._tensor(array.shape, is_whole=is_whole, constant=len(self._constants))
+        is_integer = array.dtype == np.int32
+        return self._tensor(array.shape, is_integer=is_integer, constant=len(self._constants))
 
-    def _tensor(self, shape: tuple[int, ...], *, is_whole: bool, constant: int) -> int:
-        self._tensors.append(_Tensor(len(shape), is_whole, constant))
+    def _tensor(self, shape: tuple[int, ...], *, is_integer: bool, constant: int) -> int:
+        self._tensors.append(_Tensor(len(shape), is_integer, constant))
         self._shapes.append(shape)
         return len(self._tensors) - 1
 
 
-@lru_cache(maxsize=_KNOWN)
-def _layout(plan: _GraphSkeleton) -> _Layout:
+@lru_cache(maxsize=_CACHED_LAYOUTS)
+def _layout(skeleton: _GraphSkeleton) -> _Layout:
     graph = schema.SubGraphT()
-    graph.tensors = [_tensor(tensor) for tensor in plan.tensors]
-    names = list(dict.fromkeys(operation.name for operation in plan.operations))
+    graph.tensors = [_tensor(tensor) for tensor in skeleton.tensors]
+    names = list(dict.fromkeys(operation.name for operation in skeleton.operations))
     graph.operators = [
-        _operator(operation, names.index(operation.name)) for operation in plan.operations
+        _operator(operation, names.index(operation.name)) for operation in skeleton.operations
     ]
-    graph.inputs, graph.outputs = list(plan.inputs), list(plan.outputs)
+    graph.inputs, graph.outputs = list(skeleton.inputs), list(skeleton.outputs)
     file = schema.ModelT()
     file.version = _VERSION
     file.subgraphs = [graph]
     file.operatorCodes = [_code(name) for name in names]
-    # The first is nobody's: by the format whatever names it has no constant.
-    file.buffers = [schema.BufferT(), *(_buffer_placeholder() for _ in range(plan.constants))]
+    # By the format the first buffer is empty, and tensors that name it have no constant.
+    file.buffers = [schema.BufferT(), *(_buffer_placeholder() for _ in range(skeleton.constants))]
     builder = flatbuffers.Builder()
     builder.Finish(file.Pack(builder), _IDENTIFIER)
     content = bytes(builder.Output())
     read = schema.Model.GetRootAs(content)
-    tensors = map(read.Subgraphs(0).Tensors, range(len(plan.tensors)))
-    buffers = map(read.Buffers, range(1, plan.constants + 1))
+    tensors = map(read.Subgraphs(0).Tensors, range(len(skeleton.tensors)))
+    buffers = map(read.Buffers, range(1, skeleton.constants + 1))
     return _Layout(
         content,
         tuple(tuple(_vectors(tensor, _SHAPE, _SHAPE_SIGNATURE)) for tensor in tensors),
@@ -241,55 +240,55 @@ def _layout(plan: _GraphSkeleton) -> _Layout:
 
 
 def _tensor(tensor: _Tensor) -> Any:
-    told = schema.TensorT()
-    told.shape = [0] * tensor.dimensions
+    table = schema.TensorT()
+    table.shape = [0] * tensor.dimensions
     if not tensor.constant:
-        told.shapeSignature = [0] * tensor.dimensions
-    told.type = schema.TensorType.INT32 if tensor.is_whole else schema.TensorType.FLOAT32
-    told.buffer = tensor.constant
-    return told
+        table.shapeSignature = [0] * tensor.dimensions
+    table.type = schema.TensorType.INT32 if tensor.is_integer else schema.TensorType.FLOAT32
+    table.buffer = tensor.constant
+    return table
 
 
 def _operator(operation: _Operation, code: int) -> Any:
-    told = schema.OperatorT()
-    told.opcodeIndex = code
-    told.inputs, told.outputs = list(operation.inputs), list(operation.results)
+    table = schema.OperatorT()
+    table.opcodeIndex = code
+    table.inputs, table.outputs = list(operation.inputs), list(operation.results)
     title = "".join(part.capitalize() for part in operation.name.split("_"))
     kind = f"{_OPTIONS_OF.get(operation.name, title)}Options"
-    # Operations without any have none in the format either.
+    # An operation without options has no such type in the format.
     if hasattr(_OPTIONS, kind):
-        told.builtinOptionsType = getattr(_OPTIONS, kind)
-        told.builtinOptions = getattr(schema, f"{kind}T")(**dict(operation.options))
-    return told
+        table.builtinOptionsType = getattr(_OPTIONS, kind)
+        table.builtinOptions = getattr(schema, f"{kind}T")(**dict(operation.options))
+    return table
 
 
 _OPTIONS_OF = {"REDUCE_MAX": "Reducer", "MAXIMUM": "MaximumMinimum"}
-"""Where they are not called like the operation."""
+"""Option types that are not named like their operation."""
 
 
 def _code(name: str) -> Any:
-    told = schema.OperatorCodeT()
-    told.version = 1
-    told.builtinCode = getattr(_OPERATIONS, name)
-    # Where readers of before there were 127 operations look.
-    told.deprecatedBuiltinCode = min(told.builtinCode, 127)
-    return told
+    table = schema.OperatorCodeT()
+    table.version = 1
+    table.builtinCode = getattr(_OPERATIONS, name)
+    # Readers from before the format had 127 operations look here.
+    table.deprecatedBuiltinCode = min(table.builtinCode, 127)
+    return table
 
 
 def _buffer_placeholder() -> Any:
-    told = schema.BufferT()
-    # Anything but 0, which would not be written down.
-    told.offset = told.size = _ALIGNED_BYTES
-    return told
+    table = schema.BufferT()
+    # Anything but 0, which the format would leave out.
+    table.offset = table.size = _ALIGNED_BYTES
+    return table
 
 
 def _place(table: Any, field: int) -> int:
-    """Where a number of a table lies in the file."""
+    """The offset of a table's number in the file."""
     return int(table._tab.Pos + table._tab.Offset(field))  # noqa: SLF001 - how generated code reads
 
 
 def _vectors(table: Any, *fields: int) -> Iterator[int]:
-    """Where the vectors of a table begin, of those that it has."""
+    """The offsets of a table's vectors, of those that it has."""
     for field in fields:
         if table._tab.Offset(field):  # noqa: SLF001 - as above
             yield int(table._tab.Vector(table._tab.Offset(field)))  # noqa: SLF001 - as above

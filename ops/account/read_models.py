@@ -1,0 +1,46 @@
+"""What a stack client returns: frozen models, whose fields are also those of the JSON output."""
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from events.manifests import Quarantine, Release, SurveyRef
+from functions.core.deployments import Candidate, Deployment
+from functions.core.releases import ReleaseRecord
+
+
+class ReadModel(BaseModel):
+    """Base of them all."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class SiteStatus(ReadModel):
+    """What is live at a site, and what is in progress there."""
+
+    site: str
+    endpoint: str
+    endpoint_status: str
+    live: Candidate | None
+    live_since: AwareDatetime | None
+    former: Candidate | None
+    in_flight: Deployment | None
+    waiting: Deployment | None
+    frozen: str | None
+    surveys: int
+    quarantined: tuple[Quarantine, ...]
+
+
+class ReleaseRow(ReadModel):
+    """A release that arrived, with its deployments."""
+
+    record: ReleaseRecord
+    is_live: bool
+    deployments: tuple[int, ...]
+
+
+class Trace(ReadModel):
+    """A survey with all releases trained on it, or a release with its surveys."""
+
+    survey: SurveyRef | None
+    quarantine: Quarantine | None
+    releases: tuple[Release, ...]
+    deployments: tuple[Deployment, ...]
