@@ -114,7 +114,8 @@ def test_who_reads_while_others_write_sees_whole_tables() -> None:
 
     pid = forked(come_and_go)
     try:
-        reads, others, deadline = 0, set(), time.monotonic() + PATIENCE_S
+        reads, others = 0, set[str]()
+        deadline = time.monotonic() + PATIENCE_S
         while reads < 2000 or len(others) < 10:
             names = {*table.entries()}
             assert names >= {*NAMES}
