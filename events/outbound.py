@@ -16,6 +16,7 @@ from events.base import Contract
 from events.manifests import SurveyRef, Text
 from events.metrics import Metrics
 from events.names import Digest, RunId, Site
+from events.triggers import Trigger
 
 
 class EventSource(StrEnum):
@@ -86,7 +87,7 @@ class ModelCreated(Event):
     digest: Digest
     model_name: Text
     cause: Cause
-    trigger: Text
+    trigger: Trigger
     """What asked for this deployment: the same trigger never opens two."""
     created_at: AwareDatetime
     """When the release was made: among artifacts the newest wins, in whatever order they come."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from events.inbound import Envelope, NightlyTick
 from events.names import is_run_id, release_key
 from functions.core.errors import UnreadableReleaseError
+from functions.core.outcomes import StepOutcome, Summary
 from functions.core.retention import (
     ExpiredFiles,
     Retention,
@@ -19,10 +20,11 @@ from functions.core.retention import (
 )
 from functions.entry import handles, log_details
 from functions.services import Services
+from functions.settings import CleanUpSettings
 
 
-@handles({"Scheduled Event": NightlyTick})
-def handler(event: "Envelope[NightlyTick]", services: Services) -> str:
+@handles(CleanUpSettings, {"Scheduled Event": NightlyTick})
+def handler(event: "Envelope[NightlyTick]", services: Services[CleanUpSettings]) -> Summary:
     """Look at every run of every site once."""
     deleted = purged = size = 0
     for site in services.artifacts.sites():
@@ -38,10 +40,16 @@ def handler(event: "Envelope[NightlyTick]", services: Services) -> str:
             purged += len(waste.to_purge)
             size += _size(waste.to_purge)
     would = "would be " if event.detail.dry_run else ""
-    return f"{deleted} objects {would}deleted, {purged} versions {would}purged, {size} bytes freed"
+    text = f"{deleted} objects {would}deleted, {purged} versions {would}purged, {size} bytes freed"
+    if event.detail.dry_run:
+        return Summary(StepOutcome.DRY_RUN, text)
+    counts = {"ObjectsDeleted": deleted, "VersionsPurged": purged, "BytesFreed": size}
+    return Summary(StepOutcome.CLEANED_UP, text, counts)
 
 
-def _waste(run_id: str, stored: list[StoredVersion], services: Services) -> ExpiredFiles:
+def _waste(
+    run_id: str, stored: list[StoredVersion], services: Services[CleanUpSettings]
+) -> ExpiredFiles:
     """What may go of a run, by what its release says at this very moment."""
     if not is_run_id(run_id) or is_settled(stored, release_key(run_id)):
         return ExpiredFiles()

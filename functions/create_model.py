@@ -10,32 +10,39 @@ from events.inbound import Envelope, ObjectCreated
 from events.manifests import Release
 from events.names import InvalidNameError, ReleaseKey, parse_release_key
 from events.outbound import Cause, ModelCreated, ReleaseFound, ReleaseRejected
+from events.triggers import Trigger
 from functions.core.gate import check_release
+from functions.core.outcomes import StepOutcome
 from functions.core.releases import GateVerdict, ReleaseRecord
 from functions.entry import handles, set_log_context
 from functions.services import Services
+from functions.settings import CreateModelSettings
 
 
-@handles({"Object Created": ObjectCreated, "ReleaseFound": ReleaseFound})
-def handler(event: "Envelope[ObjectCreated | ReleaseFound]", services: Services) -> str:
+@handles(CreateModelSettings, {"Object Created": ObjectCreated, "ReleaseFound": ReleaseFound})
+def handler(
+    event: "Envelope[ObjectCreated | ReleaseFound]", services: Services[CreateModelSettings]
+) -> StepOutcome:
     """Register the release that the event points at and announce its model."""
     match event.detail:
         case ReleaseFound() as found:
             return _look_at(ReleaseKey(found.site, found.release), event.id, services)
         case created:
             if created.bucket.name != services.settings.artifact_bucket:
-                return "not our bucket"
+                return StepOutcome.NOT_OUR_BUCKET
             try:
                 key = parse_release_key(created.object.key)
             except InvalidNameError:
-                return "not a release"
+                return StepOutcome.NOT_A_RELEASE
             return _look_at(key, event.id, services)
 
 
-def _look_at(key: ReleaseKey, event_id: str, services: Services) -> str:
+def _look_at(
+    key: ReleaseKey, event_id: str, services: Services[CreateModelSettings]
+) -> StepOutcome:
     manifest = services.artifacts.manifest(key.run_id)
     if manifest is None:
-        return "gone"
+        return StepOutcome.GONE
     try:
         release = Release.model_validate_json(manifest.body)
     except ValidationError as error:
@@ -44,7 +51,9 @@ def _look_at(key: ReleaseKey, event_id: str, services: Services) -> str:
     return _register(release, key, manifest.version, services)
 
 
-def _register(release: Release, key: ReleaseKey, version: str, services: Services) -> str:
+def _register(
+    release: Release, key: ReleaseKey, version: str, services: Services[CreateModelSettings]
+) -> StepOutcome:
     known = services.ledger.release(key.site, key.run_id)
     is_registered = known is not None and known.verdict is GateVerdict.REGISTERED
     reasons = check_release(
@@ -56,7 +65,7 @@ def _register(release: Release, key: ReleaseKey, version: str, services: Service
     if reasons:
         return _reject(key, "; ".join(reasons), release.correlation_id, services)
 
-    trigger = f"artifact:{version}"
+    trigger = Trigger.artifact(version)
     candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
     if not (known and is_registered):
         known = _record(release, trigger, services)
@@ -73,10 +82,12 @@ def _register(release: Release, key: ReleaseKey, version: str, services: Service
             created_at=release.created_at,
         )
     )
-    return "model created"
+    return StepOutcome.MODEL_CREATED
 
 
-def _record(release: Release, trigger: str, services: Services) -> ReleaseRecord:
+def _record(
+    release: Release, trigger: Trigger, services: Services[CreateModelSettings]
+) -> ReleaseRecord:
     return ReleaseRecord(
         site=release.site,
         run_id=release.run_id,
@@ -92,7 +103,9 @@ def _record(release: Release, trigger: str, services: Services) -> ReleaseRecord
     )
 
 
-def _reject(key: ReleaseKey, reason: str, correlation_id: str, services: Services) -> str:
+def _reject(
+    key: ReleaseKey, reason: str, correlation_id: str, services: Services[CreateModelSettings]
+) -> StepOutcome:
     """Announce why; what was registered before under this id stays what it is."""
     known = services.ledger.release(key.site, key.run_id)
     if known is None or known.verdict is GateVerdict.REJECTED:
@@ -110,7 +123,7 @@ def _reject(key: ReleaseKey, reason: str, correlation_id: str, services: Service
             site=key.site, correlation_id=correlation_id, release=key.run_id, reason=reason
         )
     )
-    return "rejected"
+    return StepOutcome.REJECTED
 
 
 def _in_short(error: ValidationError) -> str:

@@ -12,24 +12,30 @@ from events.inbound import Envelope, Tick
 from events.names import is_run_id
 from events.outbound import DeploymentStalled, ReleaseFound
 from functions.core.deployments import Change
+from functions.core.outcomes import StepOutcome, Summary
 from functions.core.releases import GateVerdict, ReleaseRecord
 from functions.entry import handles
 from functions.services import Services
+from functions.settings import ReconcileSettings
 
 STALLED = timedelta(minutes=3)
 """How long a deployment may stand still before it is looked at again. An endpoint that is still
 changing after that is only asked once more, which does no harm."""
 
 
-@handles({"Scheduled Event": Tick})
-def handler(event: "Envelope[Tick]", services: Services) -> str:
+@handles(ReconcileSettings, {"Scheduled Event": Tick})
+def handler(event: "Envelope[Tick]", services: Services[ReconcileSettings]) -> Summary:
     """Look at every site once."""
-    found = [_find_releases(site, event.id, services) for site in services.artifacts.sites()]
-    stalled = [_wake(site, services) for site in services.ledger.sites()]
-    return f"{sum(found)} releases found, {sum(stalled)} deployments stalled"
+    found = sum(_find_releases(site, event.id, services) for site in services.artifacts.sites())
+    stalled = sum(_wake(site, services) for site in services.ledger.sites())
+    return Summary(
+        StepOutcome.RECONCILED,
+        f"{found} releases found, {stalled} deployments stalled",
+        {"ReleasesFound": found, "DeploymentsStalled": stalled},
+    )
 
 
-def _find_releases(site: str, correlation_id: str, services: Services) -> int:
+def _find_releases(site: str, correlation_id: str, services: Services[ReconcileSettings]) -> int:
     known = services.ledger.releases(site)
     found = [*_unheard(site, known, services), *_unasked(site, known, services)]
     for run in found:
@@ -37,7 +43,9 @@ def _find_releases(site: str, correlation_id: str, services: Services) -> int:
     return len(found)
 
 
-def _unheard(site: str, known: list[ReleaseRecord], services: Services) -> list[str]:
+def _unheard(
+    site: str, known: list[ReleaseRecord], services: Services[ReconcileSettings]
+) -> list[str]:
     """Releases in the bucket that nobody registered."""
     registered = {record.run_id for record in known}
     runs = [
@@ -46,7 +54,9 @@ def _unheard(site: str, known: list[ReleaseRecord], services: Services) -> list[
     return [run for run in runs if services.artifacts.manifest(run)]
 
 
-def _unasked(site: str, known: list[ReleaseRecord], services: Services) -> list[str]:
+def _unasked(
+    site: str, known: list[ReleaseRecord], services: Services[ReconcileSettings]
+) -> list[str]:
     """The newest registered release, if no deployment was ever opened for it.
 
     An older one would be superseded at once.
@@ -60,7 +70,7 @@ def _unasked(site: str, known: list[ReleaseRecord], services: Services) -> list[
     return [] if services.ledger.opened_by(site, newest.trigger) else [newest.run_id]
 
 
-def _wake(site: str, services: Services) -> bool:
+def _wake(site: str, services: Services[ReconcileSettings]) -> bool:
     # A change of nothing publishes what a step that died left in the outbox.
     state = services.commit(site, lambda state, _: Change(state))
     services.publish_champion(state)

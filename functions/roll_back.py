@@ -17,16 +17,18 @@ from events.outbound import (
     RollbackRequested,
     SmokeTestFailed,
 )
+from events.triggers import Trigger
 from functions.core.deployments import (
     DeploymentState,
     automatic_rollback_target,
     failed,
     frozen,
-    return_trigger,
 )
+from functions.core.outcomes import StepOutcome
 from functions.core.rollback import Refusal, requested_rollback_target
 from functions.entry import handles, set_log_context
 from functions.services import Services
+from functions.settings import RollBackSettings
 
 if TYPE_CHECKING:
     from events.inbound import Envelope
@@ -35,13 +37,16 @@ VERIFICATION_FAILED = DeploymentState.VERIFICATION_FAILED
 
 
 @handles(
+    RollBackSettings,
     {
         "SmokeTestFailed": SmokeTestFailed,
         "DeploymentStalled": DeploymentStalled,
         "RollbackRequested": RollbackRequested,
-    }
+    },
 )
-def handler(event: "Envelope[DeploymentEvent | RollbackRequested]", services: Services) -> str:
+def handler(
+    event: "Envelope[DeploymentEvent | RollbackRequested]", services: Services[RollBackSettings]
+) -> StepOutcome:
     """Ask for the way back from a failure, or for the rollback that someone wants."""
     match event.detail:
         case DeploymentEvent() as failure:
@@ -53,11 +58,14 @@ def handler(event: "Envelope[DeploymentEvent | RollbackRequested]", services: Se
             correlation_id = request.correlation_id or event.id
             set_log_context(correlation_id, site=request.site)
             return _go_back(
-                request, correlation_id, trigger=f"request:{event.id}", services=services
+                request,
+                correlation_id,
+                trigger=Trigger.rollback_request(event.id),
+                services=services,
             )
 
 
-def _return(event: DeploymentEvent, services: Services) -> str:
+def _return(event: DeploymentEvent, services: Services[RollBackSettings]) -> StepOutcome:
     state = services.ledger.state(event.site)
     failing = state.in_flight
     if (
@@ -65,29 +73,32 @@ def _return(event: DeploymentEvent, services: Services) -> str:
         or failing.number != event.deployment
         or failing.state is not VERIFICATION_FAILED
     ):
-        return "no way back is due"
+        return StepOutcome.NO_ROLLBACK_DUE
     target = automatic_rollback_target(state, failing.number)
     if target is not None:
-        trigger = return_trigger(failing.number)
+        trigger = Trigger.automatic_rollback(failing.number)
         _ask_for(
             target.release, failing.site, failing.correlation_id, trigger, failing.reason, services
         )
-        return "going back"
+        return StepOutcome.ROLLBACK_STARTED
     if state.champion is None:
         services.sagemaker.delete_endpoint(
             endpoint_name(services.settings.endpoint_prefix, failing.site)
         )
         reason = f"{failing.reason}; nothing was live before, so the endpoint was deleted"
         services.commit(failing.site, partial(failed, number=failing.number, reason=reason))
-        return "deleted"
+        return StepOutcome.ENDPOINT_DELETED
     reason = f"{failing.reason}; it is the release that was live before, so there is no way back"
     services.commit(failing.site, partial(frozen, number=failing.number, reason=reason))
-    return "frozen"
+    return StepOutcome.FROZEN
 
 
 def _go_back(
-    request: RollbackRequested, correlation_id: str, trigger: str, services: Services
-) -> str:
+    request: RollbackRequested,
+    correlation_id: str,
+    trigger: Trigger,
+    services: Services[RollBackSettings],
+) -> StepOutcome:
     state = services.ledger.state(request.site)
     wanted = request.to
     record = services.ledger.release(request.site, wanted) if wanted else None
@@ -98,13 +109,18 @@ def _go_back(
                 site=request.site, correlation_id=correlation_id, to=wanted, reason=target.reason
             )
         )
-        return "refused"
+        return StepOutcome.ROLLBACK_REFUSED
     _ask_for(target, request.site, correlation_id, trigger, request.reason, services)
-    return "going back"
+    return StepOutcome.ROLLBACK_STARTED
 
 
 def _ask_for(
-    run_id: str, site: str, correlation_id: str, trigger: str, reason: str, services: Services
+    run_id: str,
+    site: str,
+    correlation_id: str,
+    trigger: Trigger,
+    reason: str,
+    services: Services[RollBackSettings],
 ) -> None:
     release = services.artifacts.release(run_id)
     candidate = services.ensure_model(release.run_id, release.digest, release.model.key)

@@ -24,13 +24,16 @@ from functions.core.deployments import (
     rollout_started,
 )
 from functions.core.errors import EndpointBusyError
+from functions.core.outcomes import StepOutcome
 from functions.core.rollout import EndpointAction, next_action
 from functions.core.specification import EndpointSpecification, FleetSpecification
 from functions.entry import handles, set_log_context
 from functions.services import Services
+from functions.settings import RollEndpointSettings
 
 
 @handles(
+    RollEndpointSettings,
     {
         "ModelCreated": ModelCreated,
         "DeploymentSucceeded": DeploymentSucceeded,
@@ -38,17 +41,18 @@ from functions.services import Services
         "RolledBack": RolledBack,
         "DeploymentStalled": DeploymentStalled,
         "SageMaker Endpoint State Change": EndpointChanged,
-    }
+    },
 )
 def handler(
-    event: "Envelope[ModelCreated | DeploymentEvent | EndpointChanged]", services: Services
-) -> str:
+    event: "Envelope[ModelCreated | DeploymentEvent | EndpointChanged]",
+    services: Services[RollEndpointSettings],
+) -> StepOutcome:
     """Open the deployment that a new model asks for, then start what holds the slot."""
     match event.detail:
         case EndpointChanged() as changed:
             ours = services.site_of(changed.endpoint_name)
             if ours is None:
-                return "not our endpoint"
+                return StepOutcome.NOT_OUR_ENDPOINT
             state = services.ledger.state(ours)
         case ModelCreated() as request:
             state = services.commit(request.site, partial(open_deployment, request=request))
@@ -56,11 +60,11 @@ def handler(
             state = services.ledger.state(ended.site)
     deployment = state.in_flight
     if deployment is None or deployment.state is not DeploymentState.PENDING:
-        return "nothing to start"
+        return StepOutcome.NOTHING_TO_START
     return _start(deployment, services)
 
 
-def _start(deployment: Deployment, services: Services) -> str:
+def _start(deployment: Deployment, services: Services[RollEndpointSettings]) -> StepOutcome:
     set_log_context(
         deployment.correlation_id,
         site=deployment.site,
@@ -83,7 +87,7 @@ def _start(deployment: Deployment, services: Services) -> str:
             "Look at it in SageMaker, then ask for a rollback."
         )
         services.commit(deployment.site, partial(frozen, number=deployment.number, reason=reason))
-        return "frozen"
+        return StepOutcome.FROZEN
     services.commit(
         deployment.site,
         partial(
@@ -93,10 +97,12 @@ def _start(deployment: Deployment, services: Services) -> str:
             endpoint_config=specification.name,
         ),
     )
-    return "started"
+    return StepOutcome.STARTED
 
 
-def _act(endpoint: str, config_name: str, services: Services) -> EndpointAction:
+def _act(
+    endpoint: str, config_name: str, services: Services[RollEndpointSettings]
+) -> EndpointAction:
     """Ask SageMaker for what gets the endpoint onto the configuration.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from aws.event_publisher import EventPublisher
 from aws.s3 import Bucket
@@ -31,7 +31,15 @@ from functions.core.deployments import (
 )
 from functions.core.errors import ContentionError
 from functions.core.specification import ModelSpecification
-from functions.settings import Settings
+from functions.settings import (
+    BucketSettings,
+    EndpointSettings,
+    FunctionSettings,
+    LedgerSettings,
+    ModelSettings,
+)
+
+Settings_co = TypeVar("Settings_co", bound=FunctionSettings, covariant=True)
 
 LEFT_BEHIND = timedelta(seconds=1)
 """How long an event may lie in the outbox before it counts as left behind. Publishing takes a
@@ -52,20 +60,20 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True)
-class Services:
+class Services(Generic[Settings_co]):
     """The adapters of one function, and what several steps do with them."""
 
-    settings: Settings
+    settings: Settings_co
     client: Callable[[str], Any] = boto3_client
     now: Callable[[], datetime] = utc_now
 
     @cached_property
-    def ledger(self) -> Ledger:
+    def ledger(self: "Services[LedgerSettings]") -> Ledger:
         """What is known of sites, releases and deployments."""
         return Ledger(self.client("dynamodb"), self.settings.ledger_table)
 
     @cached_property
-    def bus(self) -> AnnouncementPublisher:
+    def bus(self: "Services[LedgerSettings]") -> AnnouncementPublisher:
         """Where it is said what happened."""
         publisher = EventPublisher(
             self.client("events"), self.settings.bus, EventSource.RELEASE.value
@@ -73,21 +81,21 @@ class Services:
         return AnnouncementPublisher(publisher)
 
     @cached_property
-    def _bucket(self) -> Bucket:
+    def _bucket(self: "Services[BucketSettings]") -> Bucket:
         return Bucket(self.client("s3"), self.settings.artifact_bucket)
 
     @cached_property
-    def artifacts(self) -> Artifacts:
+    def artifacts(self: "Services[BucketSettings]") -> Artifacts:
         """The releases in their bucket."""
         return Artifacts(self._bucket)
 
     @cached_property
-    def champions(self) -> Champions:
+    def champions(self: "Services[BucketSettings]") -> Champions:
         """What is live, written down for the trainer."""
         return Champions(self._bucket)
 
     @cached_property
-    def attempts(self) -> Attempts:
+    def attempts(self: "Services[BucketSettings]") -> Attempts:
         """What attempts at runs wrote to the same bucket."""
         return Attempts(self._bucket)
 
@@ -106,7 +114,7 @@ class Services:
         """Events that can't be handled."""
         return DeadLetters(self.client("sqs"), self.settings.dead_letter_queue_url)
 
-    def commit(self, site: str, transition: Transition) -> SiteState:
+    def commit(self: "Services[LedgerSettings]", site: str, transition: Transition) -> SiteState:
         """Change a site's state and say so on the bus.
 
         The events are written with the state and taken out once they are published. What another
@@ -125,7 +133,7 @@ class Services:
         self.bus.put(due)
         return self.ledger.change(site, partial(published, announcements=due), now)
 
-    def publish_champion(self, state: SiteState) -> bool:
+    def publish_champion(self: "Services[BucketSettings]", state: SiteState) -> bool:
         """Bring ``champion.json`` up to a look at the ledger; True if it had to be changed.
 
         A step that dies before this leaves it to reconcile.
@@ -145,18 +153,20 @@ class Services:
             "this step; the ledger is right, and reconcile will bring the pointer up to it"
         )
 
-    def announce(self, event: Contract) -> None:
+    def announce(self: "Services[LedgerSettings]", event: Contract) -> None:
         """Say something on the bus that changes no site's state."""
         self.bus.put([Announcement.of(event, self.now())])
 
-    def site_of(self, endpoint: str) -> str | None:
+    def site_of(self: "Services[EndpointSettings]", endpoint: str) -> str | None:
         """The site that an endpoint serves; None if the endpoint is not one of this stack."""
         try:
             return site_of_endpoint(self.settings.endpoint_prefix, endpoint)
         except InvalidNameError:
             return None
 
-    def ensure_model(self, run_id: str, digest: str, model_key: str) -> Candidate:
+    def ensure_model(
+        self: "Services[ModelSettings]", run_id: str, digest: str, model_key: str
+    ) -> Candidate:
         """Make sure that a release is a model in SageMaker."""
         specification = ModelSpecification(
             release=run_id,

@@ -22,22 +22,27 @@ from functions.core.deployments import (
     verification_failed,
 )
 from functions.core.errors import RetryLaterError
+from functions.core.outcomes import StepOutcome
 from functions.core.rollout import EndpointDescription, RolloutStatus, judge
 from functions.core.smoke import SmokeReport, judge_answers
 from functions.entry import handles, set_log_context
 from functions.services import Services
+from functions.settings import SmokeTestSettings
 
 SINGLE_REQUESTS = 5
 
 
 @handles(
+    SmokeTestSettings,
     {
         "SageMaker Endpoint State Change": EndpointChanged,
         "RolloutStarted": RolloutStarted,
         "DeploymentStalled": DeploymentStalled,
-    }
+    },
 )
-def handler(event: "Envelope[EndpointChanged | DeploymentEvent]", services: Services) -> str:
+def handler(
+    event: "Envelope[EndpointChanged | DeploymentEvent]", services: Services[SmokeTestSettings]
+) -> StepOutcome:
     """Judge the rollout in flight at the endpoint's site, if there is one."""
     match event.detail:
         case EndpointChanged() as changed:
@@ -45,10 +50,10 @@ def handler(event: "Envelope[EndpointChanged | DeploymentEvent]", services: Serv
         case moved:
             site = moved.site
     if site is None:
-        return "not our endpoint"
+        return StepOutcome.NOT_OUR_ENDPOINT
     deployment = services.ledger.state(site).in_flight
     if deployment is None or deployment.state is not DeploymentState.ROLLING:
-        return "nothing in flight"
+        return StepOutcome.NOTHING_IN_FLIGHT
     set_log_context(
         deployment.correlation_id,
         site=site,
@@ -58,7 +63,7 @@ def handler(event: "Envelope[EndpointChanged | DeploymentEvent]", services: Serv
     return _judge(deployment, services)
 
 
-def _judge(deployment: Deployment, services: Services) -> str:
+def _judge(deployment: Deployment, services: Services[SmokeTestSettings]) -> StepOutcome:
     name = endpoint_name(services.settings.endpoint_prefix, deployment.site)
     endpoint = services.sagemaker.endpoint(name)
     outcome = judge(
@@ -69,7 +74,7 @@ def _judge(deployment: Deployment, services: Services) -> str:
     )
     match outcome:
         case RolloutStatus.IN_PROGRESS:
-            return "still changing"
+            return StepOutcome.STILL_CHANGING
         case RolloutStatus.UNSETTLED:
             raise RetryLaterError(f"endpoint {name} does not show the change that was asked for")
         case RolloutStatus.ARRIVED:
@@ -88,10 +93,12 @@ def _judge(deployment: Deployment, services: Services) -> str:
             services.commit(
                 deployment.site, partial(frozen, number=deployment.number, reason=reason)
             )
-            return "frozen"
+            return StepOutcome.FROZEN
 
 
-def _test(deployment: Deployment, endpoint: str, services: Services) -> str:
+def _test(
+    deployment: Deployment, endpoint: str, services: Services[SmokeTestSettings]
+) -> StepOutcome:
     release = services.artifacts.release(deployment.candidate.release)
     report = _ask(release, endpoint, services)
     if not report.passed:
@@ -99,16 +106,16 @@ def _test(deployment: Deployment, endpoint: str, services: Services) -> str:
             deployment.site,
             partial(verification_failed, number=deployment.number, reason=report.reason),
         )
-        return "failed the smoke test"
+        return StepOutcome.FAILED_SMOKE_TEST
     state = services.commit(
         deployment.site,
         partial(succeeded, number=deployment.number, latency_ms=report.latency_ms),
     )
     services.publish_champion(state)
-    return "passed the smoke test"
+    return StepOutcome.PASSED_SMOKE_TEST
 
 
-def _ask(release: Release, endpoint: str, services: Services) -> SmokeReport:
+def _ask(release: Release, endpoint: str, services: Services[SmokeTestSettings]) -> SmokeReport:
     rows = [case.rssi for case in release.smoke]
     try:
         batch = services.invoker.ask(endpoint, _body(rows))
@@ -128,9 +135,11 @@ def _body(rows: list[dict[str, float]]) -> bytes:
     return json.dumps({"instances": rows}).encode()
 
 
-def _fail(deployment: Deployment, reason: str, services: Services) -> str:
+def _fail(
+    deployment: Deployment, reason: str, services: Services[SmokeTestSettings]
+) -> StepOutcome:
     services.commit(deployment.site, partial(failed, number=deployment.number, reason=reason))
-    return "failed"
+    return StepOutcome.FAILED
 
 
 def _because(endpoint: EndpointDescription | None) -> str:

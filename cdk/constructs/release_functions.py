@@ -1,38 +1,32 @@
-"""The Lambdas of the release: what starts each, what it is told, and what it may do.
+"""The Lambdas of the release: what starts each, its environment, and what it may do.
 
-EventBridge invokes them asynchronously: what fails three times, or can't be delivered at all,
-ends in the function's own dead-letter queue; without one it would be gone.
+Each function's settings model in `functions.settings` says which variables it gets.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from aws_cdk import Annotations, Duration, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_events as events
-from aws_cdk import aws_events_targets as targets
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_lambda_destinations as destinations
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from cdk import layer
 from cdk.constructs import grants
 from cdk.constructs.identities import ExecutionRole
+from cdk.constructs.lambda_function import (
+    DEAD_LETTER_VARIABLE,
+    FunctionSpecification,
+    ReleaseFunction,
+    dependencies_layer,
+)
 from cdk.constructs.ledger import LedgerTable
 from cdk.constructs.messaging import (
-    DELIVERY_ATTEMPTS,
-    DELIVERY_MAX_AGE_H,
     Messaging,
-    dead_letter_queue,
     object_created,
     of_kind,
 )
-from cdk.constructs.permissions import IamPermission, permit
-from cdk.constructs.retention import log_retention, removal_policy
+from cdk.constructs.permissions import IamPermission
 from cdk.constructs.sources import function_sources
 from cdk.constructs.storage import RELEASE_MANIFEST_KEYS, Storage
-from cdk.nag import acknowledge
 from cdk.settings import StageSettings
 from events.outbound import (
     DeploymentFailed,
@@ -46,34 +40,13 @@ from events.outbound import (
     RolloutStarted,
     SmokeTestFailed,
 )
+from functions.settings import SETTINGS_OF_FUNCTION
 
-_MEMORY_MB = 512
-_TIMEOUT_S = 60
 _LONGEST_TIMEOUT_S = 900
 """Lambda's own limit."""
-_RETRIES = 2
 _RECONCILE_EVERY = Duration.minutes(5)
 _CLEAN_UP_AT = events.Schedule.cron(hour="2", minute="17")
 """UTC; away from the full hour, when everyone's nightly work begins."""
-
-
-@dataclass(frozen=True)
-class FunctionSpecification:
-    """One step of the release, as one Lambda.
-
-    Attributes:
-        name: Its module in `functions`, which has a `handler`.
-        description: What it does, for who reads the list of functions.
-        environment: What it is told.
-        permissions: What it may do.
-        timeout_s: How long one invocation may take.
-    """
-
-    name: str
-    description: str
-    environment: Mapping[str, str]
-    permissions: Sequence[IamPermission]
-    timeout_s: int = _TIMEOUT_S
 
 
 class ReleaseFunctions(Construct):
@@ -99,7 +72,8 @@ class ReleaseFunctions(Construct):
         self._execution = execution
         sources = function_sources(self, "Sources")
         self._code = lambda_.Code.from_bucket(sources.bucket, sources.s3_object_key)
-        self._dependencies = _dependencies(self)
+        self._dependencies = dependencies_layer(self)
+        self._variables = self._values_of_variables()
         self._create_model()
         self._roll_endpoint()
         self._smoke_test()
@@ -111,7 +85,6 @@ class ReleaseFunctions(Construct):
         function = self._function(
             name="create_model",
             description="Makes a SageMaker model of a release that passes the gate",
-            environment=self._model_environment,
             permissions=self._model_permissions,
         )
         function.start_on(
@@ -123,11 +96,6 @@ class ReleaseFunctions(Construct):
         function = self._function(
             name="roll_endpoint",
             description="Moves a site's endpoint to the model whose turn it is",
-            environment={
-                "RSSI_INSTANCE_TYPE": self._settings.instance_type,
-                "RSSI_INSTANCE_COUNT": str(self._settings.instance_count),
-                "RSSI_TERMINATION_WAIT_S": str(self._settings.termination_wait_s),
-            },
             permissions=grants.roll_endpoints(Stack.of(self), self._settings.endpoint_prefix),
         )
         function.start_on(
@@ -143,7 +111,6 @@ class ReleaseFunctions(Construct):
         function = self._function(
             name="smoke_test",
             description="Asks an endpoint that changed whether it answers rightly",
-            environment={"RSSI_SMOKE_LATENCY_MS": str(self._settings.smoke_latency_ms)},
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
                 *grants.write_champion(self._storage.artifacts),
@@ -160,7 +127,6 @@ class ReleaseFunctions(Construct):
         self._function(
             name="roll_back",
             description="Puts an earlier release back",
-            environment=self._model_environment,
             permissions=(
                 *self._model_permissions,
                 *self._use_endpoints("DeleteEndpoint"),
@@ -175,7 +141,6 @@ class ReleaseFunctions(Construct):
         self._function(
             name="reconcile",
             description="Finds what lost events did not bring about",
-            environment={},
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
                 *grants.write_champion(self._storage.artifacts),
@@ -188,11 +153,7 @@ class ReleaseFunctions(Construct):
         specification = FunctionSpecification(
             name="clean_up",
             description="Deletes what attempts left that did not get their run's release",
-            environment={
-                **self._common_environment("clean_up"),
-                "RSSI_DEAD_ATTEMPTS_DAYS": str(self._settings.dead_attempts_days),
-                "RSSI_FAILED_ATTEMPTS_DAYS": str(self._settings.failed_attempts_days),
-            },
+            environment=self._environment("clean_up"),
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
                 *grants.delete_attempts(self._storage.artifacts),
@@ -200,13 +161,6 @@ class ReleaseFunctions(Construct):
             timeout_s=_LONGEST_TIMEOUT_S,
         )
         self._lambda(specification).start_at(_CLEAN_UP_AT)
-
-    @property
-    def _model_environment(self) -> Mapping[str, str]:
-        return {
-            "RSSI_SERVING_IMAGE": self._execution.image_uri,
-            "RSSI_EXECUTION_ROLE_ARN": self._execution.role.role_arn,
-        }
 
     @property
     def _model_permissions(self) -> Sequence[IamPermission]:
@@ -223,13 +177,12 @@ class ReleaseFunctions(Construct):
         *,
         name: str,
         description: str,
-        environment: Mapping[str, str],
         permissions: Sequence[IamPermission],
-    ) -> "ReleaseFunction":
+    ) -> ReleaseFunction:
         specification = FunctionSpecification(
             name=name,
             description=description,
-            environment={**self._common_environment(name), **environment},
+            environment=self._environment(name),
             permissions=(
                 *grants.read_and_write_ledger(self._ledger.table),
                 *grants.put_events(self._messaging.bus, EventSource.RELEASE),
@@ -238,7 +191,7 @@ class ReleaseFunctions(Construct):
         )
         return self._lambda(specification)
 
-    def _lambda(self, specification: FunctionSpecification) -> "ReleaseFunction":
+    def _lambda(self, specification: FunctionSpecification) -> ReleaseFunction:
         return ReleaseFunction(
             self,
             specification.name.title().replace("_", ""),
@@ -248,109 +201,26 @@ class ReleaseFunctions(Construct):
             dependencies=self._dependencies,
         )
 
-    def _common_environment(self, name: str) -> Mapping[str, str]:
+    def _environment(self, name: str) -> Mapping[str, str]:
+        variables = SETTINGS_OF_FUNCTION[name].variables()
+        return {name: self._variables[name] for name in variables if name != DEAD_LETTER_VARIABLE}
+
+    def _values_of_variables(self) -> Mapping[str, str]:
+        settings = self._settings
         return {
-            "RSSI_STAGE": self._settings.stage,
             "RSSI_ARTIFACT_BUCKET": self._storage.artifacts.bucket_name,
             "RSSI_BUS": self._messaging.bus.event_bus_name,
             "RSSI_LEDGER_TABLE": self._ledger.table.table_name,
-            "RSSI_ENDPOINT_PREFIX": self._settings.endpoint_prefix,
-            "POWERTOOLS_SERVICE_NAME": name,
-            "POWERTOOLS_METRICS_NAMESPACE": "rssi-mlops",
-            "POWERTOOLS_LOG_LEVEL": "INFO",
+            "RSSI_ENDPOINT_PREFIX": settings.endpoint_prefix,
+            "RSSI_SERVING_IMAGE": self._execution.image_uri,
+            "RSSI_EXECUTION_ROLE_ARN": self._execution.role.role_arn,
+            "RSSI_INSTANCE_TYPE": settings.instance_type,
+            "RSSI_INSTANCE_COUNT": str(settings.instance_count),
+            "RSSI_TERMINATION_WAIT_S": str(settings.termination_wait_s),
+            "RSSI_SMOKE_LATENCY_MS": str(settings.smoke_latency_ms),
+            "RSSI_DEAD_ATTEMPTS_DAYS": str(settings.dead_attempts_days),
+            "RSSI_FAILED_ATTEMPTS_DAYS": str(settings.failed_attempts_days),
         }
-
-
-class ReleaseFunction(Construct):
-    """One Lambda with its role, its log and its dead letters."""
-
-    def __init__(
-        self,
-        scope: Construct,
-        construct_id: str,
-        *,
-        specification: FunctionSpecification,
-        settings: StageSettings,
-        code: lambda_.Code,
-        dependencies: lambda_.ILayerVersion,
-    ) -> None:
-        """Create the function; nothing starts it yet."""
-        super().__init__(scope, construct_id)
-        function_name = f"{settings.name}-{specification.name.replace('_', '-')}"
-        log = logs.LogGroup(
-            self,
-            "Log",
-            log_group_name=f"/aws/lambda/{function_name}",
-            retention=log_retention(settings),
-            removal_policy=removal_policy(settings),
-        )
-        self._dead_letters = dead_letter_queue(self, "DeadLetters")
-        acknowledge(
-            self._dead_letters,
-            "AwsSolutions-SQS3",
-            "It is itself the dead-letter queue, of a function and its rule.",
-        )
-        self._function = lambda_.Function(
-            self,
-            "Function",
-            function_name=function_name,
-            description=specification.description,
-            runtime=lambda_.Runtime.PYTHON_3_11,
-            architecture=lambda_.Architecture.ARM_64,
-            handler=f"functions.{specification.name}.handler",
-            code=code,
-            layers=[dependencies],
-            memory_size=_MEMORY_MB,
-            timeout=Duration.seconds(specification.timeout_s),
-            environment={
-                **specification.environment,
-                "RSSI_DEAD_LETTER_QUEUE_URL": self._dead_letters.queue_url,
-            },
-            role=self._role(specification, log),
-            log_group=log,
-            retry_attempts=_RETRIES,
-            max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
-            on_failure=destinations.SqsDestination(self._dead_letters),
-        )
-        acknowledge(
-            self._function,
-            "AwsSolutions-L1",
-            "One Python for the whole tree: the last MXNet runs on 3.11, and the contract in "
-            "events/ is shared with the trainer.",
-        )
-
-    def start_on(
-        self,
-        rule_id: str,
-        pattern: events.EventPattern,
-        bus: events.IEventBus | None = None,
-    ) -> None:
-        """Have a rule start the function: on `bus`, or on the account's default one."""
-        events.Rule(
-            self, rule_id, event_bus=bus, event_pattern=pattern, targets=[self._as_target()]
-        )
-
-    def start_at(self, schedule: events.Schedule) -> None:
-        """Have a schedule start the function."""
-        events.Rule(self, "Schedule", schedule=schedule, targets=[self._as_target()])
-
-    def _as_target(self) -> targets.LambdaFunction:
-        return targets.LambdaFunction(
-            self._function,
-            dead_letter_queue=self._dead_letters,
-            retry_attempts=DELIVERY_ATTEMPTS,
-            max_event_age=Duration.hours(DELIVERY_MAX_AGE_H),
-        )
-
-    def _role(self, specification: FunctionSpecification, log: logs.ILogGroup) -> iam.Role:
-        role = iam.Role(
-            self,
-            "Role",
-            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            description=f"The Lambda {specification.name}",
-        )
-        permit(role, (*grants.write_log(log), *specification.permissions))
-        return role
 
 
 def endpoint_changed(prefix: str) -> events.EventPattern:
@@ -360,22 +230,3 @@ def endpoint_changed(prefix: str) -> events.EventPattern:
         detail_type=["SageMaker Endpoint State Change"],
         detail={"EndpointName": events.Match.prefix(f"{prefix}-")},
     )
-
-
-def _dependencies(scope: Construct) -> lambda_.LayerVersion:
-    built = layer.is_built(layer.BUILT)
-    version = lambda_.LayerVersion(
-        scope,
-        "Dependencies",
-        description="What requirements/lambda.txt locks",
-        code=lambda_.Code.from_asset(
-            str(layer.BUILT if built else layer.PLACEHOLDER), asset_hash=layer.layer_digest()
-        ),
-        compatible_runtimes=[lambda_.Runtime.PYTHON_3_11],
-        compatible_architectures=[lambda_.Architecture.ARM_64],
-    )
-    if not built:
-        Annotations.of(version).add_error(
-            "The Lambdas' dependencies are not built, or from another lock: run `make layer` first."
-        )
-    return version

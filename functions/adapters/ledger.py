@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from events.base import Contract
+from events.triggers import Trigger
 from functions.core.deployments import Change, Deployment, SiteState, Transition
 from functions.core.errors import ContentionError
 from functions.core.releases import ReleaseRecord
@@ -87,7 +88,7 @@ class Ledger:
         found = self._all(f"site#{site}", "deployment#")
         return [Deployment.model_validate_json(item["body"]["S"]) for item in found]
 
-    def opened_by(self, site: str, trigger: str) -> Deployment | None:
+    def opened_by(self, site: str, trigger: Trigger) -> Deployment | None:
         """The deployment that a trigger opened, as it was then."""
         body = self._read(f"site#{site}", f"trigger#{trigger}")
         return None if body is None else Deployment.model_validate_json(body)
@@ -108,7 +109,7 @@ class Ledger:
         )
         return [item for page in pages for item in page["Items"]]
 
-    def _is_known(self, site: str, trigger: str | None) -> bool:
+    def _is_known(self, site: str, trigger: Trigger | None) -> bool:
         return trigger is not None and self._read(f"site#{site}", f"trigger#{trigger}") is not None
 
     def _read(self, partition: str, sort: str) -> str | None:

@@ -34,6 +34,7 @@ from events.outbound import (
     RolloutStarted,
     SmokeTestFailed,
 )
+from events.triggers import Trigger, TriggerKind
 
 E = TypeVar("E", bound=DeploymentEvent)
 
@@ -69,7 +70,7 @@ class Deployment(Contract):
     number: Annotated[int, Field(ge=1)]
     candidate: Candidate
     cause: Cause
-    trigger: Text
+    trigger: Trigger
     state: DeploymentState
     correlation_id: Text
     opened_at: AwareDatetime
@@ -130,17 +131,12 @@ class Change:
 
     state: SiteState
     deployments: tuple[Deployment, ...] = field(default=())
-    trigger: str | None = None
+    trigger: Trigger | None = None
     """Set when a deployment was opened: the ledger refuses the same trigger twice."""
 
 
 Transition = Callable[[SiteState, datetime], Change]
 """From a site's state and the time to a change of it."""
-
-
-def return_trigger(number: int) -> str:
-    """The trigger of the way back from a deployment."""
-    return f"return-from:{number}"
 
 
 def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> Change:
@@ -151,8 +147,10 @@ def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> C
     than one that was asked for already only overtook it on the way: it is superseded at once.
     """
     failing = state.in_flight if _failed_verification(state.in_flight) else None
-    is_return = request.trigger.startswith("return-from:")
-    if is_return and (failing is None or request.trigger != return_trigger(failing.number)):
+    is_return = request.trigger.kind is TriggerKind.AUTOMATIC_ROLLBACK
+    if is_return and (
+        failing is None or request.trigger != Trigger.automatic_rollback(failing.number)
+    ):
         return Change(state)
 
     opened = _opened(state, request, rolled_back_from=failing if is_return else None, now=now)

@@ -9,6 +9,7 @@ from events.base import Contract
 from events.manifests import Text
 from events.metrics import Metrics
 from events.names import Digest, RunId, Site
+from events.triggers import Trigger
 
 
 class GateVerdict(StrEnum):
@@ -28,7 +29,7 @@ class ReleaseRecord(Contract):
     digest: Digest | None = None
     created_at: AwareDatetime | None = None
     snapshot: Digest | None = None
-    trigger: Text | None = None
+    trigger: Trigger | None = None
     """What it arrived by; arriving by another one later is a redeployment."""
     surveys: int = 0
     metrics: Metrics | None = None

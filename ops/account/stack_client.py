@@ -17,6 +17,7 @@ from events import names
 from events.manifests import Quarantine, Release, SurveyRef
 from events.outbound import EventSource, RollbackRequested
 from events.stack import Stack
+from events.triggers import Trigger
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
@@ -218,7 +219,7 @@ class StackClient:
         deadline = time.monotonic() + timeout_s
         shown: DeploymentState | None = None
         while time.monotonic() < deadline:
-            deployment = self._deployment_of(site, f"request:{request_id}")
+            deployment = self._deployment_of(site, Trigger.rollback_request(request_id))
             if deployment is None:
                 self._raise_if_refused(site, request_id)
             elif deployment.state is not shown:
@@ -330,7 +331,7 @@ class StackClient:
             if not found.key.endswith("/")
         ]
 
-    def _deployment_of(self, site: str, trigger: str) -> Deployment | None:
+    def _deployment_of(self, site: str, trigger: Trigger) -> Deployment | None:
         opened = self.ledger.opened_by(site, trigger)
         return self.ledger.deployment(site, opened.number) if opened else None
 

@@ -1,4 +1,4 @@
-"""Plays the acts on a stack of its own, says what it sees, and writes down what came of it."""
+"""Runs the acts on a local stack of its own, shows their progress, and writes the results."""
 
 import time
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ops.demo.acts import ACTS
 from ops.demo.report import write_report
-from ops.demo.summary import Act, EventSummary, ReleaseSummary, Summary
+from ops.demo.summary import ActResult, DemoSummary, EventSummary, ReleaseSummary
 from ops.demo.survey import generated_survey, survey_from_file
 from ops.demo.world import SITE, DemoWorld
 from ops.errors import ExpectationError
@@ -18,11 +18,11 @@ from ops.local_stack import LocalStack, end_on_signals
 SUMMARY, REPORT = "summary.json", "report.html"
 
 
-def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
-    """Play all acts, or up to the first that does not show what it should.
+def run_demo(console: Console, data: Path | None, out: Path) -> DemoSummary:
+    """Run all acts, or up to the first that fails.
 
     Raises:
-        OpsError: the data can't be used, or the stack did not start.
+        OpsError: the data can't be used, or the stack does not start.
     """
     end_on_signals()
     survey = survey_from_file(data) if data else generated_survey()
@@ -31,18 +31,18 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
     try:
         with LocalStack(report=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
             world = DemoWorld(stack, survey, console)
-            summary = _summarize(world, _play_all(world))
+            summary = _summarize(world, _run_all(world))
             (out / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
             write_report(out / REPORT, summary, world)
     except KeyboardInterrupt:
-        console.print("\ninterrupted; everything that was started was stopped", style="yellow")
+        console.print("\ninterrupted; everything that was started has been stopped", style="yellow")
         raise
     _show(console, summary, out)
     return summary
 
 
-def _play_all(world: DemoWorld) -> list[Act]:
-    played: list[Act] = []
+def _run_all(world: DemoWorld) -> list[ActResult]:
+    results: list[ActResult] = []
     for number, (name, act) in enumerate(ACTS.items(), start=1):
         world.console.rule(f"[bold]{number}  {name}", align="left", style="dim")
         started = time.monotonic()
@@ -51,17 +51,19 @@ def _play_all(world: DemoWorld) -> list[Act]:
         except ExpectationError as error:
             evidence, problem = {}, str(error)
         seconds = round(time.monotonic() - started, 3)
-        played.append(
-            Act(name=name, ok=problem is None, seconds=seconds, evidence=evidence, problem=problem)
+        results.append(
+            ActResult(
+                name=name, ok=problem is None, seconds=seconds, evidence=evidence, problem=problem
+            )
         )
         if problem is not None:
             world.console.print(Text(f"  {problem}", style="red"))
             break
-    return played
+    return results
 
 
-def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
-    return Summary(
+def _summarize(world: DemoWorld, acts: list[ActResult]) -> DemoSummary:
+    return DemoSummary(
         ok=len(acts) == len(ACTS) and all(act.ok for act in acts),
         data=world.survey.source,
         acts=tuple(acts),
@@ -88,8 +90,8 @@ def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
     )
 
 
-def _show(console: Console, summary: Summary, out: Path) -> None:
-    console.rule("[bold]What was shown", align="left", style="dim")
+def _show(console: Console, summary: DemoSummary, out: Path) -> None:
+    console.rule("[bold]Results", align="left", style="dim")
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("", "act", "seconds", "live afterwards"):
         table.add_column(column, justify="right" if column == "seconds" else "left")

@@ -1,4 +1,4 @@
-"""What the demonstration found, as it is written to summary.json."""
+"""The results of the demonstration, as written to summary.json."""
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
@@ -9,7 +9,7 @@ class SummaryModel(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
-class Act(SummaryModel):
+class ActResult(SummaryModel):
     """One act: whether it ended as expected, and the evidence."""
 
     name: str
@@ -20,7 +20,7 @@ class Act(SummaryModel):
 
 
 class ReleaseSummary(SummaryModel):
-    """A release that was made on the way."""
+    """A release that an act made."""
 
     run_id: str
     digest: str
@@ -29,7 +29,7 @@ class ReleaseSummary(SummaryModel):
 
 
 class EventSummary(SummaryModel):
-    """One event, as teams would have heard of it."""
+    """One event, as subscribers receive it."""
 
     time: AwareDatetime
     detail_type: str = Field(alias="detail-type")
@@ -38,12 +38,12 @@ class EventSummary(SummaryModel):
     detail: dict[str, JsonValue]
 
 
-class Summary(SummaryModel):
+class DemoSummary(SummaryModel):
     """The whole demonstration."""
 
     ok: bool
     data: str
-    acts: tuple[Act, ...]
+    acts: tuple[ActResult, ...]
     releases: tuple[ReleaseSummary, ...]
     events: tuple[EventSummary, ...]
     drop_to_live_s: tuple[float, ...]

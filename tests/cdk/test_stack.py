@@ -11,7 +11,7 @@ import pytest
 
 from events.stack import Stack
 from functions.entry import Handler
-from functions.settings import Settings as FunctionSettings
+from functions.settings import SETTINGS_OF_FUNCTION
 from ops.account.clean_up import clean_up_function
 
 PLAIN_TYPES = {
@@ -355,45 +355,14 @@ def test_each_function_runs_on_arm_and_finds_its_dependencies_in_the_layer(dev: 
         assert (function["MemorySize"], function["Timeout"]) == (512, 900 if nightly else 60)
 
 
-@pytest.mark.parametrize(
-    ("step", "own"),
-    [
-        ("create_model", {"RSSI_SERVING_IMAGE", "RSSI_EXECUTION_ROLE_ARN"}),
-        (
-            "roll_endpoint",
-            {"RSSI_INSTANCE_TYPE", "RSSI_INSTANCE_COUNT", "RSSI_TERMINATION_WAIT_S"},
-        ),
-        ("smoke_test", {"RSSI_SMOKE_LATENCY_MS"}),
-        ("roll_back", {"RSSI_SERVING_IMAGE", "RSSI_EXECUTION_ROLE_ARN"}),
-        ("clean_up", {"RSSI_DEAD_ATTEMPTS_DAYS", "RSSI_FAILED_ATTEMPTS_DAYS"}),
-    ],
-)
-def test_a_step_is_told_where_things_are_and_what_it_alone_needs(
-    dev: Template, step: str, own: set[str]
-) -> None:
+@pytest.mark.parametrize("step", FUNCTIONS)
+def test_a_function_gets_exactly_the_variables_of_its_settings(dev: Template, step: str) -> None:
     environment = dev.properties(dev.function(step))["Environment"]["Variables"]
     assert environment["POWERTOOLS_SERVICE_NAME"] == step
-    assert set(environment) - own == {
-        "RSSI_STAGE",
-        "RSSI_ARTIFACT_BUCKET",
-        "RSSI_BUS",
-        "RSSI_LEDGER_TABLE",
-        "RSSI_ENDPOINT_PREFIX",
-        "RSSI_DEAD_LETTER_QUEUE_URL",
-        "POWERTOOLS_SERVICE_NAME",
-        "POWERTOOLS_METRICS_NAMESPACE",
-        "POWERTOOLS_LOG_LEVEL",
-    }
-    assert own < set(environment)
-
-
-@pytest.mark.parametrize("step", FUNCTIONS)
-def test_the_functions_read_every_variable_that_is_theirs(dev: Template, step: str) -> None:
-    environment = dev.properties(dev.function(step))["Environment"]["Variables"]
-    read = {field.alias: field for field in FunctionSettings.model_fields.values()}
-    given = {name for name in environment if name.startswith("RSSI_")} - {"RSSI_STAGE"}
-    assert given <= set(read)
-    assert {str(name) for name, field in read.items() if field.is_required()} <= given
+    read_by_powertools = {name for name in environment if name.startswith("POWERTOOLS_")}
+    assert set(environment) - read_by_powertools == set(SETTINGS_OF_FUNCTION[step].variables())
+    assert all(field.is_required() for field in SETTINGS_OF_FUNCTION[step].model_fields.values())
+    assert handler_of(step).settings is SETTINGS_OF_FUNCTION[step]
 
 
 def test_settings_reach_the_functions(prod: Template) -> None:
@@ -613,7 +582,7 @@ def test_the_bus_of_the_default_stage_has_the_name_that_listeners_expect(
     assert prod.properties(prod.one_of("AWS::Events::EventBus"))["Name"] == "rssi-mlops-prod"
 
 
-def handler_of(step: str) -> Handler:
+def handler_of(step: str) -> Handler[Any]:
     handler = importlib.import_module(f"functions.{step}").handler
     assert isinstance(handler, Handler)
     return handler

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
@@ -16,7 +17,14 @@ from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_t
 from functions.adapters.announcement_publisher import AnnouncementPublisher
 from functions.entry import Handler
 from functions.services import Services
-from functions.settings import Settings
+from functions.settings import (
+    CleanUpSettings,
+    CreateModelSettings,
+    ReconcileSettings,
+    RollBackSettings,
+    RollEndpointSettings,
+    SmokeTestSettings,
+)
 from tests.functions.fakes import (
     FakeBus,
     FakeSageMaker,
@@ -29,7 +37,19 @@ SITE = "lab"
 ENDPOINT = "rssi-lab"
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
-SETTINGS = Settings.model_validate(
+
+class EverySetting(
+    CreateModelSettings,
+    RollEndpointSettings,
+    SmokeTestSettings,
+    RollBackSettings,
+    ReconcileSettings,
+    CleanUpSettings,
+):
+    """The settings of all functions in one, for a world in which they share their services."""
+
+
+SETTINGS = EverySetting.model_validate(
     {
         "RSSI_ARTIFACT_BUCKET": "artifacts",
         "RSSI_BUS": "rssi-mlops",
@@ -39,6 +59,11 @@ SETTINGS = Settings.model_validate(
         "RSSI_SERVING_IMAGE": "serving:1",
         "RSSI_EXECUTION_ROLE_ARN": "arn:aws:iam::111122223333:role/serving",
         "RSSI_INSTANCE_TYPE": "ml.t2.medium",
+        "RSSI_INSTANCE_COUNT": "1",
+        "RSSI_TERMINATION_WAIT_S": "0",
+        "RSSI_SMOKE_LATENCY_MS": "1000",
+        "RSSI_DEAD_ATTEMPTS_DAYS": "7",
+        "RSSI_FAILED_ATTEMPTS_DAYS": "30",
     }
 )
 
@@ -76,7 +101,7 @@ class World:
             ),
         )
 
-    def _client(self, service: str) -> object:
+    def _client(self, service: str) -> Any:
         played = {
             "sagemaker": self.sagemaker,
             "sagemaker-runtime": self.sagemaker,
@@ -101,7 +126,7 @@ class World:
     def deliver(self, event: dict[str, object]) -> list[str]:
         """Give an event to every function whose rule matches."""
         handlers = RULES.get(str(event["detail-type"]), ())
-        return [handler.run(event, self.services) for handler in handlers]
+        return [handler.run(event, self.services).text for handler in handlers]
 
     def settle(self, *first: dict[str, object]) -> list[str]:
         """Deliver events, and what follows from them, until nothing more happens."""
@@ -143,7 +168,7 @@ class AwsWorld(World):
         self.services = Services(SETTINGS, client=self._client, now=lambda: self.now)
         create_ledger_table(self._client("dynamodb"))
 
-    def _client(self, service: str) -> object:
+    def _client(self, service: str) -> Any:
         own = {"s3": self.s3, "sqs": self.sqs}
         try:
             return own.get(service) or super()._client(service)
@@ -187,7 +212,7 @@ class AwsWorld(World):
         return object_created(key, answer["VersionId"], reason="CopyObject")
 
 
-def create_ledger_table(client: object) -> None:
+def create_ledger_table(client: Any) -> None:
     client.create_table(
         TableName="ledger",
         BillingMode="PAY_PER_REQUEST",

@@ -10,6 +10,7 @@ from datetime import datetime
 from botocore.exceptions import ClientError
 
 from events.manifests import Champion, Release
+from events.triggers import Trigger
 from functions.adapters.artifacts import StoredManifest
 from functions.adapters.champions import StoredPointer
 from functions.core.deployments import Deployment, SiteState, Transition
@@ -179,7 +180,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._states: dict[str, SiteState] = {}
-        self._triggers: dict[tuple[str, str], Deployment] = {}
+        self._triggers: dict[tuple[str, Trigger], Deployment] = {}
         self._releases: dict[tuple[str, str], ReleaseRecord] = {}
 
     def state(self, site: str) -> SiteState:
@@ -209,7 +210,7 @@ class MemoryLedger:
     def sites(self) -> list[str]:
         return sorted(self._states)
 
-    def opened_by(self, site: str, trigger: str) -> Deployment | None:
+    def opened_by(self, site: str, trigger: Trigger) -> Deployment | None:
         return self._triggers.get((site, trigger))
 
 

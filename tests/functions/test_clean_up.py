@@ -20,7 +20,7 @@ from functions.adapters.attempts import Attempts
 from functions.core.errors import RetryLaterError
 from functions.core.retention import Retention, StoredVersion, expired_files, is_settled
 from functions.services import Services
-from functions.settings import Settings
+from functions.settings import CleanUpSettings
 from tests.functions.conftest import SETTINGS, SITE, envelope, make_release
 
 RUN = make_release(1).run_id
@@ -217,7 +217,7 @@ class Bucket:
     def night(self, *, dry_run: bool = False, days: float = 8) -> str:
         self.now += timedelta(days=days)
         detail = {"dry_run": True} if dry_run else {}
-        return clean_up.handler.run(envelope("Scheduled Event", detail), self.services)
+        return clean_up.handler.run(envelope("Scheduled Event", detail), self.services).text
 
 
 @pytest.fixture(scope="module")
@@ -410,4 +410,4 @@ def test_thousands_of_objects_are_deleted_a_thousand_at_a_time() -> None:
 def test_no_setting_deletes_what_a_run_of_a_day_may_still_write() -> None:
     environment = SETTINGS.model_dump(by_alias=True) | {"RSSI_DEAD_ATTEMPTS_DAYS": "1"}
     with pytest.raises(ValueError, match="RSSI_DEAD_ATTEMPTS_DAYS"):
-        Settings.model_validate(environment)
+        CleanUpSettings.model_validate(environment)

@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from events.outbound import Cause, ModelCreated
+from events.triggers import Trigger
 from functions.adapters.ledger import Ledger
 from functions.core.deployments import (
     Change,
@@ -71,8 +72,8 @@ def test_the_same_trigger_opens_one_deployment(ledger):
 
     assert ledger.change("lab", opening(), NOW).next_number == 2
     assert ledger.change("lab", opening("artifact:v2"), NOW).next_number == 3
-    assert ledger.opened_by("lab", "artifact:v2").number == 2
-    assert ledger.opened_by("lab", "artifact:v3") is None
+    assert ledger.opened_by("lab", Trigger.parse("artifact:v2")).number == 2
+    assert ledger.opened_by("lab", Trigger.parse("artifact:v3")) is None
 
 
 def test_a_transition_that_changes_nothing_writes_nothing(ledger):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from events.metrics import FigureUnit, HeadlineQuestion, LocationFigures, MetricsDocument
+from events.metrics_document import FigureUnit, HeadlineQuestion, LocationFigures, MetricsDocument
 from tests.training.made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
 from trainer.training.job.pipeline import TrainingResult
 from trainer.training.job.train import train_files
@@ -150,7 +150,7 @@ def test_a_card_is_drawn_from_the_figures_of_a_former_release() -> None:
 
     assert loads_of(page) == []
     assert page.count("&lt;script&gt;") == 8, "release and beacon stand in several places"
-    for title in ("Where it is right", "Against the champion", "How sure it is"):
+    for title in ("Accuracy by location", "Against the champion", "Confidence and radius"):
         assert f"<h2>{title}</h2>" in page
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainer.localization.decoding import decode, expected_errors
-from trainer.localization.dense.features import FeatureParameters, featurize
-from trainer.localization.dense.network import Network, probabilities
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.network import Network
 from trainer.localization.readings import FloatMatrix
 from trainer.training.evaluation.baselines import baselines
 from trainer.training.evaluation.confidence import ConfidenceReport, calibrate_confidence
@@ -28,8 +28,8 @@ from trainer.training.evaluation.scores import (
     concatenate_scores,
     score_predictions,
 )
-from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.fitting.model_family import MODEL_FAMILY
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 
@@ -65,7 +65,7 @@ def fit_and_measure(
     training: TrainingSet, test: TrainingSet, site: SiteDescription, settings: Hyperparameters
 ) -> HoldOutMeasurement:
     """Fit on one set of rows and score another of the same cells and beacons."""
-    network = fit(training, FeatureParameters(), settings)
+    network = MODEL_FAMILY.fit(training, FeatureParameters(), settings)
     every = max(1, -(-len(test) // _MAX_SAMPLED))
     measured = [_measure(network, test, block, site, every) for block in blocks_of(len(test))]
     expected = [part.expected_m for part in measured if part.expected_m is not None]
@@ -81,7 +81,7 @@ def _measure(
     network: Network, test: TrainingSet, block: slice, site: SiteDescription, every: int
 ) -> HoldOutMeasurement:
     """The answers to a block of rows; the whole posterior is kept of one in ``every``."""
-    posterior = probabilities(network, featurize(test.rssi[block], FeatureParameters()))
+    posterior = MODEL_FAMILY.probabilities(network, test.rssi[block], FeatureParameters())
     predictions = decode(posterior, test.positions)
     cells, places, expected = test.cells[block], None, None
     if test.positions is not None and predictions.points is not None:
