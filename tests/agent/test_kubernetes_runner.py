@@ -118,7 +118,7 @@ class TestAJobThatIsThereAlready:
         runner = kubernetes.runner()
 
         assert runner.runs() == runner.runs() == ()
-        assert kubernetes.lines().count("a Job is passed over") == 1
+        assert kubernetes.lines().count("a Job is ignored") == 1
 
 
 class TestAnOldServer:
