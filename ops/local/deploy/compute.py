@@ -2,7 +2,7 @@
 
 import hashlib
 
-from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.property_reader import ApiStructure, PropertyReader
 from ops.local.deploy.resource_type import Creation, ResourceType, named, tolerate
 from ops.local.deploy.template import ResourceIdentity
 from ops.local.gateway.clients import ServiceClients
@@ -21,7 +21,7 @@ _CONFIGURATION = (
 def _function(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     name = identity.ref
     properties.text("FunctionName")
-    code = properties.child("Code").pick("S3Bucket", "S3Key", "S3ObjectVersion")
+    code: ApiStructure = properties.child("Code").pick("S3Bucket", "S3Key", "S3ObjectVersion")
     configuration = properties.pick(*_CONFIGURATION)
     for number in ("MemorySize", "Timeout"):
         if properties.has(number):

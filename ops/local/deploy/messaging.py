@@ -2,7 +2,7 @@
 
 import json
 
-from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.property_reader import ApiStructure, PropertyReader
 from ops.local.deploy.resource_type import (
     Creation,
     DeploymentLocation,
@@ -45,7 +45,7 @@ def _queue_identity(location: DeploymentLocation, name: str, _: PropertyText) ->
 
 def _queue(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("QueueName")
-    attributes = {
+    attributes: ApiStructure = {
         attribute: properties.text(name)
         for name, attribute in _QUEUE_ATTRIBUTES.items()
         if properties.has(name)
@@ -158,7 +158,7 @@ def _rule(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     if properties.has("EventPattern"):
         arguments["EventPattern"] = json.dumps(properties.raw("EventPattern"))
         EventPattern(str(arguments["EventPattern"]))
-    targets = [each.pick(*_TARGET_MEMBERS) for each in properties.children("Targets")]
+    targets: ApiStructure = [each.pick(*_TARGET_MEMBERS) for each in properties.children("Targets")]
     name = identity.ref.rpartition("|")[2]
 
     def create(clients: ServiceClients) -> None:

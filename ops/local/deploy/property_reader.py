@@ -4,11 +4,18 @@ An unread property would be skipped silently, so its path is reported.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import JsonValue
 
 from ops.local.errors import AssemblyError
 from ops.local.gateway.protocol import JsonObject
+
+ApiArguments = dict[str, Any]
+"""Arguments of an AWS client, by name; the client checks them."""
+
+ApiStructure = Any
+"""One structured argument of an AWS client, from the template; the client checks it."""
 
 
 class PropertyReader:
@@ -85,7 +92,7 @@ class PropertyReader:
             readers.append(self._nested(each, f"{self.path}.{name}[{index}]"))
         return readers
 
-    def pick(self, *names: str) -> JsonObject:
+    def pick(self, *names: str) -> ApiArguments:
         """Those of some members that are not missing, unconverted."""
         picked = {name: self.raw(name) for name in names if self.has(name)}
         return {name: value for name, value in picked.items() if value is not None}

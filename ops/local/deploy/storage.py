@@ -1,8 +1,6 @@
 """S3 buckets, DynamoDB tables and SSM parameters."""
 
-from typing import TYPE_CHECKING
-
-from ops.local.deploy.property_reader import PropertyReader
+from ops.local.deploy.property_reader import ApiArguments, ApiStructure, PropertyReader
 from ops.local.deploy.resource_type import (
     Creation,
     DeploymentLocation,
@@ -13,10 +11,6 @@ from ops.local.deploy.resource_type import (
 )
 from ops.local.deploy.template import ResourceIdentity
 from ops.local.gateway.clients import ServiceClients
-from ops.local.gateway.protocol import JsonObject
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 
 def _bucket_identity(_: DeploymentLocation, name: str, __: PropertyText) -> ResourceIdentity:
@@ -27,20 +21,20 @@ def _bucket_identity(_: DeploymentLocation, name: str, __: PropertyText) -> Reso
 def _bucket(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     name = identity.ref
     properties.text("BucketName")
-    versioning = properties.child("VersioningConfiguration").text("Status")
-    encryption = [
+    versioning: ApiStructure = properties.child("VersioningConfiguration").pick("Status")
+    encryption: ApiStructure = [
         {"ApplyServerSideEncryptionByDefault": rule.raw("ServerSideEncryptionByDefault")}
         for rule in properties.child("BucketEncryption").children(
             "ServerSideEncryptionConfiguration"
         )
     ]
-    access = properties.child("PublicAccessBlockConfiguration").pick(
+    access: ApiStructure = properties.child("PublicAccessBlockConfiguration").pick(
         "BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"
     )
-    ownership = properties.child("OwnershipControls").raw("Rules")
+    ownership: ApiStructure = properties.child("OwnershipControls").pick("Rules")
     notification = properties.child("NotificationConfiguration").child("EventBridgeConfiguration")
     to_event_bridge = notification.flag("EventBridgeEnabled")
-    rules = [
+    rules: ApiStructure = [
         _lifecycle_rule(rule)
         for rule in properties.child("LifecycleConfiguration").children("Rules")
     ]
@@ -50,7 +44,7 @@ def _bucket(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
         with tolerate("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
             s3.create_bucket(Bucket=name)
         if versioning:
-            s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": versioning})
+            s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=versioning)
         if encryption:
             s3.put_bucket_encryption(
                 Bucket=name, ServerSideEncryptionConfiguration={"Rules": encryption}
@@ -58,7 +52,7 @@ def _bucket(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
         if access:
             s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=access)
         if ownership:
-            s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls={"Rules": ownership})
+            s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls=ownership)
         if rules:
             s3.put_bucket_lifecycle_configuration(
                 Bucket=name, LifecycleConfiguration={"Rules": rules}
@@ -71,22 +65,22 @@ def _bucket(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     return create
 
 
-def _lifecycle_rule(rule: PropertyReader) -> JsonObject:
+def _lifecycle_rule(rule: PropertyReader) -> ApiArguments:
     """A lifecycle rule in the form of the API; moto stores it and expires nothing."""
-    converted: JsonObject = {
+    converted: ApiArguments = {
         "Status": rule.text("Status"),
         "Filter": {"Prefix": rule.text("Prefix")},
     }
     if rule.has("Id"):
         converted["ID"] = rule.text("Id")
-    expiration: JsonObject = {}
+    expiration: ApiArguments = {}
     if rule.has("ExpirationInDays"):
         expiration["Days"] = rule.number("ExpirationInDays")
     if rule.has("ExpiredObjectDeleteMarker"):
         expiration["ExpiredObjectDeleteMarker"] = rule.flag("ExpiredObjectDeleteMarker")
     if expiration:
         converted["Expiration"] = expiration
-    transitions: list[JsonValue] = [
+    transitions = [
         {"StorageClass": each.text("StorageClass"), "Days": each.number("TransitionInDays")}
         for each in rule.children("Transitions")
     ]
@@ -115,7 +109,9 @@ def _table(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     recovery = properties.child("PointInTimeRecoverySpecification").flag(
         "PointInTimeRecoveryEnabled"
     )
-    time_to_live = properties.child("TimeToLiveSpecification").pick("AttributeName", "Enabled")
+    time_to_live: ApiStructure = properties.child("TimeToLiveSpecification").pick(
+        "AttributeName", "Enabled"
+    )
     if stream:
         definition["StreamSpecification"] = {"StreamEnabled": True, "StreamViewType": stream}
     if encrypted:

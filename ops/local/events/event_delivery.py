@@ -199,11 +199,12 @@ class EventDelivery:
         )
 
     def _to_sqs_queue(self, attempt: _DeliveryAttempt) -> None:
-        parameters = attempt.target.sqs_parameters
-        group = {"MessageGroupId": parameters.message_group_id} if parameters else {}
-        self._clients.get("sqs").send_message(
-            QueueUrl=self._sqs_url(attempt.target.arn), MessageBody=attempt.payload, **group
-        )
+        sqs, url = self._clients.get("sqs"), self._sqs_url(attempt.target.arn)
+        if parameters := attempt.target.sqs_parameters:
+            group = parameters.message_group_id
+            sqs.send_message(QueueUrl=url, MessageBody=attempt.payload, MessageGroupId=group)
+        else:
+            sqs.send_message(QueueUrl=url, MessageBody=attempt.payload)
 
     def _to_topic(self, attempt: _DeliveryAttempt) -> None:
         self._clients.get("sns").publish(TopicArn=attempt.target.arn, Message=attempt.payload)

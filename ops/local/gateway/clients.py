@@ -5,12 +5,23 @@ this process is used. Threads may share a client, but not create one at the same
 """
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
 from botocore.config import Config
 
 from ops.local.settings import CloudSettings
+
+if TYPE_CHECKING:
+    from types_boto3_cloudwatch import CloudWatchClient
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_events import EventBridgeClient
+    from types_boto3_lambda import LambdaClient
+    from types_boto3_logs import CloudWatchLogsClient
+    from types_boto3_s3 import S3Client
+    from types_boto3_sns import SNSClient
+    from types_boto3_sqs import SQSClient
+    from types_boto3_ssm import SSMClient
 
 # These calls stay on loopback: a retry would only hide a defect of this package.
 _CONFIG = Config(
@@ -31,8 +42,28 @@ class ServiceClients:
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
+    @overload
+    def get(self, service: Literal["cloudwatch"]) -> "CloudWatchClient": ...
+    @overload
+    def get(self, service: Literal["dynamodb"]) -> "DynamoDBClient": ...
+    @overload
+    def get(self, service: Literal["events"]) -> "EventBridgeClient": ...
+    @overload
+    def get(self, service: Literal["lambda"]) -> "LambdaClient": ...
+    @overload
+    def get(self, service: Literal["logs"]) -> "CloudWatchLogsClient": ...
+    @overload
+    def get(self, service: Literal["s3"]) -> "S3Client": ...
+    @overload
+    def get(self, service: Literal["sns"]) -> "SNSClient": ...
+    @overload
+    def get(self, service: Literal["sqs"]) -> "SQSClient": ...
+    @overload
+    def get(self, service: Literal["ssm"]) -> "SSMClient": ...
+    @overload
+    def get(self, service: Literal["iam"]) -> Any: ...  # its stubs are not installed
     def get(self, service: str) -> Any:
-        """The client of a service, such as ``sqs``; boto3 gives it no static type."""
+        """The client of a service."""
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = self._session.client(

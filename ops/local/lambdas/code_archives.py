@@ -55,10 +55,11 @@ class CodeArchives:
             raise ServiceError(
                 "InvalidParameterValueException", "Code wants ZipFile, or S3Bucket and S3Key."
             )
-        version = {"VersionId": code.s3_object_version} if code.s3_object_version else {}
-        response = self._clients.get("s3").get_object(
-            Bucket=code.s3_bucket, Key=code.s3_key, **version
-        )
+        s3, bucket, key = self._clients.get("s3"), code.s3_bucket, code.s3_key
+        if code.s3_object_version:
+            response = s3.get_object(Bucket=bucket, Key=key, VersionId=code.s3_object_version)
+        else:
+            response = s3.get_object(Bucket=bucket, Key=key)
         content: bytes = response["Body"].read()
         return content
 

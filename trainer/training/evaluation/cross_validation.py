@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer.localization.decoding import decode, expected_errors
-from trainer.localization.dense.features import FeatureParameters, featurize
-from trainer.localization.dense.network import Network, probabilities
+from trainer.localization.dense.features import FeatureParameters
+from trainer.localization.dense.network import Network
 from trainer.localization.readings import FloatMatrix
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.baselines import Baseline, baselines
@@ -28,8 +28,8 @@ from trainer.training.evaluation.evaluate import (
     summarize,
 )
 from trainer.training.evaluation.hold_out import Rows, folds
-from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.fitting.model_family import MODEL_FAMILY
 from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription
@@ -107,7 +107,7 @@ def fit_and_measure(
     known: TrainingSet, asked: TrainingSet, site: SiteDescription, settings: Hyperparameters
 ) -> HoldOutMeasurement:
     """:func:`measure_hold_out` with one set of rows and another of the same cells and beacons."""
-    network = fit(known, FeatureParameters(), settings)
+    network = MODEL_FAMILY.fit(known, FeatureParameters(), settings)
     every = max(1, -(-len(asked) // _MOST_SAMPLED))
     answers = [_ask(network, asked, part, site, every) for part in parts_of(len(asked))]
     expected = [part.expected_m for part in answers if part.expected_m is not None]
@@ -123,7 +123,7 @@ def _ask(
     network: Network, asked: TrainingSet, part: slice, site: SiteDescription, every: int
 ) -> HoldOutMeasurement:
     """The answers to some rows; of one in ``every`` the whole posterior is kept."""
-    posterior = probabilities(network, featurize(asked.rssi[part], FeatureParameters()))
+    posterior = MODEL_FAMILY.probabilities(network, asked.rssi[part], FeatureParameters())
     predictions = decode(posterior, asked.positions)
     cells, places, expected = asked.cells[part], None, None
     if asked.positions is not None and predictions.points is not None:

@@ -8,9 +8,9 @@ from trainer.localization.bundle.description import BundleInfo, ModelDescription
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.writing import write_bundle
 from trainer.localization.dense.features import FeatureParameters
-from trainer.localization.dense.mxnet_graph import export
 from trainer.localization.dense.network import Network
 from trainer.training.evaluation.hold_out_evaluation import HoldOutEvaluation
+from trainer.training.fitting.model_family import MODEL_FAMILY
 from trainer.training.job.smoke import choose_smoke_rows
 from trainer.training.job.verification import verify_bundle
 from trainer.training.reading.site_description import SiteDescription
@@ -57,7 +57,7 @@ def package_model(
         BundleMismatch: the packaged model does not answer as the trained one.
     """
     smoke = choose_smoke_rows(rows, LoadedModel(description, network, smoke=(), digest=""))
-    exported = export(network, description.features)
+    exported = MODEL_FAMILY.export(network, description.features)
     info = write_bundle(path, description, network, exported, smoke)
     verify_bundle(path, exported)
     return PackagedModel(description.release, info, tuple(_smoke_case(row) for row in smoke))

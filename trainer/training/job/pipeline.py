@@ -34,8 +34,8 @@ from trainer.training.evaluation.evaluate import CellError, release_metrics
 from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, Mask, hold_out
 from trainer.training.evaluation.hold_out_evaluation import HoldOutEvaluation, evaluate_hold_out
 from trainer.training.fitting.device import device_name
-from trainer.training.fitting.fit import fit
 from trainer.training.fitting.hyperparameters import Hyperparameters
+from trainer.training.fitting.model_family import MODEL_FAMILY
 from trainer.training.job.packaging import (
     PackagedModel,
     describe_model,
@@ -220,7 +220,7 @@ def fit_all_rows(rows: TrainingSet, hyperparameters: Hyperparameters) -> FittedM
     """Fit the network that is released."""
     curve: list[float] = []
     started = time.monotonic()
-    network = fit(rows, feature_parameters(rows), hyperparameters, curve.append)
+    network = MODEL_FAMILY.fit(rows, feature_parameters(rows), hyperparameters, curve.append)
     return FittedModel(network, tuple(curve), time.monotonic() - started)
 
 

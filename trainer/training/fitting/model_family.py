@@ -1,7 +1,7 @@
 """The port for kinds of models: how one is fitted, evaluated and exported.
 
 Another kind of model is a package like ``trainer.localization.dense``, which also brings the engine
-that serves it, and an implementation of :class:`Recipe` here.
+that serves it, and an implementation of :class:`ModelFamily` here.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from trainer.training.reading.training_set import TrainingSet
 NetworkT = TypeVar("NetworkT")
 
 
-class Recipe(Protocol[NetworkT]):
+class ModelFamily(Protocol[NetworkT]):
     """One kind of model, as the training sees it."""
 
     def fit(
@@ -39,7 +39,7 @@ class Recipe(Protocol[NetworkT]):
         """The whole model for plain MXNet."""
 
 
-class DenseRecipe:
+class DenseFamily:
     """Recipe A of the model's design: a dense network over features of each beacon's strength."""
 
     fit = staticmethod(fit)
@@ -52,5 +52,5 @@ class DenseRecipe:
         return probabilities(network, featurize(rssi, parameters))
 
 
-RECIPE: Recipe[Network] = DenseRecipe()
-"""The one that releases are trained with."""
+MODEL_FAMILY: ModelFamily[Network] = DenseFamily()
+"""The family of every release."""
