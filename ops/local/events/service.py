@@ -77,7 +77,7 @@ class EventBridgeService:
         self._route(event.as_json(), self._bus(bus))
 
     def forward(self, event: JsonObject, bus: str) -> None:
-        """Take an event from a rule whose target is another bus.
+        """Accept an event from a rule whose target is another bus.
 
         Raises:
             ServiceError: there is no such bus.

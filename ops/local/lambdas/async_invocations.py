@@ -94,7 +94,7 @@ class AsyncInvocations:
         timer: for retries.
         clients: for dead-letter queues.
         destinations: for records of finished invocations.
-        find: returns the function of a name and its policy; None if it is gone.
+        find: returns the function of a name and its policy; None if it was deleted.
     """
 
     def __init__(
