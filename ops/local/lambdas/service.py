@@ -14,13 +14,7 @@ from datetime import UTC, datetime
 
 from ops.local.errors import ServiceError, UndeliverableError
 from ops.local.gateway.clients import ServiceClients
-from ops.local.gateway.protocol import (
-    ApiRequest,
-    ApiResponse,
-    JsonObject,
-    json_response,
-    parse,
-)
+from ops.local.gateway.protocol import ApiRequest, ApiResponse, JsonObject, json_response, parse
 from ops.local.lambdas import api
 from ops.local.lambdas.async_invocations import (
     AsyncInvocations,
@@ -141,9 +135,7 @@ class LambdaService:
         deployed = self._functions.get(name)
         if deployed is None:
             raise ServiceError(
-                "ResourceNotFoundException",
-                f"Function not found: {self._arn(name)}",
-                status=404,
+                "ResourceNotFoundException", f"Function not found: {self._arn(name)}", status=404
             )
         return deployed
 
