@@ -23,20 +23,20 @@ setup: .venv/ready ## .venv with everything, from the locked requirements
 demo: setup ## the whole way on this machine: make demo [DATA=path.csv]
 	@$(BIN)/rssi demo $(if $(DATA),--data "$(DATA)")
 
-test: setup ## the tests
+test: setup ## the tests alone
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-cluster: setup ## the agent against a real cluster: make test-cluster KUBECONFIG=/path
 	@KUBECONFIG="$(KUBECONFIG)" $(BIN)/python -m pytest -p no:xdist tests/cluster
 
-check: setup test ## the tests, lint, types, import contracts and lock freshness
+check: setup test ## what CI runs: the tests, lint, types, import contracts, lock freshness
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m ops.dev.lock --check
 
-format: setup ## rewrite the sources in the house's format
+format: setup ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -15,22 +15,22 @@ def _none_for_nan(value: object) -> object:
 
 
 MaybeFloat = Annotated[float | None, BeforeValidator(_none_for_nan)]
-"""None where a figure is unknown; releases from before this module wrote NaN, which is no JSON."""
+"""None where a figure is unknown; former trainers wrote NaN, which is not JSON."""
 
 
 class ComparisonBasis(StrEnum):
-    """How a candidate was held against the champion."""
+    """How a candidate was compared with the champion."""
 
     UNSEEN_ROWS = "unseen_rows"
-    """Both answered the held-out rows of surveys that the champion has not learnt from."""
+    """Both answered held-out rows of surveys that the champion has not learnt from."""
     SAME_HOLD_OUT = "same_hold_out"
-    """Each as it was measured in its own training, on the very same held-out rows."""
+    """Each was measured in its own training, on the very same held-out rows."""
     NONE = "none"
-    """There are no rows that would be fair to both; the reason says why."""
+    """No rows are fair to both; the reason says why."""
 
 
 class Figures(Contract):
-    """What answers to some rows came to; errors in metres, shares in 0 to 1, None if unknown."""
+    """How well some rows were answered; errors in metres, shares in 0 to 1, None if unknown."""
 
     exact_accuracy: float
     within_one_cell: float | None = None
@@ -40,9 +40,9 @@ class Figures(Contract):
 
 
 class AgainstChampion(Contract):
-    """A candidate beside the champion, on the same rows.
+    """A candidate compared with the champion, on the same rows.
 
-    Differences are the candidate's figure less the champion's; their 95 % intervals come from
+    Differences are the candidate's figure minus the champion's; their 95 % intervals come from
     resampling visits, the same ones for both.
     """
 
@@ -50,7 +50,7 @@ class AgainstChampion(Contract):
     digest: Digest
     basis: ComparisonBasis
     reason: str
-    """In words: what was compared, or why nothing could be."""
+    """What was compared, or why nothing could be."""
     rows: int = 0
     candidate: Figures | None = None
     champion: Figures | None = None
@@ -63,7 +63,7 @@ class AgainstChampion(Contract):
 class Metrics(Contract):
     """How well a recipe does on rows it has not seen; errors in metres, shares in 0 to 1.
 
-    What is measured in metres is None where the site's reference points have no positions.
+    Figures in metres are None where the site's reference points have no positions.
     """
 
     rows: int
@@ -75,7 +75,7 @@ class Metrics(Contract):
     median_error_m: float | None
     p90_error_m: float | None
     against_champion: AgainstChampion | None = None
-    """None where nothing was live, or what was live could not be read."""
+    """None where no champion was live, or it could not be read."""
 
 
 class MetricsPart(BaseModel):
@@ -143,7 +143,7 @@ class Headline(MeasuredFigure):
 
 
 class ChampionDifference(MeasuredFigure):
-    """The candidate's figure less the champion's, on the same rows."""
+    """The candidate's figure minus the champion's, on the same rows."""
 
     basis: ComparisonBasis
 
@@ -169,7 +169,7 @@ class ReliabilityDiagram(MetricsPart):
 class TemperatureScaling(MetricsPart):
     """The confidence's temperature, and what it does to rows that it was not fitted to.
 
-    Brier: the mean square of confidence less what happened (0 is best).
+    Brier score: the mean square of confidence minus outcome (0 is best).
     """
 
     temperature: float
@@ -199,7 +199,7 @@ class RadiusFigures(MetricsPart):
 
 
 class BaselineFigures(MetricsPart):
-    """What a method without training comes to on the held-out rows, or an even sample of them."""
+    """A method without training, on the held-out rows or an even sample of them."""
 
     name: str
     rows: int

@@ -1,4 +1,4 @@
-"""Logs of the on-prem side: one JSON object a line on standard output, for whoever collects it."""
+"""Logs of the on-prem side: one JSON object per line on standard output."""
 
 import sys
 from collections.abc import Callable
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def configure(*kept_by: Callable[[object, str, str], str]) -> FilteringBoundLogger:
-    """Set logging up for this process and return its logger; call once, at the process's start.
+    """Configure logging for this process and return its logger; call once, at its start.
 
     Args:
-        kept_by: each is handed every line as it is written, and has to give it back.
+        kept_by: processors that get every finished line, and have to return it.
     """
     structlog.configure(
         processors=[
@@ -26,7 +26,7 @@ def configure(*kept_by: Callable[[object, str, str], str]) -> FilteringBoundLogg
             *(cast("Processor", keeper) for keeper in kept_by),
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        # Line by line even into a file: the last line before a kill is the one that matters.
+        # Flushed line by line even into a file: the last line before a kill matters most.
         logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
     )
     logger: FilteringBoundLogger = structlog.get_logger()

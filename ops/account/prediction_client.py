@@ -1,13 +1,13 @@
 """A typed client of a site's endpoint, over SageMaker's runtime or plain HTTP.
 
-What may go wrong::
+Its errors::
 
     OpsError
     └── PredictionError             there is no answer
         ├── PredictionRefusedError  a wrong request, with its rows and columns; never repeated
         └── UnreachableError        no answer, also after repeating; try again later
 
-Predicting changes nothing, so whatever looks as if it will pass is repeated.
+Predicting changes nothing, so transient errors are retried.
 """
 
 import http.client
@@ -15,7 +15,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError, HTTPClientError
@@ -24,14 +24,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ops.errors import OpsError
 
+if TYPE_CHECKING:
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
+
 JSON = "application/json"
 PART_ROWS = 5_000
-"""Rows a request: a few hundred kilobytes, far from SageMaker's 6 MB."""
+"""Rows per request: a few hundred kilobytes, far below SageMaker's limit of 6 MB."""
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.2
 
-_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
-_PASSING_CODES = frozenset(
+_TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_TRANSIENT_CODES = frozenset(
     {"ThrottlingException", "ServiceUnavailable", "ModelNotReadyException", "InternalFailure"}
 )
 
@@ -41,25 +44,25 @@ class PredictionError(OpsError):
 
 
 class PredictionRefusedError(PredictionError):
-    """The request is wrong, and would be wrong again."""
+    """The request is wrong; sending it again would not help."""
 
     def __init__(self, message: str, problems: "Sequence[Problem]" = ()) -> None:
-        """Say what the endpoint said, with the places of the first few problems."""
+        """Carry the endpoint's message and the first few problems."""
         super().__init__(message)
         self.problems = tuple(problems)
 
 
 class UnreachableError(PredictionError):
-    """Nobody answered, or only to say that they can't at the moment."""
+    """There was no answer, or one that says to try later."""
 
 
 class _ResponseModel(BaseModel):
-    # The server may say more than this client knows.
+    # A newer server may send fields that this client does not know.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Problem(_ResponseModel):
-    """One reading that can't be used: row from 0, beacon or column, and why."""
+    """One unusable reading: its row (from 0), its beacon or column, and the reason."""
 
     row: int | None = None
     column: str | None = None
@@ -74,7 +77,7 @@ class Cell(_ResponseModel):
 
 
 class PredictedLocation(_ResponseModel):
-    """One row's answer: metres, None where the site has no positions."""
+    """One row's prediction, in metres; None where the site has no positions."""
 
     location: str
     x: float | None
@@ -85,7 +88,7 @@ class PredictedLocation(_ResponseModel):
 
 
 class Prediction(_ResponseModel):
-    """The answers to all rows, in order, and which release gave them."""
+    """The predictions for all rows, in order, and the release that gave them."""
 
     release: str
     digest: str
@@ -94,31 +97,31 @@ class Prediction(_ResponseModel):
 
 @dataclass(frozen=True, slots=True)
 class TransportResponse:
-    """What came back."""
+    """An HTTP answer."""
 
     status: int
     body: bytes
 
 
 class Transport(Protocol):
-    """The way to an endpoint."""
+    """Sends requests to an endpoint."""
 
     def send(self, body: bytes, content_type: str) -> TransportResponse:
-        """Ask for predictions once.
+        """Send one request.
 
         Raises:
-            UnreachableError: there was no answer at all; asking again may help.
+            UnreachableError: there was no answer at all; a retry may help.
         """
 
 
 class HttpTransport:
-    """Plain HTTP, to a container on this machine or in a cluster; keeps its connection."""
+    """Plain HTTP, to a container on this machine or in a cluster, over one kept connection."""
 
     def __init__(self, url: str, timeout_s: float = 60.0) -> None:
         """Send to ``url``, such as ``http://127.0.0.1:8080/invocations``."""
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or parts.hostname is None:
-            raise PredictionError(f"{url} is no address: give one like http://HOST:PORT.")
+            raise PredictionError(f"{url} is no address: write http://HOST:PORT.")
         connect = (
             http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         )
@@ -127,11 +130,11 @@ class HttpTransport:
         self._connection = connect(parts.hostname, parts.port, timeout=timeout_s)
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Close the connection."""
         self._connection.close()
 
     def send(self, body: bytes, content_type: str) -> TransportResponse:
-        """Ask once; a connection that broke is made anew by the next call."""
+        """Send once; after a broken connection the next call reconnects."""
         headers = {"content-type": content_type, "accept": JSON}
         try:
             self._connection.request("POST", self._path, body, headers)
@@ -145,13 +148,13 @@ class HttpTransport:
 class SageMakerTransport:
     """SageMaker's ``InvokeEndpoint``."""
 
-    def __init__(self, runtime: Any, endpoint: str) -> None:
-        """Ask ``endpoint`` by a boto3 ``sagemaker-runtime`` client."""
+    def __init__(self, runtime: "SageMakerRuntimeClient", endpoint: str) -> None:
+        """Invoke ``endpoint`` by a boto3 ``sagemaker-runtime`` client."""
         self._runtime = runtime
         self._endpoint = endpoint
 
     def send(self, body: bytes, content_type: str) -> TransportResponse:
-        """Ask once; a container's error comes back as the response that it was."""
+        """Send once; a container's error is returned as the container's own response."""
         try:
             answer = self._runtime.invoke_endpoint(
                 EndpointName=self._endpoint, ContentType=content_type, Accept=JSON, Body=body
@@ -164,20 +167,20 @@ class SageMakerTransport:
 
     def _explained(self, error: ClientError) -> TransportResponse:
         details: Mapping[str, Any] = error.response
-        code, said = details["Error"]["Code"], details["Error"]["Message"]
+        code, text = details["Error"]["Code"], details["Error"]["Message"]
         if code == "ModelError":
-            original = str(details.get("OriginalMessage") or said)
+            original = str(details.get("OriginalMessage") or text)
             return TransportResponse(
                 int(details.get("OriginalStatusCode") or 500), original.encode()
             )
-        message = f"The endpoint {self._endpoint} gave no answer: {said}"
-        if code in _PASSING_CODES:
+        message = f"The endpoint {self._endpoint} gave no answer: {text}"
+        if code in _TRANSIENT_CODES:
             raise UnreachableError(message) from error
         raise PredictionError(message) from error
 
 
 class PredictionClient:
-    """Asks one endpoint, repeats what will pass, and reads the answers."""
+    """Sends requests to one endpoint, retries transient errors, and reads the answers."""
 
     def __init__(
         self,
@@ -185,7 +188,7 @@ class PredictionClient:
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Ask by ``transport``, ``attempts`` times at most; ``sleep`` waits between, in seconds."""
+        """Send by ``transport``, ``attempts`` times at most; ``sleep`` takes seconds."""
         self._transport = transport
         self._attempts = attempts
         self._sleep = sleep
@@ -193,15 +196,15 @@ class PredictionClient:
     def predict(
         self, fingerprints: Sequence[Mapping[str, float | None]], top_k: int | None = None
     ) -> Prediction:
-        """Where fingerprints were taken.
+        """Predict where fingerprints were taken.
 
         Args:
             fingerprints: dBm by beacon; None or nothing where a beacon was not heard.
-            top_k: how many of the likeliest cells each answer is to name.
+            top_k: how many of the likeliest cells each prediction lists.
 
         Raises:
             PredictionRefusedError: the fingerprints are not what the model takes; says where.
-            UnreachableError: nobody answered.
+            UnreachableError: there was no answer.
             PredictionError: the release changed between two parts of a long request.
         """
         starts = range(0, max(len(fingerprints), 1), PART_ROWS)
@@ -209,7 +212,7 @@ class PredictionClient:
         found = [self.send(_body(part, top_k), JSON) for part in parts]
         if len({part.digest for part in found}) > 1:
             raise PredictionError(
-                "The endpoint changed its release between two parts of the request: ask again."
+                "The endpoint changed its release between two parts of the request: send it again."
             )
         answers = tuple(answer for part in found for answer in part.predictions)
         return found[0].model_copy(update={"predictions": answers})
@@ -219,7 +222,7 @@ class PredictionClient:
 
         Raises:
             PredictionRefusedError: the body is not what the model takes; says where.
-            UnreachableError: nobody answered.
+            UnreachableError: there was no answer.
         """
         for attempt in range(1, self._attempts + 1):
             try:
@@ -228,7 +231,7 @@ class PredictionClient:
                 if attempt == self._attempts:
                     raise
             else:
-                if response.status not in _PASSING_STATUSES:
+                if response.status not in _TRANSIENT_STATUSES:
                     return _read(response)
                 if attempt == self._attempts:
                     raise UnreachableError(
@@ -263,9 +266,9 @@ def _error_detail(response: TransportResponse) -> _ErrorDetail:
 
 def _read(response: TransportResponse) -> Prediction:
     if response.status != 200:
-        said = _error_detail(response)
+        detail = _error_detail(response)
         raise PredictionRefusedError(
-            f"The endpoint refused the request: {said.message}", said.problems
+            f"The endpoint refused the request: {detail.message}", detail.problems
         )
     try:
         return Prediction.model_validate_json(response.body)

@@ -27,9 +27,6 @@ PANEL = "Models"
 Output = Annotated[Path, typer.Option("--out", help="Where the best settings go, as JSON.")]
 Trials = Annotated[int, typer.Option(help="How many settings to try.", min=2, max=1000)]
 Seed = Annotated[int, typer.Option(help="Seed of the search.", min=0)]
-Workers = Annotated[
-    int | None, typer.Option(help="Processes, or pods, at once; by default one per core.", min=1)
-]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -41,7 +38,9 @@ def tune(
     seed: Seed = 0,
     settings: SettingsFile = None,
     site_file: SiteFile = None,
-    workers: Workers = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; by default one per core.", min=1)
+    ] = None,
     study: Annotated[
         Path | None, typer.Option(help="Keeps the search; with the same file it goes on.")
     ] = None,
@@ -67,7 +66,10 @@ def tune_site(
     trials: Trials = 30,
     seed: Seed = 0,
     settings: SettingsFile = None,
-    workers: Workers = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes or pods at once; by default one per core here.", min=1),
+    ] = None,
     rounds: Annotated[
         int, typer.Option(help="Jobs in turn, each learning from the last.", min=1)
     ] = 1,

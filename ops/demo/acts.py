@@ -1,4 +1,4 @@
-"""The five acts. Each plays one thing that happens in production and checks what came of it."""
+"""The five acts. Each does one thing that happens in production and checks the result."""
 
 import json
 import os
@@ -23,12 +23,12 @@ Evidence = dict[str, JsonValue]
 Act = Callable[[DemoWorld], Evidence]
 
 SETTLE_S = 1.0
-"""How long after a quarantine nothing else may have happened: several times the quiet period."""
+"""How long nothing else may happen after a quarantine: several times the quiet period."""
 ENDS = frozenset({"TrainingFailed", "ReleaseRejected", "DeploymentFailed", "RolledBack"})
 
 
 def first_survey(world: DemoWorld) -> Evidence:
-    """A survey is dropped: trained, released, live."""
+    """A survey is dropped; its release is trained and goes live."""
     evidence = _drop_until_live(world, "first.csv", world.survey.first)
     prediction = world.ask()
     expect("the release that answers", evidence["release"], prediction.release)
@@ -37,7 +37,7 @@ def first_survey(world: DemoWorld) -> Evidence:
 
 
 def second_survey(world: DemoWorld) -> Evidence:
-    """A second survey is dropped: retrained on both, rolled without a failed request."""
+    """A second survey is dropped; the release of both goes live without a failed request."""
     before = world.live_release()
     stack_client = world.new_stack_client()
     with Probe(lambda: world.ask(stack_client)) as probe:
@@ -57,7 +57,7 @@ def second_survey(world: DemoWorld) -> Evidence:
 
 
 def broken_csv(world: DemoWorld) -> Evidence:
-    """A broken CSV is dropped: quarantined with a reason, nothing else changes."""
+    """A broken CSV is dropped; it is quarantined with a reason, and nothing else changes."""
     since, live = now(), world.live_release()
     survey = world.drop("broken ü.csv", broken_survey(world.survey.second))
     event = world.wait_for(
@@ -74,17 +74,17 @@ def broken_csv(world: DemoWorld) -> Evidence:
 
 
 def wrong_answers(world: DemoWorld) -> Evidence:
-    """A release answers otherwise than it recorded: the endpoint goes back by itself."""
+    """A release does not give its recorded answers; the endpoint is rolled back automatically."""
     since, good = now(), world.releases[-1]
     s3 = world.stack_client.aws.s3
     corrupt = put_corrupt_release(s3, world.stack_client.stack.artifact_bucket, good)
     world.releases.append(corrupt)
-    back = world.wait_for(lambda event: event.detail_type in ENDS, "the way back", since)
-    expect("how it ended", "RolledBack", back.detail_type)
+    rollback = world.wait_for(lambda event: event.detail_type in ENDS, "the rollback", since)
+    expect("how it ended", "RolledBack", rollback.detail_type)
     failed, returned = world.stack_client.ledger.deployments(SITE)[-2:]
     expect("the corrupt deployment", "failed", failed.state.value)
-    expect("the release that was left", corrupt.run_id, back.text("from_release"))
-    expect("the way back was automatic", expected=True, seen=returned.automatic)
+    expect("the release that was left", corrupt.run_id, rollback.text("from_release"))
+    expect("the rollback was automatic", expected=True, seen=returned.automatic)
     _expect_live_and_tested(world, returned, good.run_id)
     return {
         "release": corrupt.run_id,
@@ -95,7 +95,7 @@ def wrong_answers(world: DemoWorld) -> Evidence:
 
 
 def rollback_by_hand(world: DemoWorld) -> Evidence:
-    """`rssi rollback` puts the first release back."""
+    """`rssi rollback` restores the first release."""
     first = world.releases[0].run_id
     command = ["rollback", "--site", SITE, "--to", first, "--json"]
     world.console.print(f"  $ rssi {' '.join(command)}", highlight=False)
@@ -116,11 +116,11 @@ def rollback_by_hand(world: DemoWorld) -> Evidence:
 
 
 ACTS: dict[str, Act] = {
-    "A survey is dropped, trained, and live": first_survey,
+    "A survey is dropped, trained on, and its release goes live": first_survey,
     "A second survey rolls the endpoint without a failed request": second_survey,
     "A broken survey is quarantined": broken_csv,
-    "A release that answers wrongly goes back by itself": wrong_answers,
-    "rssi rollback puts the first release back": rollback_by_hand,
+    "A release that answers wrongly is rolled back automatically": wrong_answers,
+    "rssi rollback restores the first release": rollback_by_hand,
 }
 
 
@@ -129,7 +129,7 @@ def _drop_until_live(world: DemoWorld, name: str, content: bytes) -> Evidence:
     with stopwatch() as elapsed:
         survey = world.drop(name, content)
         end = world.wait_for(
-            lambda event: _is_end(event, survey.id), "the agent to train what was dropped", since
+            lambda event: _is_end(event, survey.id), "the agent to train on the survey", since
         )
         seconds = elapsed()
     expect(f"how it ended ({end.text('reason')})", "DeploymentSucceeded", end.detail_type)
@@ -150,7 +150,9 @@ def _drop_until_live(world: DemoWorld, name: str, content: bytes) -> Evidence:
 def _expect_live_and_tested(world: DemoWorld, deployment: Deployment, run_id: str) -> None:
     expect("the deployment's release", run_id, deployment.candidate.release)
     expect("the deployment", DeploymentState.LIVE.value, deployment.state.value)
-    expect("a smoke test took time", expected=True, seen=(deployment.latency_ms or 0) > 0)
+    expect(
+        "the smoke test measured a latency", expected=True, seen=(deployment.latency_ms or 0) > 0
+    )
     expect("the live release", run_id, world.live_release())
     expect("the release that answers", run_id, world.ask().release)
 

@@ -1,7 +1,7 @@
-"""A release that trained fine and answers wrongly: what the smoke test is there for.
+"""Makes a release that answers wrongly, to show what the smoke test catches.
 
-The model of a good release is packed again with its cells' names shifted by one, as a mistake in
-a packaging step would do it. Everything about the new release is consistent (checksums, digest,
+The model of a good release is packed again with its cells' names shifted by one, like a mistake
+in a packaging step. Everything about the new release is consistent (checksums, digest,
 the bundle's own smoke set), except that it does not give the answers that its manifest recorded.
 """
 
@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from events import names
 from events.manifests import Artifact, Release, RunSpec
@@ -21,11 +21,14 @@ from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.bundle.writing import write_bundle
 from trainer.localization.dense.mxnet_graph import MxnetExport
 
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
 ATTEMPT = "corrupt"
 
 
-def put_corrupt_release(s3: Any, bucket: str, good: Release) -> Release:
-    """Upload a release that will fail its smoke test, made of a good one, and return it."""
+def put_corrupt_release(s3: "S3Client", bucket: str, good: Release) -> Release:
+    """Upload a release, made from a good one, that will fail its smoke test; return it."""
     spec = RunSpec(
         site=good.site,
         snapshot=good.snapshot.digest,
@@ -76,7 +79,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return member.read()
 
 
-def _put(s3: Any, bucket: str, key: str, path: Path) -> Artifact:
+def _put(s3: "S3Client", bucket: str, key: str, path: Path) -> Artifact:
     body = path.read_bytes()
     s3.put_object(Bucket=bucket, Key=key, Body=body, ChecksumAlgorithm="SHA256")
     return Artifact(key=key, sha256=hashlib.sha256(body).hexdigest(), size=len(body))

@@ -1,4 +1,4 @@
-"""A client that never stops asking while the endpoint changes under it."""
+"""A client that sends requests without pause while the endpoint is updated."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ PAUSE_S = 0.01
 
 
 class Probe:
-    """Asks in a thread, one request after the other, and keeps count.
+    """Sends one request after the other in a thread, and counts them.
 
     Args:
         ask: sends one request.
@@ -26,7 +26,7 @@ class Probe:
         self.requests = 0
         self.failures: list[str] = []
         self.releases: list[str] = []
-        """The release ids that answered, in order, each time another one did."""
+        """The ids of the releases that answered, in order; a new entry at each change."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -42,7 +42,7 @@ class Probe:
         self._thread.join()
 
     def run_for(self, requests: int, timeout_s: float = 10) -> None:
-        """Return when so many further requests were answered, or the time is up."""
+        """Wait until this many further requests have been made, or the time is up."""
         until, deadline = self.requests + requests, time.monotonic() + timeout_s
         while self.requests < until and time.monotonic() < deadline:
             time.sleep(PAUSE_S)

@@ -1,4 +1,4 @@
-"""Plays the acts on a stack of its own, says what it sees, and writes down what came of it."""
+"""Runs the acts on a local stack of its own, shows their progress, and writes the results."""
 
 import time
 from pathlib import Path
@@ -19,10 +19,10 @@ SUMMARY, REPORT = "summary.json", "report.html"
 
 
 def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
-    """Play all acts, or up to the first that does not show what it should.
+    """Run all acts, or up to the first that fails.
 
     Raises:
-        OpsError: the data can't be used, or the stack did not start.
+        OpsError: the data can't be used, or the stack does not start.
     """
     end_on_signals()
     survey = survey_from_file(data) if data else generated_survey()
@@ -31,18 +31,18 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
     try:
         with LocalStack(report=lambda doing: console.print(f"  {doing}", style="dim")) as stack:
             world = DemoWorld(stack, survey, console)
-            summary = _summarize(world, _play_all(world))
+            summary = _summarize(world, _run_all(world))
             (out / SUMMARY).write_text(summary.model_dump_json(indent=2) + "\n", encoding="utf-8")
             write_report(out / REPORT, summary, world)
     except KeyboardInterrupt:
-        console.print("\ninterrupted; everything that was started was stopped", style="yellow")
+        console.print("\ninterrupted; everything that was started has been stopped", style="yellow")
         raise
     _show(console, summary, out)
     return summary
 
 
-def _play_all(world: DemoWorld) -> list[Act]:
-    played: list[Act] = []
+def _run_all(world: DemoWorld) -> list[Act]:
+    results: list[Act] = []
     for number, (name, act) in enumerate(ACTS.items(), start=1):
         world.console.rule(f"[bold]{number}  {name}", align="left", style="dim")
         started = time.monotonic()
@@ -51,13 +51,13 @@ def _play_all(world: DemoWorld) -> list[Act]:
         except ExpectationError as error:
             evidence, problem = {}, str(error)
         seconds = round(time.monotonic() - started, 3)
-        played.append(
+        results.append(
             Act(name=name, ok=problem is None, seconds=seconds, evidence=evidence, problem=problem)
         )
         if problem is not None:
             world.console.print(Text(f"  {problem}", style="red"))
             break
-    return played
+    return results
 
 
 def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
@@ -89,7 +89,7 @@ def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
 
 
 def _show(console: Console, summary: Summary, out: Path) -> None:
-    console.rule("[bold]What was shown", align="left", style="dim")
+    console.rule("[bold]Results", align="left", style="dim")
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("", "act", "seconds", "live afterwards"):
         table.add_column(column, justify="right" if column == "seconds" else "left")

@@ -1,4 +1,4 @@
-"""What the demonstration found, as it is written to summary.json."""
+"""The results of the demonstration, as written to summary.json."""
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
@@ -20,7 +20,7 @@ class Act(SummaryModel):
 
 
 class ReleaseSummary(SummaryModel):
-    """A release that was made on the way."""
+    """A release that an act made."""
 
     run_id: str
     digest: str
@@ -29,7 +29,7 @@ class ReleaseSummary(SummaryModel):
 
 
 class EventSummary(SummaryModel):
-    """One event, as teams would have heard of it."""
+    """One event, as subscribers receive it."""
 
     time: AwareDatetime
     detail_type: str = Field(alias="detail-type")

@@ -56,10 +56,10 @@ class DemoSurvey:
 
 
 def survey_from_file(path: Path) -> DemoSurvey:
-    """The user's file in two parts, in its own order.
+    """The user's file cut in two, in its own order.
 
     Raises:
-        UsageError: it can't be read, or is no survey; the reason is the training's own.
+        UsageError: it can't be read, or training would refuse it; the reason is the training's own.
     """
     try:
         content = path.read_bytes()
@@ -71,12 +71,12 @@ def survey_from_file(path: Path) -> DemoSurvey:
         for part in (first, second):
             read_survey(part, SiteDescription(), name=f"a part of {path.name}")
     except BadSurvey as error:
-        raise UsageError(f"{path} is no survey to train from: {error}") from error
+        raise UsageError(f"{path} can't be trained on: {error}") from error
     return DemoSurvey(first, second, source=str(path))
 
 
 def generated_survey(model: RadioModel | None = None, seed: int = SEED) -> DemoSurvey:
-    """A site that does not exist, measured twice: first thoroughly, then again more briefly."""
+    """A made-up site, surveyed twice: first thoroughly, then more briefly."""
     model, random = model or RadioModel(), np.random.default_rng(seed)
     points = _grid()
     shadowing = random.normal(0, model.shadowing_db, (len(points), BEACONS))
@@ -90,7 +90,7 @@ def generated_survey(model: RadioModel | None = None, seed: int = SEED) -> DemoS
 
 
 def split_csv(content: bytes, share: float = FIRST_PART) -> tuple[bytes, bytes]:
-    """Cut a CSV after a share of its rows; both parts get the header."""
+    """Cut a CSV after a share of its rows; both parts have the header."""
     lines = _records(_decoded(content))
     header, rows = lines[0], lines[1:]
     cut = round(len(rows) * share)
@@ -98,7 +98,7 @@ def split_csv(content: bytes, share: float = FIRST_PART) -> tuple[bytes, bytes]:
 
 
 def broken_survey(content: bytes) -> bytes:
-    """The same survey with a word where a measurement belongs, as a bad export writes it."""
+    """The same survey with a word in place of one reading, as from a faulty export."""
     lines = _records(_decoded(content))
     dialect = csv.Sniffer().sniff(lines[0], delimiters=",;\t")
     fields = next(csv.reader([lines[1]], dialect))

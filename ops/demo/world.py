@@ -1,4 +1,4 @@
-"""Where the acts are played: the stack, the data, and the ways to look on."""
+"""What the acts share: the running stack, the data, and ways to observe both."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,13 +27,13 @@ NEXT_STEP = {
     "TrainingSucceeded": "the release is on its way to the cloud",
     "ModelCreated": "configuring the endpoint",
     "RolloutStarted": "the endpoint is moving to the release",
-    "SmokeTestFailed": "going back",
+    "SmokeTestFailed": "rolling back",
 }
 
 
 @dataclass
 class DemoWorld:
-    """One running stack, its data, and what the acts leave for each other."""
+    """One running stack, its data, and the results of earlier acts."""
 
     stack: LocalStack
     survey: DemoSurvey
@@ -42,7 +42,7 @@ class DemoWorld:
     drop_to_live_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Find the stack and choose what will be asked."""
+        """Find the stack and choose the fingerprint to predict."""
         self.stack_client = self.new_stack_client()
         self._fingerprint = fullest_fingerprint(self.survey.first)
 
@@ -52,7 +52,7 @@ class DemoWorld:
         return StackClient(aws, find_stack(aws, STAGE))
 
     def ask(self, stack_client: StackClient | None = None) -> Prediction:
-        """Ask the endpoint about one fingerprint, once: a lost request must show."""
+        """Predict one fingerprint without retries: a lost request must be noticed."""
         body = instances_body([self._fingerprint])
         return (stack_client or self.stack_client).predict(
             SITE, body, "application/json", attempts=1
@@ -63,17 +63,17 @@ class DemoWorld:
         return self.stack_client.drop_bytes(SITE, name, content)
 
     def live_release(self) -> str | None:
-        """The release id that the ledger calls live."""
+        """The live release's id, as the ledger has it."""
         champion = self.stack_client.ledger.state(SITE).champion
         return champion.release if champion else None
 
     def wait_for(
         self, wanted: Callable[[LoggedEvent], bool], what: str, since: datetime
     ) -> LoggedEvent:
-        """Show what happens until the wanted event has come.
+        """Print events until the wanted one arrives.
 
         Raises:
-            ExpectationError: it did not come in time, or a part of the stack ended.
+            ExpectationError: it does not arrive in time, or a part of the stack ends.
         """
         with self.console.status(what) as status:
             for event in self.stack_client.event_log.follow(
@@ -83,7 +83,7 @@ class DemoWorld:
                 if wanted(event):
                     return event
                 status.update(NEXT_STEP.get(event.detail_type, what))
-        raise ExpectationError(f"expected {what} within {PATIENCE_S:.0f} s, and nothing came")
+        raise ExpectationError(f"expected {what} within {PATIENCE_S:.0f} s, but it did not happen")
 
     def _check_parts(self) -> None:
         if dead := self.stack.dead_part():
@@ -97,12 +97,12 @@ class DemoWorld:
 
 
 def now() -> datetime:
-    """The time at which an act begins to look for events."""
+    """The time from which an act reads events."""
     return datetime.now(UTC)
 
 
 def expect(what: str, expected: JsonValue, seen: JsonValue) -> None:
-    """Hold what was seen against what should be.
+    """Compare what was seen with what was expected.
 
     Raises:
         ExpectationError: they differ; the text gives both.

@@ -1,6 +1,6 @@
-"""`make bench`: figures of speed. Ratios are measured side by side in this very run.
+"""`make bench`: figures of speed.
 
-A machine's speed drifts, so what is compared takes turns, and medians are quoted.
+A machine's speed drifts: whatever is compared takes turns in one run, and medians are quoted.
 """
 
 import argparse
@@ -11,20 +11,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from ops.account.event_log import LoggedEvent
-from ops.account.session import AwsSession, find_stack
-from ops.account.stack_client import StackClient
 from ops.assembly import ROOT
-from ops.demo.survey import generated_survey, survey_from_file
 from ops.dev.bench_agent import print_agent
+from ops.dev.bench_drops import bench_drops
 from ops.dev.bench_model import (
     RECIPE_A_LAYERS,
     measure_fit,
@@ -35,15 +29,10 @@ from ops.dev.bench_model import (
 )
 from ops.dev.bench_serving import bench_serving
 from ops.dev.bench_soak import MINUTES, bench_soak
-from ops.errors import OpsError
-from ops.local_stack import STAGE, LocalStack
 
-SITE = "bench"
-DROPS = 6
-"""The first finds everything cold and is told apart; the others make the median."""
 TURNS = 5
 SOAK = "soak"
-"""Only when it is asked for: it takes ten minutes."""
+"""Runs only if it is named: it takes ten minutes."""
 HANDLERS = ("create_model", "roll_endpoint", "smoke_test", "roll_back")
 EVERYTHING = """
 import boto3, pydantic
@@ -55,25 +44,10 @@ from aws_lambda_powertools.utilities.parser import envelopes, event_parser, mode
 from aws_lambda_powertools.utilities.validation import validator
 import aws_xray_sdk.core
 """
-STEPS = {
-    "TrainingStarted": "noticed, sealed, started",
-    "TrainingSucceeded": "trained, packaged, uploaded",
-    "ModelCreated": "gate and model",
-    "RolloutStarted": "endpoint asked",
-    "DeploymentSucceeded": "endpoint moved, smoke test",
-}
-
-
-@dataclass(frozen=True)
-class Drop:
-    """One way from a drop to live: seconds in all, and of each step."""
-
-    seconds: float
-    steps: dict[str, float]
 
 
 def main() -> None:
-    """Measure what was asked for and print it."""
+    """Measure the sections that are named, or all, and print the figures."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument(
         "--data", type=Path, help="a survey to measure with; generated if not given"
@@ -104,43 +78,6 @@ def _print_synth(console: Console, _data: Path | None) -> None:
         times = [_synth_seconds(out) for _ in range(TURNS)]
     console.print(f"[bold]Synthesizing[/] median {statistics.median(times):.2f} s, ", end="")
     console.print(f"of {TURNS}: {min(times):.2f} to {max(times):.2f} s\n")
-
-
-def _print_drops(console: Console, data: Path | None) -> None:
-    with LocalStack() as stack, console.status("dropping surveys"):
-        cold, *warm = _measure_drops(stack, data)
-    median = statistics.median(drop.seconds for drop in warm)
-    table = Table("step", "median s", "share", title="From drop to live", box=None)
-    for kind, meaning in STEPS.items():
-        seconds = statistics.median(drop.steps[kind] for drop in warm)
-        table.add_row(meaning, f"{seconds:.2f}", f"{seconds / median:.0%}")
-    table.add_row("all", f"{median:.2f}", "")
-    console.print(table)
-    spread = ", ".join(f"{drop.seconds:.2f}" for drop in warm)
-    console.print(f"warm: {spread} s; the first, cold: {cold.seconds:.2f} s", style="dim")
-
-
-def _measure_drops(stack: LocalStack, data: Path | None) -> list[Drop]:
-    aws = AwsSession(stack.environment)
-    stack_client = StackClient(aws, find_stack(aws, STAGE))
-    survey = survey_from_file(data) if data else generated_survey()
-    contents = (survey.first, survey.second)
-    # The same rows under another name are another survey, hence another snapshot and run.
-    return [_measure_drop(stack_client, f"{turn}.csv", contents[turn % 2]) for turn in range(DROPS)]
-
-
-def _measure_drop(stack_client: StackClient, name: str, content: bytes) -> Drop:
-    started, seen = time.time(), list[LoggedEvent]()
-    survey = stack_client.drop_bytes(SITE, name, content)
-    end = stack_client.follow_drop([survey], timeout_s=120, on_event=seen.append)
-    if end.detail_type != "DeploymentSucceeded":
-        raise OpsError(f"A drop ended with {end.detail_type}: {end.text('reason')}.")
-    moments = [datetime.fromtimestamp(started, end.time.tzinfo), *(event.time for event in seen)]
-    steps = {
-        event.detail_type: (after - before).total_seconds()
-        for event, (before, after) in zip(seen, pairwise(moments), strict=True)
-    }
-    return Drop(seconds=(seen[-1].time - moments[0]).total_seconds(), steps=steps)
 
 
 def _in_turns(
@@ -221,7 +158,7 @@ def _print_serving(console: Console, _data: Path | None) -> None:
 
 
 def _print_soak(console: Console, _data: Path | None) -> None:
-    console.print(f"asking for {MINUTES} minutes")
+    console.print(f"sending requests for {MINUTES} minutes")
     bench_soak(console)
 
 
@@ -232,7 +169,7 @@ def _print_agent(console: Console, _data: Path | None) -> None:
 SECTIONS: dict[str, Callable[[Console, Path | None], None]] = {
     "imports": _print_imports,
     "synth": _print_synth,
-    "drops": _print_drops,
+    "drops": bench_drops,
     "model": _print_model,
     "serving": _print_serving,
     SOAK: _print_soak,

@@ -1,8 +1,8 @@
-"""Figures of the on-prem agent: how soon it acts, how long a round takes, how much memory it has.
+"""Figures of the on-prem agent: reaction time, duration of a round, memory.
 
-The agent is the real one; AWS is moto in a process of its own, or for a thousand sites a store that
-can only be asked, and Kubernetes the fake API server. All over HTTP: what is measured is the agent
-and the wire on one machine, not a cluster, and not the distance to AWS.
+The agent is the real one. AWS is moto in another process or, for a thousand sites, a read-only fake
+of S3; Kubernetes is the fake API server. Measures the agent and HTTP on one machine, without
+a real cluster or the distance to AWS.
 """
 
 import json
@@ -59,11 +59,11 @@ class AgentFigures:
     """What was measured, in seconds and megabytes (10^6 bytes)."""
 
     to_job_s: tuple[float, ...]
-    """From an event in the queue to the Job in the cluster, beyond the quiet period."""
+    """From an event in the queue to the Job in the cluster, after the quiet period."""
     round_s: float
-    """A look at every site when there is nothing to do."""
+    """A round over all sites with nothing to do."""
     first_round_s: float
-    """The same by an agent that has just started, and has to ask for every release."""
+    """The same by an agent that has just started, and has to look up every release."""
     first_listings_per_site: float
     listings_per_site: float
     """S3 listings of a site's folders in such a round."""
@@ -72,7 +72,7 @@ class AgentFigures:
 
 
 def measure_agent() -> AgentFigures:
-    """Measure all of it; takes about a minute.
+    """Measure everything; takes about a minute.
 
     Raises:
         OpsError: something did not happen within a minute.
@@ -93,11 +93,11 @@ def measure_agent() -> AgentFigures:
 
 
 def print_agent(console: Console) -> None:
-    """Measure the agent and print it beside what was promised."""
+    """Measure the agent and print the figures beside their limits."""
     figures = measure_agent()
     table = Table("what", "measured", "at most", title="The agent", box=None)
     median, slowest = statistics.median(figures.to_job_s), max(figures.to_job_s)
-    table.add_row("event to Job, beyond the quiet period, median", f"{median:.2f} s", "0.25 s")
+    table.add_row("event to Job, after the quiet period, median", f"{median:.2f} s", "0.25 s")
     table.add_row(f"the slowest of {len(figures.to_job_s)}", f"{slowest:.2f} s", "")
     table.add_row(f"a round over {SITES} sites, nothing to do", f"{figures.round_s:.1f} s", "10 s")
     table.add_row("the first round after a start", f"{figures.first_round_s:.1f} s", "10 s")
@@ -110,13 +110,13 @@ def print_agent(console: Console) -> None:
 def _drops(
     folder: Path, environment: dict[str, str], aws: "_BenchClients"
 ) -> tuple[list[float], float]:
-    """Run an agent as a process, and see how soon an event in its queue is a Job."""
+    """Run an agent as a process, and time each event from its queue to a Job."""
     server, created = FakeApiServer(), dict[str, float]()
 
-    def note(job: str) -> None:
+    def record(job: str) -> None:
         created[names.site_of_run(job)] = time.monotonic()
 
-    server.on_job = note
+    server.on_job = record
     server.start()
     s3, sqs = aws.client("s3"), aws.client("sqs")
     queue = str(sqs.create_queue(QueueName="bench")["QueueUrl"])
@@ -134,7 +134,7 @@ def _drops(
             times.append(created[site] - begun - QUIET_S)
         memory = _peak_memory_mb(agent.pid)
     server.stop()
-    # The first finds connections and DNS cold.
+    # The first one finds connections and DNS cold.
     return times[1:], memory
 
 
@@ -144,8 +144,8 @@ class _Round(NamedTuple):
 
 
 def _rounds(environment: dict[str, str]) -> tuple[_Round, _Round]:
-    """Look at many sites of which none has anything new; once cold, once as every few minutes."""
-    store = _ManySites()
+    """Time a round over many sites without news: the first of an agent, and a later one."""
+    store = _ReadOnlyStore()
     aws = _BenchClients({**environment, "AWS_ENDPOINT_URL": store.url})
     s3 = aws.client("s3")
     agent = _agent_of(Bucket(s3, "data"), Bucket(s3, "artifacts"), aws)
@@ -210,10 +210,10 @@ def _agent(
         agent.wait(30)
 
 
-class _ManySites:
-    """A store with many sites of one survey each, all of them released; it can only be asked.
+class _ReadOnlyStore:
+    """A read-only fake of S3 with many sites, each with one survey and its release.
 
-    moto looks at every key for every listing, which at this size would be all that is measured.
+    At this size, moto's listings, which scan every key, would dominate the measurement.
     """
 
     def __init__(self) -> None:
@@ -252,7 +252,7 @@ class _ManySites:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def answer(self, query: dict[str, str]) -> str:
-        """A listing in S3's XML: of the sites, of one site's versions, or of an empty folder."""
+        """S3's XML listing of the sites, of one site's versions, or of an empty folder."""
         self.listings += not query.get("delimiter")
         if "versions" in query:
             return f"<ListVersionsResult>{_version(query['prefix'])}</ListVersionsResult>"
@@ -306,7 +306,7 @@ def _wait_until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _SOON_S
     while not happened():
         if time.monotonic() > deadline:
-            raise OpsError(f"The agent's measurement stopped: nothing came for {_SOON_S:.0f} s.")
+            raise OpsError(f"The agent's measurement failed: nothing happened for {_SOON_S:.0f} s.")
         time.sleep(0.002)
 
 
@@ -321,7 +321,7 @@ def _environment(address: str) -> dict[str, str]:
 
 
 class _BenchClients:
-    """Clients of the fake AWS that an environment points at."""
+    """Clients of the AWS that an environment points at."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
@@ -374,7 +374,7 @@ def _peak_memory_mb(pid: int) -> float:
     """The highest resident set of a process so far (proc(5), status, VmHWM in kB of 1024)."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     if found is None:
-        raise OpsError(f"/proc/{pid}/status does not tell the memory in use.")
+        raise OpsError(f"/proc/{pid}/status does not state the peak memory.")
     return int(found[1]) * 1024 / 1e6
 
 

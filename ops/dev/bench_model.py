@@ -1,7 +1,7 @@
 """Figures of the model's speed: its fit beside a plain Gluon loop, large sets, and a whole run.
 
-What is compared takes turns in one process, so that a machine that slows down slows both. What may
-go wrong: another tenant of the machine; medians are quoted, and ratios of turns.
+Whatever is compared takes turns in one process, so that a slower machine slows both. Because the
+machine is shared, medians are quoted, and ratios of turns.
 """
 
 import os
@@ -40,11 +40,11 @@ EPOCHS = 100
 BATCH = 32
 PLAIN_LAYERS = (128, 64)
 RECIPE_A_LAYERS = (128, 128)
-"""Of the first recipe, whose figures are asked for; today's has one of 256, 15 % more work."""
+"""Those of the first recipe, kept for comparison; today's has one layer of 256, 15 % more work."""
 PLAIN_FEATURES = FeatureParameters(bump_centres_dbm=())
-"""Strength and mask of each beacon: what the plain loop is fed, and our fit of the same network."""
-TESTED_PART = 5
-"""One row of so many is kept from all fits, to ask them about."""
+"""Strength and mask of each beacon: inputs of the plain loop and of our fit of the same network."""
+TEST_SHARE = 5
+"""One row in so many is held out from all fits."""
 LARGE_ROWS = 1_140_000
 LARGE_BATCH = 1024
 READ_ROWS = 1_420_000
@@ -62,20 +62,20 @@ class FitFigures:
     same_network_ratio: float
     recipe_ratio: float
     plain_exact: float
-    """Share of the kept rows that are answered exactly, in the last turn."""
+    """Share of held-out rows located exactly, in the last turn."""
     same_network_exact: float
     recipe_exact: float
 
 
 @dataclass(frozen=True)
 class LargeFigures:
-    """What a large set costs, in a process of its own."""
+    """Cost of a large set, in another process."""
 
     rows: int
     rows_per_s: float
     peak_mb: float
     beside: str
-    """What the figure is to be held against."""
+    """A figure to compare with, in words."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def measure_fit(data: Path | None = None) -> FitFigures:
     load_mxnet()
     rows = combine([_survey(data)], SiteDescription())
     order = np.random.default_rng(0).permutation(len(rows))
-    cut = len(rows) // TESTED_PART
-    kept, trained = rows.take(order[:cut]), rows.take(order[cut:])
+    cut = len(rows) // TEST_SHARE
+    held_out, trained = rows.take(order[:cut]), rows.take(order[cut:])
     same = Hyperparameters(hidden=PLAIN_LAYERS, epochs=EPOCHS, batch_size=BATCH)
     turns = [
         (
-            _timed(lambda: plain_gluon_loop(trained, kept)),
+            _timed(lambda: plain_gluon_loop(trained, held_out)),
             _timed(lambda: fit(trained, PLAIN_FEATURES, same)),
             _timed(lambda: fit(trained, FeatureParameters(), Hyperparameters())),
         )
@@ -116,24 +116,23 @@ def measure_fit(data: Path | None = None) -> FitFigures:
         same_network_ratio=statistics.median(a / b for a, b in zip(plain, network, strict=True)),
         recipe_ratio=statistics.median(a / b for a, b in zip(plain, recipe, strict=True)),
         plain_exact=accuracy,
-        same_network_exact=_exact(fitted, kept, PLAIN_FEATURES),
-        recipe_exact=_exact(best, kept, FeatureParameters()),
+        same_network_exact=_exact(fitted, held_out, PLAIN_FEATURES),
+        recipe_exact=_exact(best, held_out, FeatureParameters()),
     )
 
 
-def _exact(network: Network, kept: TrainingSet, parameters: FeatureParameters) -> float:
-    answers = probabilities(network, featurize(kept.rssi, parameters))
-    return float((answers.argmax(axis=1) == kept.cells).mean())
+def _exact(network: Network, held_out: TrainingSet, parameters: FeatureParameters) -> float:
+    answers = probabilities(network, featurize(held_out.rssi, parameters))
+    return float((answers.argmax(axis=1) == held_out.cells).mean())
 
 
-def plain_gluon_loop(trained: TrainingSet, kept: TrainingSet) -> float:
-    """What Gluon's tutorials write: DataLoader, Trainer, evaluation after each epoch.
+def plain_gluon_loop(trained: TrainingSet, held_out: TrainingSet) -> float:
+    """The loop of Gluon's tutorials: DataLoader, Trainer, evaluation after each epoch.
 
-    Its network has the same inputs and layers as ours that is held against it. What is made of the
-    readings is made before, once.
+    Its network has the inputs and layers of our fit beside it. Features are computed once, before.
 
     Returns:
-        The accuracy on the kept rows after the last epoch.
+        The accuracy on the held-out rows after the last epoch.
     """
     mx = load_mxnet()
     train, test = (
@@ -146,7 +145,7 @@ def plain_gluon_loop(trained: TrainingSet, kept: TrainingSet) -> float:
             batch_size=BATCH,
             shuffle=True,
         )
-        for part in (trained, kept)
+        for part in (trained, held_out)
     )
     network = mx.gluon.nn.Sequential()
     for width in PLAIN_LAYERS:
@@ -186,13 +185,13 @@ def measure_reading() -> LargeFigures:
 def measure_large_run() -> LargeFigures:
     """A whole run over a file of :data:`LARGE_ROWS` rows, an epoch for each of its two fits."""
     with tempfile.TemporaryDirectory() as folder:
-        # Not by the process whose memory is asked for.
+        # Not in the process whose memory is measured.
         _write_survey(Path(folder) / "survey.csv", LARGE_ROWS)
         return _large("run", LARGE_ROWS, folder)
 
 
 def _write_survey(path: Path, rows: int) -> None:
-    """Visits of ten rows; each location hears one beacon, and others by chance."""
+    """Visits of ten rows; each location hears one beacon, and others at random."""
     random = np.random.default_rng(0)
     cells = random.integers(0, CELLS, size=-(-rows // 10)).repeat(10)[:rows]
     labels = np.array([f"{column}{row:02}" for column in "ABCDEFGHIJKLMNO" for row in range(1, 8)])
@@ -217,7 +216,7 @@ def _large(what: str, rows: int, *more: str) -> LargeFigures:
 
 
 def measure_run() -> RunFigures:
-    """`rssi train` on the generated survey as a process, with what its parts took."""
+    """Time `rssi train` on the generated survey as a process, and its parts."""
     with tempfile.TemporaryDirectory() as folder:
         survey = Path(folder) / "survey.csv"
         both = generated_survey()
@@ -265,7 +264,7 @@ def _timed(work: Callable[[], Made]) -> tuple[float, Made]:
 
 
 def _child(what: str, rows: int, *more: str) -> None:
-    """Do one large thing; print its seconds, the process's peak memory in MB, and what is near."""
+    """Measure one large set; print seconds, the process's peak memory in MB, and a comparison."""
     if what == "run":
         seconds, peak, beside = _large_run(Path(more[0]))
     elif what == "fit":
@@ -299,7 +298,7 @@ def _large_fit(rows: int, hidden: tuple[int, ...]) -> tuple[float, float, str]:
 
 
 def _large_set(rows: int) -> TrainingSet:
-    """Made up block by block, as it is the fit's memory that is asked for."""
+    """A random set, made block by block: it is the fit's memory that is measured."""
     random = np.random.default_rng(0)
     rssi = np.full((rows, BEACONS), np.nan, dtype=np.float32)
     for start in range(0, rows, 65_536):
@@ -318,7 +317,7 @@ def _large_set(rows: int) -> TrainingSet:
 
 
 def _operations(settings: Hyperparameters) -> list[tuple[int, int]]:
-    """(inputs, outputs) of each product a row takes part in: ahead, for weights, and back."""
+    """(inputs, outputs) of each product per row: forward, for weights, and backward."""
     widths = (FeatureParameters().per_beacon * BEACONS, *settings.hidden, CELLS)
     layers = list(pairwise(widths))
     return [*layers, *layers, *layers[1:]]
@@ -334,7 +333,7 @@ def _product_gflops(products: list[tuple[int, int]]) -> float:
 
     def multiply() -> None:
         for left, right in operands * times:
-            # Waits for each, else several threads would work them off.
+            # Wait for each, or several threads would compute them.
             mx.nd.dot(left, right).wait_to_read()
 
     seconds = min(_timed(multiply)[0] for _ in range(3))

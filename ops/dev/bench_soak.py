@@ -1,10 +1,9 @@
-"""Good and bad requests mixed, over many connections, for minutes: does the server stay as it was?
+"""A soak test: good and bad requests over many connections, for minutes.
 
-What may go wrong is what this looks for: answers that are wrong, missing or ours to blame (5xx),
-memory that grows, answers that become slower. The load is bounded, as a machine at its limit says
-nothing about the tenth minute that it did not say about the first. A machine that others use too
-answers nobody evenly: so a server that answers without a thought is asked beside ours, by the same
-client in the same minute, and only what rises beside that one too is ours.
+Looks for wrong or missing answers, growing memory and growing latency. The rate is bounded: at its
+limit a machine says nothing about the tenth minute that it did not say about the first. On a shared
+machine latencies vary anyway, so the same client sends requests to an echo server as a control, and
+only a rise relative to the control counts.
 """
 
 import asyncio
@@ -22,34 +21,34 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from ops.dev.bench_serving import WORKERS, Subject, fingerprints, make_subject, running_ours
+from ops.dev.bench_subject import WORKERS, Subject, fingerprints, make_subject, running_ours
 from ops.dev.load import ServerProcess, memory_mb, running_echo
 from ops.errors import OpsError
 
 MINUTES = 10
 FLAT = 1.25
-"""How many times the first third's median the last third's may be: of delays,"""
+"""Highest ratio of the last third's median latency to the first third's,"""
 FLAT_MEMORY = 1.02
-"""and in memory."""
+"""and of memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRate:
-    """How many connections ask, and how often all of them together."""
+    """A number of connections, and the rate of all of them together."""
 
     connections: int
     requests_per_s: float
 
 
 SOAKED = RequestRate(64, 1500)
-"""About a fifth of what two cores can answer, so that the queue is not what is measured."""
+"""About a fifth of what two cores can answer, so that queueing is not what is measured."""
 CONTROL = RequestRate(4, 100)
-"""Six thousand answers a minute: enough for a 99th percentile, and next to no work."""
+"""6000 answers a minute: enough for a 99th percentile, and hardly any work."""
 
 
 @dataclass(frozen=True, slots=True)
 class SoakRequest:
-    """One kind of request, and the status and number of answers that it has to get."""
+    """One kind of request, and the status and number of predictions that it must get."""
 
     name: str
     request: bytes
@@ -59,7 +58,7 @@ class SoakRequest:
 
 @dataclass(frozen=True, slots=True)
 class SoakMinute:
-    """What one minute saw."""
+    """Figures of one minute."""
 
     seconds: float
     answers: int
@@ -67,18 +66,18 @@ class SoakMinute:
     p50_ms: float
     p99_ms: float
     control_p99_ms: float
-    """Of the server without a thought."""
+    """Of the echo server."""
     memory_mb: float
-    """That the server holds itself, without the files that it has mapped."""
+    """Of the server's own pages, without mapped files."""
 
     @property
     def ratio(self) -> float:
-        """How many times the control's p99 ours is."""
+        """Our p99 divided by the control's."""
         return self.p99_ms / self.control_p99_ms
 
 
 def bench_soak(console: Console, minutes: int = MINUTES) -> None:
-    """Ask for some minutes and print each; ends with an error if any answer was not right."""
+    """Run the soak and print each minute; raises an error if any answer was wrong."""
     with tempfile.TemporaryDirectory() as scratch:
         subject = make_subject(Path(scratch))
         kinds = _kinds(subject)
@@ -105,21 +104,21 @@ def bench_soak(console: Console, minutes: int = MINUTES) -> None:
     console.print(verdict(seen))
     wrong = sum(minute.wrong for minute in seen)
     if wrong:
-        raise OpsError(f"{wrong} answers were not what they had to be.")
+        raise OpsError(f"{wrong} answers were wrong.")
 
 
 def verdict(seen: Sequence[SoakMinute]) -> str:
-    """Whether the last third of the minutes was as the first, by medians."""
+    """Compare the last third of the minutes with the first, by medians."""
     delays = _Trend.of([one.p99_ms for one in seen])
     ratios = _Trend.of([one.ratio for one in seen])
     memory = _Trend.of([one.memory_mb for one in seen])
     # A machine that becomes busier slows both; one that becomes calmer need not speed both up.
     slower = delays.rises(FLAT) and ratios.rises(FLAT)
-    said = [
+    trends = [
         f"p99 {delays} ms, {ratios} times the control's: {'slower' if slower else 'flat'}",
         f"memory {memory} MB: {'more' if memory.rises(FLAT_MEMORY) else 'flat'}",
     ]
-    return "from the first third to the last: " + "; ".join(said)
+    return "from the first third to the last: " + "; ".join(trends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +194,7 @@ async def soak(
     control: ServerProcess,
     minute_s: float = 60.0,
 ) -> list[SoakMinute]:
-    """Ask a mix of ``kinds`` for some minutes, and tell of each; a minute may be a short one."""
+    """Send a random mix of ``kinds`` for some minutes of ``minute_s`` seconds each."""
     plain = [SoakRequest("control", kinds[0].request, 200)]
     seen = []
     for _ in range(minutes):
@@ -203,8 +202,8 @@ async def soak(
         begun = time.monotonic()
         until = begun + minute_s
         await asyncio.gather(
-            _ask_all(server.port, kinds, until, SOAKED, ours),
-            _ask_all(control.port, plain, until, CONTROL, theirs),
+            _send_all(server.port, kinds, until, SOAKED, ours),
+            _send_all(control.port, plain, until, CONTROL, theirs),
         )
         seen.append(
             SoakMinute(
@@ -220,52 +219,52 @@ async def soak(
     return seen
 
 
-async def _ask_all(
+async def _send_all(
     port: int, kinds: Sequence[SoakRequest], until: float, rate: RequestRate, tally: _Tally
 ) -> None:
     pause = rate.connections / rate.requests_per_s
     places = range(rate.connections)
     await asyncio.gather(
-        *(_ask(port, kinds, random.Random(place), until, pause, tally) for place in places)  # noqa: S311 - a mix, no secret
+        *(_send(port, kinds, random.Random(place), until, pause, tally) for place in places)  # noqa: S311 - a mix, no secret
     )
 
 
-async def _ask(
+async def _send(
     port: int,
     kinds: Sequence[SoakRequest],
-    chance: random.Random,
+    choices: random.Random,
     until: float,
     pause: float,
     tally: _Tally,
 ) -> None:
-    """One connection's requests of a minute, at its share of the rate; connects anew if lost.
+    """Send one connection's requests of a minute at its share of the rate; reconnects if lost.
 
-    There is one at least, however late it comes, so that no minute is without an answer.
+    Sends at least one, however late, so that no minute is without an answer.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    due = time.monotonic() + chance.random() * pause
+    due = time.monotonic() + choices.random() * pause
     while True:
         await asyncio.sleep(max(0.0, due - time.monotonic()))
-        # A late answer puts the next request off, but not all that follow.
+        # A late answer delays the next request, but not all that follow.
         due = max(due, time.monotonic()) + pause
-        asked = chance.choice(kinds)
+        kind = choices.choice(kinds)
         begun = time.perf_counter()
         try:
-            writer.write(asked.request)
-            status, body = await _answer(reader)
+            writer.write(kind.request)
+            status, body = await _read_answer(reader)
         except (ConnectionError, asyncio.IncompleteReadError):
             tally.wrong += 1
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         else:
             tally.times.append(time.perf_counter() - begun)
-            tally.wrong += (status, body.count(b'"location"')) != (asked.status, asked.rows)
+            tally.wrong += (status, body.count(b'"location"')) != (kind.status, kind.rows)
         if due >= until:
             break
     writer.close()
     await writer.wait_closed()
 
 
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+async def _read_answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
     return int(head[9:12]), await reader.readexactly(length)

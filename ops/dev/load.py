@@ -1,9 +1,8 @@
-"""Sends one request over and over, over some connections, and times the answers.
+"""Sends one request again and again over some connections, and times the answers.
 
-Clients and servers share the cores here, so what asking costs is kept small (an answer is told from
-its status and its length) and is measured too: by a server that answers without a thought, see
-:func:`running_echo`. What may go wrong: answers that are no 200, and servers that close; both are
-counted.
+Clients and servers share the cores, so the client does little (it reads an answer's status and
+length), and its own cost is measured by an echo server, see :func:`running_echo`. Answers other
+than 200 and connections that the server closes are counted as errors.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from ops.errors import OpsError
 START_TIMEOUT_S = 60.0
 
 _ECHO = '''
-"""Answers whatever it is sent with one answer of the size that it was told."""
+"""Answers every request with a body of the given size."""
 import asyncio, socket, sys, uvloop
 port, size = int(sys.argv[1]), int(sys.argv[2])
 head = b"HTTP/1.1 200 OK\\r\\ncontent-length: "
@@ -45,10 +44,10 @@ class Echo(asyncio.Protocol):
             self.transport.write(whole)
 
 async def main():
-    one = socket.socket()
-    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    one.bind(("127.0.0.1", port))
-    server = await asyncio.get_running_loop().create_server(Echo, sock=one, backlog=1024)
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind(("127.0.0.1", port))
+    server = await asyncio.get_running_loop().create_server(Echo, sock=listener, backlog=1024)
     await server.serve_forever()
 
 uvloop.run(main())
@@ -57,7 +56,7 @@ uvloop.run(main())
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send, over how many connections at once."""
+    """A request, and over how many connections to send it."""
 
     name: str
     connections: int
@@ -78,7 +77,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """How one load went."""
+    """Throughput, latencies and errors of one load."""
 
     requests_per_s: float
     p50_ms: float
@@ -86,7 +85,7 @@ class LoadResult:
     p999_ms: float
     errors: int
     answer_bytes: int = 0
-    """Of the last answer's body."""
+    """The size of the last answer's body."""
 
     @property
     def delays(self) -> tuple[float, float, float]:
@@ -96,7 +95,7 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A server that is up."""
+    """A server process that answers."""
 
     port: int
     pid: int
@@ -104,7 +103,7 @@ class ServerProcess:
 
 
 def measure(port: int, load: Load, seconds: float) -> LoadResult:
-    """Send one load for some seconds, each connection its next request after its last answer."""
+    """Send one load for some seconds; each connection has one request at a time in flight."""
     return uvloop.run(_measure(port, load, seconds))
 
 
@@ -115,7 +114,7 @@ async def _measure(port: int, load: Load, seconds: float) -> LoadResult:
     clients = [LoadConnection(request, begun + seconds) for _ in range(load.connections)]
     for client in clients:
         await loop.create_connection(lambda client=client: client, "127.0.0.1", port)  # type: ignore[misc]
-    await asyncio.gather(*(client.over for client in clients))
+    await asyncio.gather(*(client.closed for client in clients))
     elapsed = time.perf_counter() - begun
     ordered = sorted(moment for client in clients for moment in client.times)
     if len(ordered) < 2:
@@ -131,25 +130,25 @@ async def _measure(port: int, load: Load, seconds: float) -> LoadResult:
 
 
 class LoadConnection(asyncio.Protocol):
-    """One connection that asks again as soon as it is answered."""
+    """One connection, which sends the next request as soon as it has the answer."""
 
     def __init__(self, request: bytes, deadline: float) -> None:
-        """Ask ``request`` until ``deadline`` on ``time.perf_counter``."""
+        """Send ``request`` until ``deadline`` on ``time.perf_counter``."""
         self._request = request
         self._deadline = deadline
         self._left = 0
         self.times: list[float] = []
         self.errors = 0
         self.body_bytes = 0
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the first time."""
+        """Send the first request."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self._ask()
+        self._send()
 
     def data_received(self, data: bytes) -> None:
-        """Count what came; with the last byte of an answer, ask again."""
+        """Count the bytes of an answer; after the last one, send the next request."""
         if not self._left:
             self._begin(data)
         self._left -= len(data)
@@ -160,10 +159,10 @@ class LoadConnection(asyncio.Protocol):
         if now >= self._deadline:
             self._transport.close()
         else:
-            self._ask()
+            self._send()
 
     def _begin(self, data: bytes) -> None:
-        """Our servers and the echo write a head at once; so does whatever this is used for."""
+        """Read an answer's head; all measured servers write it in one piece."""
         if not data.startswith(b"HTTP/1.1 200"):
             self.errors += 1
         end = data.index(b"\r\n\r\n") + 4
@@ -176,14 +175,14 @@ class LoadConnection(asyncio.Protocol):
         """Closed by the server, or by us at the end."""
         if exc is not None:
             self.errors += 1
-        if not self.over.done():
-            self.over.set_result(None)
+        if not self.closed.done():
+            self.closed.set_result(None)
 
     def eof_received(self) -> None:
         """The server closed: gunicorn's synchronous workers do so after each answer."""
         self.errors += 1
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._begun = time.perf_counter()
         self._transport.write(self._request)
 
@@ -192,7 +191,7 @@ class LoadConnection(asyncio.Protocol):
 def running(
     command: Sequence[str], environment: Mapping[str, str], port: int
 ) -> Iterator[ServerProcess]:
-    """A server process from its start to its first answer, and on until the block is left."""
+    """Start a server process, wait for its first answer, and end it after the block."""
     begun = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -213,7 +212,7 @@ def running(
 
 @contextlib.contextmanager
 def running_echo(answer_bytes: int, processes: int) -> Iterator[ServerProcess]:
-    """Processes that answer at once with so many bytes: what the load itself costs."""
+    """Run echo servers that answer with so many bytes: they show what the load itself costs."""
     port = free_port()
     command = [sys.executable, "-c", _ECHO, str(port), str(answer_bytes)]
     with contextlib.ExitStack() as stack:
@@ -233,26 +232,25 @@ def _pings(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port of the loopback interface."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
 
 
 def memory_mb(pid: int, kind: str = "Pss") -> float:
-    """Of a process and its children: each page once, shared ones in equal parts.
+    """Memory of a process and its children (``Pss``: shared pages count in equal parts).
 
-    With ``Pss_Anon`` only what they hold themselves: how much a file's pages count depends on who
-    else on the machine has mapped the file.
+    ``Pss_Anon`` leaves files' pages out: their share depends on other processes of the machine.
     """
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    texts = [Path(f"/proc/{one}/smaps_rollup").read_text() for one in (str(pid), *children)]
+    texts = [Path(f"/proc/{each}/smaps_rollup").read_text() for each in (str(pid), *children)]
     lines = [line for text in texts for line in text.splitlines() if line.startswith(f"{kind}:")]
     return sum(int(line.split()[1]) for line in lines) / 1024
 
 
 def cpu_s(pid: int) -> float:
-    """What a process and its children have used of the processors so far."""
+    """Processor seconds that a process and its children have used so far."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     ticks = 0
     for one in (str(pid), *children):

@@ -1,6 +1,6 @@
 """Compile requirements/*.in into locked files: versions and hashes, no addresses.
 
-``python -m ops.dev.lock`` writes them; ``--check`` only tells whether they still fit.
+``python -m ops.dev.lock`` writes them; ``--check`` only checks that they still fit.
 Every lock is constrained by dev.txt, so that one version of a package is used everywhere.
 """
 

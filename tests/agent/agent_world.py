@@ -155,9 +155,9 @@ class MemoryBucket(Bucket):
 
     def put(self, key: str, body: bytes, content_type: str = "text/csv") -> str:  # noqa: ARG002 - keeps no types
         self._reach()
-        return self._put(key, body)
+        return self._keep(key, body)
 
-    def _put(self, key: str, body: bytes) -> str:
+    def _keep(self, key: str, body: bytes) -> str:
         version = f"v{next(self._versions)}"
         etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
         modified = self._clock().replace(microsecond=0)
@@ -168,7 +168,7 @@ class MemoryBucket(Bucket):
         self._reach()
         if key in self._objects:
             return False
-        self._put(key, body)
+        self._keep(key, body)
         return True
 
     def folders(self, prefix: str) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ class MemoryBucket(Bucket):
         found = [self._objects[key][0] for key in sorted(self._objects) if key.startswith(prefix)]
         yield from found
 
-    def delete(self, key: str) -> None:
+    def lose(self, key: str) -> None:
         del self._objects[key]
 
     def _reach(self, what: str = "") -> None:

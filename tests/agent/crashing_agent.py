@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import botocore.loaders
 import botocore.session
@@ -26,10 +26,10 @@ class Boundary(NamedTuple):
     """A step of the agent: the method that takes it, and which of its calls count."""
 
     method: str
-    counts: Callable[[object, tuple[object, ...]], bool] = lambda _result, _arguments: True
+    counts: Callable[[object, tuple[Any, ...]], bool] = lambda _result, _arguments: True
 
 
-def _tells_an_end(_result: object, arguments: tuple[object, ...]) -> bool:
+def _tells_an_end(_result: object, arguments: tuple[Any, ...]) -> bool:
     return any(type(event).__name__ != "TrainingStarted" for event in arguments[1])
 
 

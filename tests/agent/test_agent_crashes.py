@@ -17,6 +17,7 @@ from events import names
 from events.manifests import Release, Snapshot
 from events.outbound import REPEATS
 from tests.agent.agent_world import release_of
+from tests.agent.aws_world import Aws
 from tests.agent.crashing_agent import BOUNDARIES, Agents
 from tests.agent.kubernetes_world import IMAGE, KubernetesWorld, kubeconfig
 from tests.agent.runner_contract import eventually
@@ -29,7 +30,7 @@ SITES = {"one site": 1, "many sites": 4}
 class Building:
     """A cluster and buckets that outlive every agent."""
 
-    aws: object
+    aws: Aws
     kubernetes: KubernetesWorld
     folder: Path
     sites: tuple[str, ...]

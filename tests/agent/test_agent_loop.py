@@ -180,7 +180,7 @@ def test_a_deleted_survey_is_missing_from_the_next_run(world):
     world.upload("a.csv")
     world.upload("b.csv")
     world.settle()
-    world.data.delete("sites/lab/surveys/b.csv")
+    world.data.lose("sites/lab/surveys/b.csv")
     world.message()
 
     world.settle()
@@ -458,7 +458,7 @@ def test_a_release_that_was_deleted_is_missed_within_the_hour_or_so(world):
     world.upload()
     world.settle()
     (release,) = world.releases()
-    world.artifacts.delete(release)
+    world.artifacts.lose(release)
 
     world.step(4000)
     world.settle()

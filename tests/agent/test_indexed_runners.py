@@ -153,7 +153,9 @@ class TestTheIndexedJob:
 
         document = indexed_job_manifest(WORK, pods, JobLimits(deadline_s=100), {})
 
-        assert document["spec"]["activeDeadlineSeconds"] == 200
+        spec = document["spec"]
+        assert isinstance(spec, dict)
+        assert spec["activeDeadlineSeconds"] == 200
 
     def test_is_none_of_the_agents_runs(self, kubernetes):
         jobs_of(kubernetes).start(WORK)

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from ops.dev.fakes.kubernetes_server import Fault
+from ops.dev.fakes.kubernetes_http import Fault
 from tests.agent.runner_contract import eventually
 from trainer.agent.runners.kubernetes.lease import LeaderLease, LeaseTimes
 

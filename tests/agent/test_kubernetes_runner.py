@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from events.outbound import TrainingFailed
 from tests.agent.agent_world import METRICS, survey_ref, training_run
 from tests.agent.runner_contract import OTHER, RUN
 from trainer.agent.core import run_events
@@ -117,7 +118,7 @@ class TestAJobThatIsThereAlready:
         runner = kubernetes.runner()
 
         assert runner.runs() == runner.runs() == ()
-        assert kubernetes.lines().count("a Job is passed over") == 1
+        assert kubernetes.lines().count("a Job is ignored") == 1
 
 
 class TestAnOldServer:
@@ -222,6 +223,7 @@ class TestTheReason:
         ended = only(runner)
         assert (ended.reason, ended.exit_code, ended.outcome) == ("OOMKilled", 137, None)
         (told,) = run_events.ended(ended, None, ())
+        assert isinstance(told, TrainingFailed)
         assert "resources.limits.memory" in told.reason
         assert told.log_tail == ("reading surveys", "fitting")
 

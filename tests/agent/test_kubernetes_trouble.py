@@ -8,7 +8,7 @@ from threading import Event
 
 import pytest
 
-from ops.dev.fakes.kubernetes_server import Fault
+from ops.dev.fakes.kubernetes_http import Fault
 from tests.agent.runner_contract import RUN, eventually
 from trainer.agent.errors import ClusterError, ConfigurationError
 from trainer.agent.runners.kubernetes.access import find_access

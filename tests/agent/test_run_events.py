@@ -81,6 +81,7 @@ def test_only_what_this_run_found_bad_is_told_with_its_end():
     events = run_events.ended(failed(ExitCode.BAD_DATA), None, [ours, others])
 
     assert [type(event) for event in events] == [SurveyQuarantined, TrainingFailed]
+    assert isinstance(events[0], SurveyQuarantined)
     assert events[0].survey == ours.survey
     assert {event.correlation_id for event in events} == {RUN.correlation_id}
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 
 import pytest
 
@@ -85,6 +86,9 @@ class Site:
     def ended(self) -> int:
         return sum(kind == "TrainingSucceeded" for kind, _ in self.told())
 
+    def has_ended(self, runs: int) -> bool:
+        return self.ended() == runs
+
 
 @pytest.fixture
 def site(aws, cluster, tmp_path):
@@ -119,7 +123,7 @@ def test_what_ends_in_the_cluster_is_told_once_and_what_comes_later_makes_one_mo
         site.upload(name)
         eventually(lambda: len(site.active()) == len(SITES), 60)
         site.train()
-        eventually(lambda turn=turn: site.ended() == turn * len(SITES), 60)
+        eventually(partial(site.has_ended, turn * len(SITES)), 60)
 
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(30) == 0

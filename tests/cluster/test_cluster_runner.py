@@ -98,7 +98,7 @@ def test_a_watch_from_a_place_that_is_too_old_is_told_so_in_kubernetes_own_way(c
 
     try:
         for line in cluster.api.watch(path, timeout_s=2, grace_s=5, resourceVersion="1"):
-            watch._heard(line)
+            watch._handle(line)
     except ClusterError as error:
         assert error.status == 410, error  # noqa: PT017 - whether it is raised is the server's
     else:

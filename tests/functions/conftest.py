@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
@@ -100,7 +101,7 @@ class World:
             ),
         )
 
-    def _client(self, service: str) -> object:
+    def _client(self, service: str) -> Any:
         played = {
             "sagemaker": self.sagemaker,
             "sagemaker-runtime": self.sagemaker,
@@ -167,7 +168,7 @@ class AwsWorld(World):
         self.services = Services(SETTINGS, client=self._client, now=lambda: self.now)
         create_ledger_table(self._client("dynamodb"))
 
-    def _client(self, service: str) -> object:
+    def _client(self, service: str) -> Any:
         own = {"s3": self.s3, "sqs": self.sqs}
         try:
             return own.get(service) or super()._client(service)
@@ -211,7 +212,7 @@ class AwsWorld(World):
         return object_created(key, answer["VersionId"], reason="CopyObject")
 
 
-def create_ledger_table(client: object) -> None:
+def create_ledger_table(client: Any) -> None:
     client.create_table(
         TableName="ledger",
         BillingMode="PAY_PER_REQUEST",

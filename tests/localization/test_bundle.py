@@ -280,7 +280,7 @@ def _with_weights(trained: TrainingResult, folder: Path, content: bytes) -> Path
     return folder
 
 
-def test_whoever_loads_a_bundle_may_rest_between_its_parts(trained: TrainingResult) -> None:
+def test_a_load_pauses_between_its_parts(trained: TrainingResult) -> None:
     rests: list[str] = []
 
     load_bundle(trained.bundle, lambda: rests.append("rested"))

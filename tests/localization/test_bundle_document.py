@@ -1,4 +1,4 @@
-"""docs/bundle.md says all of what is in a bundle, and its example runs."""
+"""docs/bundle.md explains every file and field of a bundle, and its example runs."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from trainer.localization.bundle.reading import load_bundle
 from trainer.training.job.pipeline import TrainingResult
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
-PUT_BACK = """
+RESTORE_NUMPY_NAMES = """
 import builtins, numpy
 for name in ("bool", "int", "float", "complex", "object", "str"):
     setattr(numpy, name, getattr(builtins, name))
@@ -48,7 +48,7 @@ def test_every_file_and_every_field_is_explained(unpacked: Path) -> None:
 
 def test_the_example_opens_a_bundle_in_plain_mxnet(unpacked: Path, trained: TrainingResult) -> None:
     [example] = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-    script = f"{PUT_BACK}{example}\nprint(location, float(probabilities.max()))\n"
+    script = f"{RESTORE_NUMPY_NAMES}{example}\nprint(location, float(probabilities.max()))\n"
 
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", script],

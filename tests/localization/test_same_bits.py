@@ -1,4 +1,4 @@
-"""The same fingerprint is answered with the same bits, however many stand around it."""
+"""A fingerprint is answered with the same bits in any batch."""
 
 import subprocess
 import sys
@@ -69,12 +69,12 @@ def fingerprints(rows: int) -> Matrix:
     return rssi
 
 
-def said(model: LoadedModel, rssi: Matrix) -> Matrix:
-    """(rows, numbers) that the model says, not rounded."""
+def raw_outputs(model: LoadedModel, rssi: Matrix) -> Matrix:
+    """(rows, numbers) of all outputs, not rounded."""
     found = model._engine.measure(rssi)
-    told = model._engine.answer(rssi, probabilities=True).probabilities
+    calibrated = model._engine.answer(rssi, probabilities=True).probabilities
     cells = found.cells[:, np.newaxis].astype(np.float32)
-    return np.concatenate([cells, found.numbers, found.probabilities, told], axis=1)
+    return np.concatenate([cells, found.numbers, found.probabilities, calibrated], axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +84,12 @@ def answering() -> LoadedModel:
 
 def test_every_batch_size_gives_the_bits_of_each_row_alone(answering: LoadedModel) -> None:
     rssi = fingerprints(600)
-    alone = np.concatenate([said(answering, rssi[row : row + 1]) for row in range(600)])
+    alone = np.concatenate([raw_outputs(answering, rssi[row : row + 1]) for row in range(600)])
 
     for rows in range(2, 601):
         # From another row each, so that a fingerprint stands at every place of a batch.
         start = rows * 37 % (601 - rows)
-        together = said(answering, rssi[start : start + rows])
+        together = raw_outputs(answering, rssi[start : start + rows])
         assert together.tobytes() == alone[start : start + rows].tobytes(), rows
 
 
@@ -101,15 +101,15 @@ def test_models_of_other_shapes_keep_their_bits_too(beacons: int, cells: int) ->
     assert is_batch_invariant(widths, FeatureParameters(), placed=True, tempered=True)
 
 
-def test_users_at_one_time_have_a_copy_of_the_runtime_each_and_the_same_bits() -> None:
+def test_concurrent_callers_have_a_copy_of_the_runtime_each_and_the_same_bits() -> None:
     answering, rssi = model(), fingerprints(1000)
-    alone = said(answering, rssi)
+    alone = raw_outputs(answering, rssi)
     begun = Barrier(3)
 
     def ask(rows: slice) -> bool:
         begun.wait()
         return all(
-            said(answering, rssi[rows]).tobytes() == alone[rows].tobytes() for _ in range(20)
+            raw_outputs(answering, rssi[rows]).tobytes() == alone[rows].tobytes() for _ in range(20)
         )
 
     with ThreadPoolExecutor(3) as users:
@@ -119,9 +119,9 @@ def test_users_at_one_time_have_a_copy_of_the_runtime_each_and_the_same_bits() -
     assert 1 <= len(answering._engine._idle) <= 3
 
 
-def test_a_user_who_fails_takes_only_the_own_copy_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_caller_loses_only_its_own_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     answering, rssi = model(), fingerprints(3)
-    before = said(answering, rssi)
+    before = raw_outputs(answering, rssi)
     run = GraphRunner.run
 
     def failing(self: GraphRunner, dbm: Matrix, wanted: list[int]) -> list[npt.NDArray[Any]]:
@@ -133,11 +133,11 @@ def test_a_user_who_fails_takes_only_the_own_copy_along(monkeypatch: pytest.Monk
         with pytest.raises(MemoryError):
             answering.predict(rssi)
 
-    assert said(answering, rssi).tobytes() == before.tobytes()
+    assert raw_outputs(answering, rssi).tobytes() == before.tobytes()
 
 
 @pytest.mark.parametrize("shell", ['exec "$@"', 'exec "$@" 2>&-'], ids=["open", "closed"])
-def test_the_runtime_says_nothing_of_its_own_on_standard_error(shell: str) -> None:
+def test_the_runtime_writes_nothing_to_standard_error(shell: str) -> None:
     script = (
         "from trainer.localization.dense.serving import is_batch_invariant\n"
         "from trainer.localization.dense.features import FeatureParameters\n"
@@ -153,7 +153,7 @@ def test_the_runtime_says_nothing_of_its_own_on_standard_error(shell: str) -> No
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
+def test_every_row_is_run_by_itself_if_bits_depend_on_the_batch(
     monkeypatch: pytest.MonkeyPatch, answering: LoadedModel
 ) -> None:
     monkeypatch.setattr(serving, "is_batch_invariant", lambda *_, **__: False)
@@ -168,7 +168,7 @@ def test_where_the_machine_does_not_keep_bits_every_row_is_answered_by_itself(
 
     monkeypatch.setattr(GraphRunner, "run", watched)
 
-    assert said(careful, rssi).tobytes() == said(answering, rssi).tobytes()
+    assert raw_outputs(careful, rssi).tobytes() == raw_outputs(answering, rssi).tobytes()
     assert sizes == [1] * 40 + [20] * 2
 
 
@@ -190,7 +190,9 @@ def test_the_probe_notices_a_runtime_whose_bits_depend_on_the_batch(
 
 @pytest.mark.parametrize("temperature", [None, 0.1, 1.4, 5.0])
 @pytest.mark.parametrize("far_m", [0.0, 500_000.0], ids=["near", "far from the origin"])
-def test_what_is_served_is_what_evaluation_says(far_m: float, temperature: float | None) -> None:
+def test_what_is_served_is_what_evaluation_computes(
+    far_m: float, temperature: float | None
+) -> None:
     answering = model(far_m=far_m, temperature=temperature)
     rssi = fingerprints(2 * PART_ROWS + 3)
     served = answering.predict(rssi)
@@ -237,7 +239,7 @@ def test_a_temperature_changes_how_sure_an_answer_is_and_nothing_else(temperatur
     plain, tempered = model(temperature=None), model(temperature=temperature)
     before, after = plain.table(rssi), tempered.table(rssi)
 
-    told = tempered.table(rssi, probabilities=True).probabilities
+    calibrated = tempered.table(rssi, probabilities=True).probabilities
     raw = tempered.predict(rssi).probabilities
 
     np.testing.assert_array_equal(after.cells, before.cells)
@@ -245,10 +247,10 @@ def test_a_temperature_changes_how_sure_an_answer_is_and_nothing_else(temperatur
     np.testing.assert_array_equal(raw, plain.predict(rssi).probabilities)
     surer = after.numbers[:, 2] > before.numbers[:, 2]
     assert surer.all() if temperature < 1 else not surer.any()
-    np.testing.assert_allclose(told.sum(axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(calibrated.sum(axis=1), 1.0, atol=1e-5)
     for row in range(0, PART_ROWS, 50):
         rising = raw[row].argsort(kind="stable")
-        assert (np.diff(told[row, rising]) >= 0).all()
+        assert (np.diff(calibrated[row, rising]) >= 0).all()
 
 
 def test_without_positions_there_is_a_cell_and_no_point() -> None:
@@ -259,7 +261,7 @@ def test_without_positions_there_is_a_cell_and_no_point() -> None:
     assert 0.0 < answer.confidence < 1.0
 
 
-def test_a_network_without_bumps_answers_as_evaluation_says() -> None:
+def test_a_network_without_bumps_answers_as_evaluation_computes() -> None:
     random = np.random.default_rng(0)
     parameters = FeatureParameters(bump_centres_dbm=(), not_heard_below_dbm=-107.5)
     network = Network((Dense(random.normal(size=(5, 6)).astype("f4"), np.zeros(5, np.float32)),))

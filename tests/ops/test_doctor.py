@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ops.account.doctor import CheckResult, CheckStatus, check_agent
 from ops.cli.main import app
-from ops.dev.fakes.kubernetes_server import Fault
+from ops.dev.fakes.kubernetes_http import Fault
 from tests.agent.kubernetes_world import IMAGE, kubeconfig
 from tests.agent.test_deploy import DEPLOY
 from trainer.agent.runners.kubernetes.permissions import NEEDED, NEEDED_TO_LEAD

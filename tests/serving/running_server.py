@@ -62,7 +62,7 @@ class RunningServer:
         self.path = "/invocations"
         self.started = self._first_line()
         if log_to_null:
-            # Or a server that logs much would wait for someone to read it.
+            # A server that logs much would block until its output is read.
             self._drain()
         self.port = int(str(self.started["port"]))
         if multi_model:
@@ -129,8 +129,8 @@ class RunningServer:
         trace: TracebackType | None,
     ) -> None:
         if self._workers == 1:
-            # It has no children to be left behind, and an orderly end takes a third of a second;
-            # what one is worth, the tests of the process show.
+            # It has no children to leave behind, and a graceful shutdown takes a third of a second;
+            # the tests of the process cover it.
             self.process.kill()
         elif self.process.poll() is None:
             self.process.terminate()

@@ -1,4 +1,4 @@
-"""One small model behind either form of the service: alone, or on a shelf of many."""
+"""One small model behind either form of the service: of one model, or of many."""
 
 import json
 from dataclasses import dataclass

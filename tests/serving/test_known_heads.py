@@ -1,4 +1,4 @@
-"""A head that comes again is not parsed again, and nobody can tell."""
+"""A known head is not parsed again, without any effect on the responses."""
 
 import json
 import socket
@@ -9,7 +9,7 @@ import pytest
 from tests.serving.running_server import PATIENCE_S, RunningServer
 
 
-class Wire:
+class RawConnection:
     """A raw connection that counts what it gets."""
 
     def __init__(self, server: RunningServer) -> None:
@@ -35,8 +35,8 @@ class Wire:
 
 
 @pytest.fixture
-def wire(server: RunningServer) -> Iterator[Wire]:
-    made = Wire(server)
+def connection(server: RunningServer) -> Iterator[RawConnection]:
+    made = RawConnection(server)
     yield made
     made.close()
 
@@ -55,14 +55,14 @@ def places(found: tuple[int, dict[str, object]]) -> object:
 
 
 def test_the_same_head_with_another_body_gets_that_body_s_answer(
-    server: RunningServer, wire: Wire
+    server: RunningServer, connection: RawConnection
 ) -> None:
     expected = [server.invoke(json.loads(body)).document["predictions"] for body in (ONE, OTHER)]
 
     found = []
     for body in (ONE, OTHER, ONE, OTHER):
-        wire.send(head(server, len(body)) + body)
-        found.append(places(wire.answer()))
+        connection.send(head(server, len(body)) + body)
+        found.append(places(connection.answer()))
 
     assert expected[0] != expected[1]
     assert found == expected * 2
@@ -70,66 +70,74 @@ def test_the_same_head_with_another_body_gets_that_body_s_answer(
 
 @pytest.mark.parametrize("cut", [10, 60, -14, -13, -5])
 def test_a_known_head_that_comes_in_pieces_is_understood(
-    server: RunningServer, wire: Wire, cut: int
+    server: RunningServer, connection: RawConnection, cut: int
 ) -> None:
     whole = head(server, len(ONE)) + ONE
-    wire.send(whole)
-    expected = places(wire.answer())
+    connection.send(whole)
+    expected = places(connection.answer())
 
     for _ in range(3):
-        wire.send(whole[:cut])
+        connection.send(whole[:cut])
         # An answer to something else in between: the first piece was read before the second left.
         assert server.ask("GET", "/ping").status == 200
-        wire.send(whole[cut:])
-        assert places(wire.answer()) == expected
+        connection.send(whole[cut:])
+        assert places(connection.answer()) == expected
 
 
-def test_the_rest_of_a_head_is_not_learned_as_a_head(server: RunningServer, wire: Wire) -> None:
+def test_the_rest_of_a_head_is_not_learned_as_a_head(
+    server: RunningServer, connection: RawConnection
+) -> None:
     whole = head(server, len(ONE)) + ONE
     for _ in range(3):
-        wire.send(whole[:7])
+        connection.send(whole[:7])
         assert server.ask("GET", "/ping").status == 200
-        wire.send(whole[7:])
-        assert wire.answer()[0] == 200
+        connection.send(whole[7:])
+        assert connection.answer()[0] == 200
 
-    wire.send(whole[7:])
+    connection.send(whole[7:])
 
-    assert wire.answer()[0] == 400
+    assert connection.answer()[0] == 400
 
 
-def test_two_requests_in_one_piece_are_two(server: RunningServer, wire: Wire) -> None:
+def test_two_requests_in_one_piece_are_two(
+    server: RunningServer, connection: RawConnection
+) -> None:
     one, other = head(server, len(ONE)) + ONE, head(server, len(OTHER)) + OTHER
-    wire.send(one)
-    first = places(wire.answer())
+    connection.send(one)
+    first = places(connection.answer())
 
-    wire.send(one + other)
+    connection.send(one + other)
 
-    assert places(wire.answer()) == first
-    assert places(wire.answer()) != first
+    assert places(connection.answer()) == first
+    assert places(connection.answer()) != first
 
 
 def test_a_known_head_ends_the_connection_only_if_it_says_so(
-    server: RunningServer, wire: Wire
+    server: RunningServer, connection: RawConnection
 ) -> None:
     closing = head(server, len(ONE), more="connection: close\r\n") + ONE
-    wire.send(head(server, len(ONE)) + ONE)
-    assert wire.answer()[0] == 200
+    connection.send(head(server, len(ONE)) + ONE)
+    assert connection.answer()[0] == 200
 
-    wire.send(closing)
+    connection.send(closing)
 
-    assert wire.answer()[0] == 200
-    assert wire.reader.read() == b""
+    assert connection.answer()[0] == 200
+    assert connection.reader.read() == b""
 
 
-def test_more_heads_than_are_kept_are_all_understood(server: RunningServer, wire: Wire) -> None:
+def test_more_heads_than_are_kept_are_all_understood(
+    server: RunningServer, connection: RawConnection
+) -> None:
     for number in [*range(300), *range(300)]:
-        wire.send(head(server, len(ONE), more=f"x-number: {number}\r\n") + ONE)
-        assert wire.answer()[0] == 200
+        connection.send(head(server, len(ONE), more=f"x-number: {number}\r\n") + ONE)
+        assert connection.answer()[0] == 200
 
 
-def test_a_head_is_known_to_its_method_and_path_alone(server: RunningServer, wire: Wire) -> None:
+def test_a_head_is_known_to_its_method_and_path_alone(
+    server: RunningServer, connection: RawConnection
+) -> None:
     for _ in range(2):
-        wire.send(head(server, len(ONE)) + ONE)
-        assert wire.answer()[0] == 200
-        wire.send(head(server, len(ONE), method="PUT") + ONE)
-        assert wire.answer()[0] == 405
+        connection.send(head(server, len(ONE)) + ONE)
+        assert connection.answer()[0] == 200
+        connection.send(head(server, len(ONE), method="PUT") + ONE)
+        assert connection.answer()[0] == 405

@@ -41,7 +41,7 @@ def in_another_process(work: Callable[[], object]) -> int:
 
 
 def killed_at_line(number: int, work: Callable[[], object]) -> None:
-    """Do some work on the table, and die before the so-manyth line of its code."""
+    """Do some work on the table, and die before line ``number`` of its execution."""
     lines = count(1)
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -56,14 +56,14 @@ def killed_at_line(number: int, work: Callable[[], object]) -> None:
 
 
 def deaths(work: Callable[[], object]) -> Iterator[None]:
-    """Let another process do some work and die ever later in it, until it lives to its end."""
+    """Let other processes do some work and die ever later in it, until one completes it."""
     for number in count(1):
         if in_another_process(partial(killed_at_line, number, work)) == 0:
             return
         yield
 
 
-def test_models_used_longest_ago_leave_for_another() -> None:
+def test_the_least_recently_used_models_are_evicted_for_another() -> None:
     table = ModelTable()
     added = table.add("a", "/a", size=10, limit=100)
     assert added is not None
@@ -94,7 +94,7 @@ def test_a_worker_that_dies_while_it_writes_leaves_the_table_as_it_was_or_as_it_
     seen = []
     for _ in deaths(lambda: table.add("new", "/new", size=1, limit=100)):
         seen.append({*table.entries()})
-        # The next change goes on from there, and so does who reads it for the first time.
+        # The next change continues from there, and so does a first reader.
         table.remove("new")
         assert {*table.entries()} == before
 
@@ -104,17 +104,18 @@ def test_a_worker_that_dies_while_it_writes_leaves_the_table_as_it_was_or_as_it_
     assert all(names in (before, before | {"new"}) for names in seen)
 
 
-def test_who_reads_while_others_write_sees_whole_tables() -> None:
+def test_a_reader_sees_whole_tables_while_others_write() -> None:
     table = filled()
 
-    def come_and_go() -> None:
+    def add_and_remove() -> None:
         for number in count():
             table.add(f"new-{number}", "/new", size=1, limit=100)
             table.remove(f"new-{number}")
 
-    pid = forked(come_and_go)
+    pid = forked(add_and_remove)
     try:
-        reads, others, deadline = 0, set(), time.monotonic() + PATIENCE_S
+        reads, others = 0, set[str]()
+        deadline = time.monotonic() + PATIENCE_S
         while reads < 2000 or len(others) < 10:
             names = {*table.entries()}
             assert names >= {*NAMES}

@@ -84,7 +84,7 @@ def test_it_does_not_matter_how_json_is_laid_out(few: list[list[float]]) -> None
         b"\0" * 5000,
     ],
 )
-def test_of_all_else_it_says_nothing_and_reads_the_next(sent: bytes) -> None:
+def test_any_other_body_is_left_to_the_general_parser(sent: bytes) -> None:
     assert parse_plain(sent, BEACONS) is None
     assert parse_plain(body(PLAIN), BEACONS) is not None
 

@@ -167,7 +167,7 @@ def _ask_at_once(running: RunningServer, times: int) -> list[int]:
     return statuses
 
 
-def test_a_model_that_answers_otherwise_than_recorded_is_not_served_and_says_why(
+def test_a_model_whose_answers_differ_from_the_recorded_ones_is_not_served_and_says_why(
     tmp_path: Path,
 ) -> None:
     wrong = write_small_bundle(tmp_path / "model.tar.gz", recorded_by=small_network(seed=5))
@@ -179,7 +179,7 @@ def test_a_model_that_answers_otherwise_than_recorded_is_not_served_and_says_why
     assert "is recorded" in str(ping.document["error"])
 
 
-def test_a_missing_model_is_said_to_be_missing_by_a_server_that_stays_up(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_by_a_server_that_stays_up(tmp_path: Path) -> None:
     with RunningServer(tmp_path) as running:
         ping = running.ask("GET", "/ping")
 
@@ -204,7 +204,7 @@ def test_an_impossible_port_is_refused_by_name(value: str) -> None:
     assert "SAGEMAKER_BIND_TO_PORT" in done.stderr
 
 
-def test_a_port_that_is_taken_is_said_to_be_taken(server: RunningServer) -> None:
+def test_a_port_that_is_taken_is_reported(server: RunningServer) -> None:
     done = _serve({"SAGEMAKER_BIND_TO_PORT": str(server.port), "RSSI_BIND_HOST": "127.0.0.1"})
 
     assert done.returncode == 1

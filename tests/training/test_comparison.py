@@ -185,7 +185,7 @@ def test_the_same_recipe_on_the_same_data_makes_no_difference(good: Live, tmp_pa
     assert told.mean_error_difference_m == pytest.approx(0.0, abs=1e-4)
     assert told.exact_accuracy_difference == 0.0
     card = (tmp_path / "new" / "model-card.html").read_text()
-    assert "No difference that these rows could tell" in card
+    assert "No significant difference on these rows" in card
 
 
 def test_the_same_data_held_out_otherwise_are_not_compared(good: Live, tmp_path: Path) -> None:

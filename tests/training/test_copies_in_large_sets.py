@@ -9,7 +9,12 @@ import pytest
 
 from trainer.training.evaluation.hold_out import hold_out
 from trainer.training.quality.audit import audit
-from trainer.training.quality.chains import ENOUGH_BITS, ENOUGH_PAIRS, Rows, enough_bits
+from trainer.training.quality.chains import (
+    REFERENCE_PAIRS,
+    SIGNIFICANT_BITS,
+    Rows,
+    significant_bits,
+)
 from trainer.training.quality.near_duplicates import Order, find_near_duplicates
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
@@ -145,13 +150,13 @@ def test_the_report_says_where_everything_is_too_usual_to_be_searched() -> None:
 
     found = find_near_duplicates(data)
 
-    assert found.left_out_rows > 0.9 * len(data)
+    assert found.unsearched_rows > 0.9 * len(data)
     [finding] = [
         each
         for each in audit(data, [], SiteDescription(), found).findings
         if each.topic == "copies"
     ]
-    assert f"{found.left_out_rows} rows were not searched for near copies" in finding.seen
+    assert f"{found.unsearched_rows} rows were not searched for near copies" in finding.seen
 
 
 @pytest.mark.parametrize("rows", [9_000, LARGE])
@@ -176,6 +181,6 @@ def test_twice_the_pairs_ask_a_bit_more_of_a_chain() -> None:
         cells = np.zeros(rows, dtype=np.intp)
         return training_set(np.zeros((rows, 1), dtype=np.float32), cells, np.arange(rows))
 
-    assert enough_bits(of(100)) == ENOUGH_BITS
-    assert ENOUGH_PAIRS > 100 * 99 / 2
-    assert enough_bits(of(2_000)) - enough_bits(of(1_000)) == pytest.approx(2, abs=0.01)
+    assert significant_bits(of(100)) == SIGNIFICANT_BITS
+    assert REFERENCE_PAIRS > 100 * 99 / 2
+    assert significant_bits(of(2_000)) - significant_bits(of(1_000)) == pytest.approx(2, abs=0.01)

@@ -34,10 +34,10 @@ from trainer.training.fitting.distributed import (
 )
 from trainer.training.fitting.fit import fit
 
-asked = settings(int(sys.argv[2]))
+hyperparameters = settings(int(sys.argv[2]))
 with join_worker_group(WorkerGroupSettings()):
-    fit(rows().take(np.arange(100)), FeatureParameters(), asked)
-    network = fit(rows(), FeatureParameters(), asked)
+    fit(rows().take(np.arange(100)), FeatureParameters(), hyperparameters)
+    network = fit(rows(), FeatureParameters(), hyperparameters)
     fits = worker_group()._fits
 arrays = [array for layer in network.layers for array in (layer.weight, layer.bias)]
 np.savez(sys.argv[1], fits, *arrays)
@@ -64,7 +64,7 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def told(index: int, port: int, **changes: str) -> dict[str, str]:
+def environment_of(index: int, port: int, **changes: str) -> dict[str, str]:
     return {
         "JOB_COMPLETION_INDEX": str(index),
         "RSSI_WORKERS": "2",
@@ -89,7 +89,7 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path, batch: int, vecto
     workers = [
         subprocess.Popen(
             (sys.executable, "-c", WORKER, str(out), str(batch)),
-            env={**environment, **told(index, port)},
+            env={**environment, **environment_of(index, port)},
         )
         for index, out in enumerate(outs)
     ]
@@ -106,7 +106,7 @@ def test_two_workers_come_to_what_one_comes_to(tmp_path: Path, batch: int, vecto
     assert fits == 2 * vectors, "they did not add up all gradients of both fits"
     for ours, theirs, single in zip(one, other, alone, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-        # By their length: where a gradient is all but zero, Adam makes steps of its rounding.
+        # By their norm: where a gradient is all but zero, Adam makes steps of its rounding.
         assert np.linalg.norm(ours - single) < 1e-3 * np.linalg.norm(single)
 
 
@@ -129,18 +129,18 @@ def test_a_batch_that_leaves_a_worker_without_rows_is_refused() -> None:
 def test_the_first_process_meets_the_others_at_its_own_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said = []
+    variables_of = []
     for index in (0, 1):
         changes = {"RSSI_MEETING_HOST": "run-0.rssi-workers", "RSSI_OWN_HOST": f"10.0.0.{index}"}
-        for name, value in told(index, 9091, **changes).items():
+        for name, value in environment_of(index, 9091, **changes).items():
             monkeypatch.setenv(name, value)
-        said.append(WorkerGroupSettings().variables("worker"))
+        variables_of.append(WorkerGroupSettings().variables("worker"))
 
-    assert [variables["DMLC_PS_ROOT_URI"] for variables in said] == [
+    assert [variables["DMLC_PS_ROOT_URI"] for variables in variables_of] == [
         "10.0.0.0",
         "run-0.rssi-workers",
     ]
-    assert [variables["DMLC_NODE_HOST"] for variables in said] == ["10.0.0.0", "10.0.0.1"]
+    assert [variables["DMLC_NODE_HOST"] for variables in variables_of] == ["10.0.0.0", "10.0.0.1"]
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def ended_with(monkeypatch: pytest.MonkeyPatch) -> int:
 def test_a_training_process_fits_with_the_peers_that_it_joined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in told(1, 9091).items():
+    for name, value in environment_of(1, 9091).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("os.environ", dict(os.environ))
     monkeypatch.setattr("trainer.training.__main__.main", lambda: 100 * worker_group().count)
@@ -170,7 +170,7 @@ def test_a_training_process_fits_with_the_peers_that_it_joined(
     assert worker_group().count == 1
 
 
-def test_a_process_that_is_told_nothing_of_others_says_so(
+def test_a_process_without_the_group_s_variables_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], log_of_its_own: None
 ) -> None:
     monkeypatch.delenv("RSSI_WORKERS", raising=False)

@@ -66,7 +66,7 @@ def test_the_weights_are_the_same_to_the_bit_whatever_the_order_of_rows() -> Non
 
 
 @pytest.mark.parametrize("step", [1.0, 0.5])
-def test_whole_and_broken_readings_are_looked_up_alike(
+def test_whole_and_fractional_readings_are_encoded_alike(
     step: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = made_up(step)
@@ -113,7 +113,7 @@ def test_the_steps_are_those_of_adam_on_the_weighted_cross_entropy() -> None:
 
 
 def _in_numpy(data: TrainingSet, settings: Hyperparameters) -> Network:
-    """The same fit where each batch is the whole set, so that its order is no matter."""
+    """The same fit where each batch is the whole set, so that its order does not matter."""
     start = fit(data, FeatureParameters(), settings.model_copy(update={"learning_rate": 1e-30}))
     vectors = [
         vector.astype(np.float64) for layer in start.layers for vector in (layer.weight, layer.bias)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
+from typing import Any
 
 import boto3
 import pytest
@@ -251,7 +252,7 @@ def test_no_file_crashes_a_run_or_is_half_used_or_refused_without_a_reason(
         assert ran.outcome.reason
 
 
-def check_every_row_is_told_of(audit: dict[str, object], files: list[bytes]) -> None:
+def check_every_row_is_told_of(audit: dict[str, Any], files: list[bytes]) -> None:
     surveys = [read_survey(body, SITE) for body in files]
     assert audit["rows"] == sum(len(survey.labels) for survey in surveys)
     assert audit["unlabelled_rows"] == sum(survey.ignored_rows for survey in surveys)

@@ -193,7 +193,7 @@ def test_rows_that_hold_nothing_else_hear_no_beacon_and_are_dropped() -> None:
     assert mask_sentinel([read], HALL)[0] is read
 
 
-def test_a_survey_that_hears_too_little_is_set_aside_by_its_place() -> None:
+def test_a_survey_that_hears_too_little_is_refused_by_its_index() -> None:
     strict = HALL.model_copy(update={"thresholds": Thresholds(silent_rows=0.1)})
     silent = "A01,2026-11-01 10:00:00," + ",".join(["-110"] * len(BEACONS))
     deaf = survey(survey_text([*floor("-110").splitlines()[1:30], *[silent] * 20]), strict)

@@ -150,7 +150,7 @@ def test_a_card_is_drawn_from_the_figures_of_a_former_release() -> None:
 
     assert loads_of(page) == []
     assert page.count("&lt;script&gt;") == 8, "release and beacon stand in several places"
-    for title in ("Where it is right", "Against the champion", "How sure it is"):
+    for title in ("Accuracy by location", "Against the champion", "Confidence and radius"):
         assert f"<h2>{title}</h2>" in page
 
 

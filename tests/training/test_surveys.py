@@ -144,16 +144,14 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("content", "reason"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_bad_survey_is_set_aside_with_a_reason_that_says_where(
-    content: bytes, reason: str
-) -> None:
+def test_a_bad_survey_is_refused_with_a_reason_that_says_where(content: bytes, reason: str) -> None:
     with pytest.raises(BadSurvey) as caught:
         read(content)
 
     assert reason in caught.value.reason
 
 
-def test_a_survey_that_contradicts_its_site_is_set_aside() -> None:
+def test_a_survey_that_contradicts_its_site_is_refused() -> None:
     site = SiteDescription(name="hall", positions={"A01": (0.0, 0.0)})
 
     with pytest.raises(BadSurvey, match="site's description"):
@@ -165,7 +163,7 @@ def test_a_survey_that_contradicts_its_site_is_set_aside() -> None:
     st.binary(max_size=300)
     | st.text(alphabet='location,xyb1\n\r";-7?0\t\ufeff', max_size=200).map(str.encode)
 )
-def test_whatever_is_uploaded_is_read_or_set_aside(content: bytes) -> None:
+def test_whatever_is_uploaded_is_read_or_refused(content: bytes) -> None:
     try:
         survey = read(content)
     except BadSurvey:
@@ -180,7 +178,7 @@ LENIENT = SiteDescription(
 
 
 def outcome(text: str, *, large: bool, block_bytes: int = 1 << 20) -> tuple[object, ...]:
-    """What a survey is read as, or the reason why it is set aside."""
+    """What a survey is read as, or the reason why it is refused."""
     try:
         reader = CsvReader(block_bytes, large_bytes=0 if large else sys.maxsize)
         survey = read_open_survey(reader.open(text.encode()), "walk", LENIENT)
@@ -327,7 +325,7 @@ def test_a_bad_row_among_many_good_ones_is_dropped_and_listed(kind: FaultKind, r
 @pytest.mark.parametrize(
     "row", [row for kind, row in BAD_ROWS.items() if kind is not FaultKind.SILENT]
 )
-def test_a_survey_with_more_bad_rows_than_the_site_allows_is_set_aside_whole(row: str) -> None:
+def test_a_survey_with_more_bad_rows_than_the_site_allows_is_refused_as_a_whole(row: str) -> None:
     with pytest.raises(BadSurvey, match="of 62 rows are"):
         read("location,x,y,b1,b2\n" + "A01,1,1,-70,-71\n" * 60 + row * 2, FORGIVING)
 

@@ -1,39 +1,41 @@
-"""What may stop a training, as one tree.
+"""Errors that stop a training, as one tree.
 
 ::
 
     TrainingError
-    ├── BadSurvey         one survey is not usable: quarantine it, with this text as the reason
-    ├── NotEnoughData     the surveys are fine, but too few to learn from: wait for more
-    ├── BadSplit          a file of splits that does not fit its survey: correct it
-    └── BundleMismatch   the packaged model does not answer as the trained one: page, no release
+    ├── BadSurvey         one survey is not usable: quarantine it, with the message as the reason
+    ├── NotEnoughData     the surveys are valid, but too few to learn from: wait for more
+    ├── BadSplit          splits or folds that do not fit the rows: correct them
+    └── BundleMismatch    the packaged and the trained model answer differently: page, no release
 """
 
 
 class TrainingError(Exception):
-    """Base of everything that stops a training; its text is for the person who can act on it."""
+    """Base of all errors that stop a training; the message is for the person who can act on it."""
 
 
-class BadSurvey(TrainingError):  # noqa: N818 - named for what was found
-    """A survey that must be set aside whole; a part of it could be as wrong as the rest."""
+class BadSurvey(TrainingError):  # noqa: N818 - named after the cause
+    """A survey to quarantine as a whole: what is not known to be wrong may be wrong, too."""
 
     def __init__(self, reason: str, *, survey_index: int | None = None) -> None:
-        """Say in ``reason`` what was found, where, and what would be right.
+        """Create the error.
 
-        ``survey_index`` is the survey's place among several that contradict each other.
+        Args:
+            reason: what was found, where, and what would be right.
+            survey_index: the survey's index among several that are joined.
         """
         super().__init__(reason)
         self.reason = reason
         self.survey_index = survey_index
 
 
-class NotEnoughData(TrainingError):  # noqa: N818 - named for what was found
+class NotEnoughData(TrainingError):  # noqa: N818 - named after the cause
     """Too few labelled rows or cells for a model that means anything."""
 
 
-class BadSplit(TrainingError):  # noqa: N818 - named for what was found
-    """Splits or folds that the rows at hand can't be divided into."""
+class BadSplit(TrainingError):  # noqa: N818 - named after the cause
+    """Splits or folds into which the given rows can't be divided."""
 
 
-class BundleMismatch(TrainingError):  # noqa: N818 - named for what was found
-    """The packaged model, served once, answered otherwise than MXNet does with its weights."""
+class BundleMismatch(TrainingError):  # noqa: N818 - named after the cause
+    """The packaged model, served once, answered differently from MXNet with its weights."""

@@ -1,6 +1,6 @@
-"""What a training process is told, by environment variables, and how to tell it.
+"""Settings of a training process, from environment variables.
 
-Light to import: the agent uses it to describe a Job, and must not pay for MXNet or Polars.
+The agent imports this module to describe a Job, so it must not import MXNet or Polars.
 """
 
 from pathlib import Path
@@ -13,28 +13,28 @@ from events.manifests import RunSpec, Text
 from events.names import RunId, Site, check_site
 
 TRAINER_VERSION = "4"
-"""Part of every run's id: raise it when the same data should be trained anew by changed code."""
+"""Part of every run's id: raise it to train the same data again with changed code."""
 
 KUBERNETES_TERMINATION_LOG = Path("/dev/termination-log")
 
 SITE_SHA256 = "site_sha256"
-"""The hyperparameter that pins ``site.json``, so that a run's id names all that it depends on."""
+"""The hyperparameter that pins ``site.json``, so that a run's id covers all its inputs."""
 
 _PREFIX = "RSSI_"
 
 
 def site_description_key(site: str) -> str:
-    """Where a site may say where its reference points lie, in the data bucket."""
+    """Key of a site's description in the data bucket."""
     return site_file_key(site, "site.json")
 
 
 def site_file_key(site: str, name: str) -> str:
-    """Where a file lies that belongs to a site's description, in the data bucket."""
+    """Key, in the data bucket, of a file that belongs to a site's description."""
     return f"sites/{check_site(site)}/{name}"
 
 
 class ProcessSettings(BaseSettings):
-    """What any process that works on surveys is told, by variables that start with ``RSSI_``."""
+    """Settings of any process that works on surveys; the variables start with ``RSSI_``."""
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="ignore")
 
@@ -43,18 +43,18 @@ class ProcessSettings(BaseSettings):
     data_endpoint_url: str | None = None
     data_profile: str | None = None
     data_ca_bundle: str | None = None
-    """Certificates of the authority that the store of the surveys is certified by."""
+    """Path of the certificates that authenticate the store of the surveys."""
 
     @property
     def note_path(self) -> Path | None:
-        """Where the outcome is to be left; None when nobody asked for it."""
+        """Where to write the outcome; None if it is not to be written."""
         if self.termination_log is not None:
             return self.termination_log
         return KUBERNETES_TERMINATION_LOG if KUBERNETES_TERMINATION_LOG.exists() else None
 
 
 class JobSettings(ProcessSettings):
-    """One run as its process sees it."""
+    """Settings of one run."""
 
     site: Site
     run_id: RunId
@@ -62,31 +62,31 @@ class JobSettings(ProcessSettings):
     snapshot: Text
     """Key of the sealed snapshot, in the artifact bucket."""
     attempt: Text = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$", max_length=253)
-    """Unique per attempt, such as the pod's name; it becomes a part of object keys."""
+    """Unique per attempt, such as the pod's name; part of object keys."""
     image: Text
-    """Reference of the image that runs, or ``process``."""
+    """Reference of the container image, or ``process``."""
     correlation_id: Text | None = None
-    """What caused the run, for its log."""
+    """Correlates the run's log with its cause."""
 
     @model_validator(mode="after")
-    def _name_what_is_asked(self) -> Self:
+    def _check_run_spec(self) -> Self:
         if self.run_spec.run_id != self.run_id:
             raise ValueError(
                 f"RSSI_RUN_ID is {self.run_id} but RSSI_RUN_SPEC describes {self.run_spec.run_id}"
             )
         if self.run_spec.site != self.site:
             raise ValueError(
-                f"RSSI_SITE is {self.site} but RSSI_RUN_SPEC is of {self.run_spec.site}"
+                f"RSSI_SITE is {self.site} but RSSI_RUN_SPEC describes {self.run_spec.site}"
             )
         return self
 
     def environment(self) -> dict[str, str]:
-        """These settings as the variables that they are read from."""
-        told = {name: getattr(self, name) for name in type(self).model_fields}
+        """These settings as environment variables."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
         return {
             f"{_PREFIX}{name.upper()}": value.model_dump_json()
             if isinstance(value, RunSpec)
             else str(value)
-            for name, value in told.items()
+            for name, value in values.items()
             if value is not None
         }

@@ -1,7 +1,6 @@
-"""A runner that keeps runs in memory and lets its user say how they end.
+"""Runners in memory: the test ends each run itself.
 
-The twin of the real runners: it passes the same contract tests, and lets tests of the agent drive
-what a cluster does.
+They pass the same contract tests as the real runners.
 """
 
 from collections.abc import Callable
@@ -14,15 +13,15 @@ from trainer.training.job.outcome import ExitCode, RunOutcome, worth_retrying
 
 
 class MemoryRunner:
-    """Runs that only an order from outside brings to an end."""
+    """Training runs that end when `end` is called."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
-        """Tell the time of starts and ends by ``clock``."""
+        """Take the time of starts and ends from ``clock``."""
         self._clock = clock
         self._runs: dict[str, RunStatus] = {}
         self.template = "one"
         self.started: list[str] = []
-        """Ids of the runs that really were started, in order."""
+        """Ids of the runs that were started, in order."""
 
     def start(self, run: TrainingRun) -> None:
         """Start a run; a run that is known already stays as it is."""
@@ -38,11 +37,11 @@ class MemoryRunner:
         )
 
     def runs(self) -> tuple[RunStatus, ...]:
-        """Every run that is known."""
+        """Every known run."""
         return tuple(self._runs.values())
 
     def mark_announced(self, run_id: str, announced: Announced) -> None:
-        """Remember how much of a run's story has been told."""
+        """Remember how much of a run has been reported."""
         self._change(run_id, announced=announced)
 
     def forget(self, run_id: str) -> None:
@@ -51,10 +50,10 @@ class MemoryRunner:
             del self._runs[run_id]
 
     def close(self) -> None:
-        """Nothing to let go of: the runs go on, as in a cluster."""
+        """Do nothing: the runs go on, as in a cluster."""
 
     def end(self, run_id: str, exit_code: ExitCode, outcome: RunOutcome | None = None) -> None:
-        """Let a run end with this exit code."""
+        """End a run with this exit code."""
         self._change(
             run_id,
             state=RunState.SUCCEEDED if exit_code is ExitCode.DONE else RunState.FAILED,
@@ -68,7 +67,7 @@ class MemoryRunner:
 
 
 class MemoryIndexed:
-    """Numbered processes that only an order from outside brings to an end."""
+    """Numbered processes that end when `end` is called."""
 
     def __init__(self) -> None:
         """Know no work yet."""
@@ -108,10 +107,10 @@ class MemoryIndexed:
             del self._works[name]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing."""
 
     def end(self, name: str, index: int, exit_code: ExitCode) -> None:
-        """Let one number end with this exit code; one that is worth another try goes on."""
+        """End one number with this exit code; one that is worth another attempt goes on."""
         if exit_code is ExitCode.DONE:
             self._done.setdefault(name, set()).add(index)
         elif not worth_retrying(exit_code):

@@ -1,8 +1,8 @@
-"""What the bus hears about a run. Pure.
+"""The events that report a run on the bus. Pure.
 
-Listeners act on these sentences without access to the cluster, so each says what happened, what it
-means and what to do next. What counts is whether the release is there, not how the process ended:
-one that was killed just after its claim did succeed.
+Their readers have no access to the cluster, so each reason says what happened, what it means and
+what to do next. A run succeeded if its release is there, however its process ended: one that was
+killed just after its claim did succeed.
 """
 
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ _IN_CLUSTER = {
     ),
     "Evicted": "the node could not keep the training pod; the run is started again by itself",
 }
-"""By a word in the runner's reason: what it means, and what to do. The first that fits counts."""
+"""What a word in the runner's reason means, and what to do. The first that matches counts."""
 _OTHERWISE = (
     "the run could not be brought to its end. That is no fault of the data; what is named here "
     "says more"
@@ -85,7 +85,7 @@ _OTHERWISE = (
 
 
 def started(status: RunStatus) -> TrainingStarted:
-    """What to say when a run began."""
+    """The event for a run's start."""
     spec = status.run.spec
     return TrainingStarted(
         site=spec.site,
@@ -100,20 +100,20 @@ def started(status: RunStatus) -> TrainingStarted:
 def ended(
     status: RunStatus, release: Release | None, quarantined: Sequence[Quarantine]
 ) -> tuple[Event, ...]:
-    """What to say when a run ended.
+    """The events for a run's end.
 
     Args:
-        status: how it ended.
+        status: its status.
         release: the run's release, if it has one.
-        quarantined: what is in the site's quarantine; what other runs put there is passed over.
+        quarantined: the site's quarantine; what other runs put there is ignored.
     """
     found = [quarantine for quarantine in quarantined if quarantine.run_id == status.run.id]
-    bad = (quarantine_event(quarantine, status.run.correlation_id) for quarantine in found)
-    return (*bad, _failed(status) if release is None else _succeeded(status, release))
+    events = (quarantine_event(quarantine, status.run.correlation_id) for quarantine in found)
+    return (*events, _failed(status) if release is None else _succeeded(status, release))
 
 
 def quarantine_event(quarantine: Quarantine, correlation_id: str) -> SurveyQuarantined:
-    """What to say when a survey was set aside."""
+    """The event for a survey in quarantine."""
     return SurveyQuarantined(
         site=quarantine.site,
         correlation_id=correlation_id,
@@ -140,13 +140,13 @@ def _failed(status: RunStatus) -> TrainingFailed:
         correlation_id=status.run.correlation_id,
         run_id=status.run.id,
         start=status.start or None,
-        reason=_why(status)[:_REASON_LENGTH],
+        reason=_reason_of(status)[:_REASON_LENGTH],
         exit_code=status.exit_code,
         log_tail=tuple(line[:_LINE_LENGTH] for line in status.log_tail[-_TAIL_LINES:]),
     )
 
 
-def _why(status: RunStatus) -> str:
+def _reason_of(status: RunStatus) -> str:
     note = status.outcome.reason if status.outcome else ""
     if status.state is RunState.SUCCEEDED:
         return (

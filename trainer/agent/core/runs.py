@@ -12,7 +12,7 @@ DEADLINE_EXCEEDED = "DeadlineExceeded"
 
 
 class TrainingRun(BaseModel):
-    """One run to be started: all that its process, and later reports about it, need."""
+    """A run to start, with all that its process and its reports need."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -23,12 +23,12 @@ class TrainingRun(BaseModel):
 
     @property
     def id(self) -> str:
-        """The run's name."""
+        """The run's id."""
         return self.spec.run_id
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -37,7 +37,7 @@ class RunState(StrEnum):
 
 
 class Announced(IntEnum):
-    """How much of a run's story is on the bus."""
+    """How much of a run has been reported on the bus."""
 
     NOTHING = 0
     START = 1
@@ -45,16 +45,16 @@ class Announced(IntEnum):
 
 
 class RunStatus(BaseModel):
-    """What a runner knows about one run."""
+    """The status of one run."""
 
     model_config = ConfigDict(frozen=True)
 
     run: TrainingRun
     state: RunState
     exit_code: int | None = None
-    """Of the last attempt; None while it runs, or if a deadline or a signal ended it."""
+    """The last attempt's; None while it runs, or if a deadline or a signal ended it."""
     reason: str | None = None
-    """Why it failed if no exit code says so, in Kubernetes' words, such as DeadlineExceeded."""
+    """Why it failed if no exit code shows it, in Kubernetes' words, such as DeadlineExceeded."""
     outcome: RunOutcome | None = None
     """The note that the training process left; None if it could not."""
     log_tail: tuple[str, ...] = ()
@@ -62,11 +62,11 @@ class RunStatus(BaseModel):
     ended_at: AwareDatetime | None = None
     announced: Announced = Announced.NOTHING
     template: str = ""
-    """The runner's `Runner.template` when it was started."""
+    """The runner's template when it was started."""
     start: str = ""
-    """Names this very start of the run: one that ended may be started again."""
+    """Identifies this start of the run, as an ended run may be started again."""
 
     @property
     def active(self) -> bool:
-        """Whether it still has an end to come."""
+        """Whether it has not ended."""
         return self.state in {RunState.PENDING, RunState.RUNNING}

@@ -1,7 +1,8 @@
-"""Work that is dealt to numbered processes, and what is asked of whatever runs them.
+"""Work for numbered processes, and the interface of a runner for it.
 
-Shaped after Kubernetes' Indexed Jobs: every process is told the same and its own number, in
-``JOB_COMPLETION_INDEX``. It may be started more than once, so it must find out what is done.
+Shaped after Kubernetes' Indexed Jobs: all processes get the same settings, and each its number in
+``JOB_COMPLETION_INDEX``. A number may be started more than once, so a process must check whether
+its work is done.
 """
 
 from typing import Annotated, Protocol
@@ -15,32 +16,32 @@ from trainer.agent.core.runs import RunState
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Kubernetes' own name for a process's number."""
 LONGEST_NAME = 57
-"""A pod's host name adds a hyphen and the number, and is a DNS label."""
+"""A pod's host name is a DNS label: this, a hyphen and the number."""
 
 
 class IndexedWork(BaseModel):
-    """Work for some processes, named by what it is."""
+    """Work for several processes, named by its content."""
 
     model_config = ConfigDict(frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=LONGEST_NAME)]
     site: Site
     module: Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*$")]
-    """What each process runs, as ``python -m`` takes it."""
+    """The module that each process runs."""
     environment: dict[str, Text]
-    """Variables; no secrets, as they can be read where the work is kept."""
+    """Variables without secrets, as they are stored in the clear."""
     completions: Annotated[int, Field(ge=1, le=10_000)]
     """How many numbers there are, from 0."""
     parallelism: Annotated[int, Field(ge=1)]
     """How many processes there are at once, at most."""
 
     def is_same_as(self, other: "IndexedWork") -> bool:
-        """Whether it is the same work, however many do it at once."""
+        """Whether it is the same work, at any parallelism."""
         return self == other.model_copy(update={"parallelism": self.parallelism})
 
 
 class IndexedStatus(BaseModel):
-    """Where such work stands."""
+    """The status of such work."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -55,7 +56,7 @@ class IndexedStatus(BaseModel):
 
     @property
     def active(self) -> bool:
-        """Whether it still has an end to come."""
+        """Whether it has not ended."""
         return self.state in {RunState.PENDING, RunState.RUNNING}
 
 
@@ -73,10 +74,10 @@ class IndexedRunner(Protocol):
         """
 
     def look(self, name: str) -> IndexedStatus | None:
-        """Where work stands; None if it is not known."""
+        """The status of work; None if it is not known."""
 
     def forget(self, name: str) -> None:
         """Drop ended work, so that it can be started again; unknown or active work stays."""
 
     def close(self) -> None:
-        """Let go of everything before the caller exits."""
+        """Release everything before the caller exits."""

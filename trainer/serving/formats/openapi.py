@@ -129,15 +129,18 @@ def openapi_document(*, multi_model: bool = False) -> Document:
     return {
         "openapi": "3.1.0",
         "info": {"title": "rssi-mlops serving", "version": "1"},
-        "paths": {"/ping": ping, **(_many() if multi_model else _single())},
+        "paths": {
+            "/ping": ping,
+            **(_multi_model_paths() if multi_model else _single_model_paths()),
+        },
     }
 
 
-def _single() -> Document:
+def _single_model_paths() -> Document:
     return {"/invocations": {"post": _invocation()}}
 
 
-def _many() -> Document:
+def _multi_model_paths() -> Document:
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
     missing = {"404": _json("it is not loaded", _ERROR)}
     found = {"200": _json("name and url", _MODEL), **missing}

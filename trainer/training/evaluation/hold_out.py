@@ -14,7 +14,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from trainer.training.reading.row_keys import Keys, mixed, name_key
+from trainer.training.reading.row_keys import Keys, mix_bits, name_key
 from trainer.training.reading.training_set import TrainingSet
 
 MOST_OF_A_CELL = 0.5
@@ -93,7 +93,7 @@ def folds(
         groups = _connected(groups, _paired(pairs, len(data)))
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(order, members, mixed(keys + np.uint64(name_key(str(seed)))))
+    np.minimum.at(order, members, mix_bits(keys + np.uint64(name_key(str(seed)))))
     dealt = np.zeros(len(sizes), dtype=np.intp)
     filled = [0] * count
     for group in _by_key(order):
@@ -144,7 +144,7 @@ def _choose(
         groups, return_index=True, return_inverse=True, return_counts=True
     )
     order = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(order, members, mixed(keys + np.uint64(name_key(str(seed)))))
+    np.minimum.at(order, members, mix_bits(keys + np.uint64(name_key(str(seed)))))
     spare = np.floor(np.bincount(data.cells) * most_of_a_cell).astype(int).tolist()
     wanted = max(1, round(share * len(data)))
     taken = np.zeros(len(sizes), dtype=bool)

@@ -10,7 +10,7 @@ from trainer.localization.dense.features import FeatureParameters, featurize
 from trainer.localization.readings import LOWEST_READING, FloatMatrix
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.fitting.row_weights import row_weights
-from trainer.training.reading.row_keys import mixed
+from trainer.training.reading.row_keys import mix_bits
 from trainer.training.reading.training_set import TrainingSet
 
 Codes = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
@@ -43,7 +43,7 @@ def encode(
 ) -> EncodedRows:
     """The rows in an order that depends on their content, not on their order in the files."""
     weights = row_weights(data.stays, hyperparameters.visit_damping)
-    order = np.argsort(mixed(data.keys + weights.view(np.uint32)), kind="stable")
+    order = np.argsort(mix_bits(data.keys + weights.view(np.uint32)), kind="stable")
     codes, dbm = _coded(data.rssi)
     targets = soft_targets(data.positions, len(data.labels), hyperparameters.target_sigma_m)
     _, firsts, kinds = np.unique(

@@ -14,10 +14,10 @@ FEW_ROWS = 5
 
 def on_duplicates(copies: NearDuplicates) -> list[Finding]:
     """Blocks of near-duplicates, or their absence."""
-    left_out = (
-        f" {copies.left_out_rows} rows were not searched for near copies: what they hear is too "
+    unsearched = (
+        f" {copies.unsearched_rows} rows were not searched for near copies: what they hear is too "
         "common to tell a copy from coincidence, or too many rows are like them."
-        if copies.left_out_rows
+        if copies.unsearched_rows
         else ""
     )
     if not len(copies.pairs):
@@ -26,7 +26,7 @@ def on_duplicates(copies: NearDuplicates) -> list[Finding]:
                 "copies",
                 Severity.NOTE,
                 f"No block of copied rows; {copies.exact_rows} single rows repeat another "
-                f"visit's exactly.{left_out}",
+                f"visit's exactly.{unsearched}",
                 "Single repeats are coincidence where a location hears one steady beacon.",
                 "Exact repeats are kept on one side of the hold-out.",
             )
@@ -40,7 +40,7 @@ def on_duplicates(copies: NearDuplicates) -> list[Finding]:
             "copies",
             Severity.WARNING,
             f"{len(copies.pairs)} rows are copies of other rows within 2 dB, in "
-            f"{len(copies.blocks)} blocks ({orders}).{left_out}",
+            f"{len(copies.blocks)} blocks ({orders}).{unsearched}",
             "A part of the data was pasted in again, perhaps slightly altered. It adds no "
             "information, and a random split would put a row in training and its copy in the test.",
             "A row and its copy stay on one side of the hold-out. To get rid of them, remove "

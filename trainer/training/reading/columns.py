@@ -98,8 +98,8 @@ def _check_names(names: Sequence[str]) -> None:
             )
         if len(name) > MAX_NAME_CHARACTERS:
             raise BadSurvey(
-                f"The name of column {number} has {len(name)} characters, and "
-                f"{MAX_NAME_CHARACTERS} are the most: {name[:40]!r} and so on."
+                f"The name of column {number} has {len(name)} characters; "
+                f"at most {MAX_NAME_CHARACTERS} are allowed: {name[:40]!r}..."
             )
 
 

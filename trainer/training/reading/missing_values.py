@@ -1,10 +1,10 @@
-"""Finds a number that stands for "not heard" where only looking can tell, such as -110.
+"""Detects a site's own sentinel for "not heard", such as -110, and masks it.
 
-A logger that fills gaps with one number below its receiver's floor yields a survey that holds that
-number over and over, with nothing near above it. A receiver's own floor is not so: weak signals
-come at every strength down to it, and no radio repeats one reading half of the time. What may go
-wrong: real weak readings taken for such a filler. So all surveys of a site are looked at together,
-and one reading close above the lowest keeps all as they are; the audit warns where that looks odd.
+A logger that fills gaps with one number below its receiver's sensitivity yields surveys that repeat
+that number, with no reading close above it. Weak signals, in contrast, occur at every strength down
+to the sensitivity, and no radio repeats one reading half of the time. To spare real readings, all
+surveys of a site are searched together, and a single reading close above the lowest keeps it a
+reading; the audit warns of doubtful cases.
 """
 
 from collections.abc import Sequence
@@ -20,50 +20,50 @@ from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey
 
 LOWEST_SIGNAL = -105.0
-"""dBm. Receivers of beacons hear down to about -100."""
+"""dBm. The sensitivity of receivers of beacons is about -100."""
 LOWEST_GAP_DB = 4.0
-"""Nothing is read this close above a filler; a receiver's floor is approached dB by dB."""
-FILLED_SHARE = 0.5
-"""Of the readings of one survey at least; the most frequent reading of the UCI set has 0.11."""
+"""No reading is this close above a sentinel; weak signals occur at every dB."""
+SENTINEL_SHARE = 0.5
+"""Least share of one survey's readings; the most frequent one of the UCI set has 0.11."""
 WIDE_GAP_DB, WIDE_GAP_SHARE = 10.0, 0.05
-"""Above a gap as wide, which no scale of signal strengths has, this share is enough."""
-FEWEST_FILLED = 30
-"""Fewer equal readings may be chance."""
+"""Below a gap this wide, which signal strengths never have, a smaller share suffices."""
+FEWEST_SENTINELS = 30
+"""Fewer equal readings may be coincidence."""
 
 
 def mask_sentinel(surveys: Sequence[Survey], site: SiteDescription) -> list[Survey]:
-    """The same surveys with a filler, if there clearly is one, as not heard.
+    """Mask the sentinel of a site, if there clearly is one.
 
-    Rows that then hear no beacon are dropped like others that hear none. Surveys that were looked
-    at together before come back as they are.
+    Rows without any other reading are dropped as silent. Surveys that are masked already are
+    returned unchanged.
 
     Args:
-        surveys: all there are of the site.
+        surveys: all surveys of the site.
         site: where they were taken; its thresholds count.
 
     Raises:
-        BadSurvey: too many rows of one hear no beacon; ``place`` tells which.
+        BadSurvey: too many rows of one survey hear no beacon; ``survey_index`` is its index.
     """
     if any(survey.not_heard_below > NOT_HEARD_BELOW for survey in surveys):
         return list(surveys)
-    filler = _filler(surveys)
-    if filler is None:
+    sentinel = _find_sentinel(surveys)
+    if sentinel is None:
         return list(surveys)
-    return [_without(filler, survey, place, site) for place, survey in enumerate(surveys)]
+    return [_masked(survey, index, sentinel, site) for index, survey in enumerate(surveys)]
 
 
-def _filler(surveys: Sequence[Survey]) -> float | None:
-    """The lowest reading of all, in dBm, if it is none."""
+def _find_sentinel(surveys: Sequence[Survey]) -> float | None:
+    """The lowest reading of all surveys, in dBm, if it is a sentinel."""
     lowest = float(np.fmin.reduce([_lowest(survey.rssi) for survey in surveys], initial=np.inf))
     if lowest > LOWEST_SIGNAL:
         return None
     above = min(_lowest_above(survey.rssi, lowest) for survey in surveys)
     gap = above - lowest
-    # Where nothing else is read at all, nothing tells a filler from a signal.
+    # Without any other reading, a sentinel can't be told from a signal.
     others_exist = bool(np.isfinite(above))
-    share = WIDE_GAP_SHARE if gap >= WIDE_GAP_DB else FILLED_SHARE
-    fills = any(_fills(survey.rssi, lowest, share) for survey in surveys)
-    return lowest if gap >= LOWEST_GAP_DB and others_exist and fills else None
+    share = WIDE_GAP_SHARE if gap >= WIDE_GAP_DB else SENTINEL_SHARE
+    is_frequent = any(_is_frequent(survey.rssi, lowest, share) for survey in surveys)
+    return lowest if gap >= LOWEST_GAP_DB and others_exist and is_frequent else None
 
 
 def _lowest(rssi: FloatMatrix) -> float:
@@ -74,15 +74,15 @@ def _lowest_above(rssi: FloatMatrix, dbm: float) -> float:
     return float(np.min(rssi, where=rssi > dbm, initial=np.float32(np.inf)))
 
 
-def _fills(rssi: FloatMatrix, dbm: float, share: float) -> bool:
+def _is_frequent(rssi: FloatMatrix, dbm: float, share: float) -> bool:
     times = int(np.count_nonzero(rssi == dbm))
     readings = rssi.size - int(np.count_nonzero(np.isnan(rssi)))
-    return times >= FEWEST_FILLED and times >= share * readings
+    return times >= FEWEST_SENTINELS and times >= share * readings
 
 
-def _without(filler: float, survey: Survey, place: int, site: SiteDescription) -> Survey:
-    filled = survey.rssi == filler
-    rssi = np.where(filled, np.float32(np.nan), survey.rssi)
+def _masked(survey: Survey, index: int, sentinel: float, site: SiteDescription) -> Survey:
+    masked = survey.rssi == sentinel
+    rssi = np.where(masked, np.float32(np.nan), survey.rssi)
     silent = np.isnan(rssi).all(axis=1)
     added = silent_rows(survey.lines[silent])
     faults = sorted([*survey.faults, *added], key=lambda fault: fault.line)
@@ -90,10 +90,10 @@ def _without(filler: float, survey: Survey, place: int, site: SiteDescription) -
     try:
         check_share(faults, rows, site.thresholds)
     except BadSurvey as error:
-        raise BadSurvey(f"{survey.name}: {error.reason}", survey_index=place) from error
-    # Another copy only where rows go: a survey may be large.
+        raise BadSurvey(f"{survey.name}: {error.reason}", survey_index=index) from error
+    # A survey may be large: copy it again only if rows are dropped.
     kept = np.flatnonzero(~silent) if silent.any() else slice(None)
-    ways = dict(survey.file_format.not_heard) | {f"{filler:g}": int(np.count_nonzero(filled))}
+    ways = dict(survey.file_format.not_heard) | {f"{sentinel:g}": int(np.count_nonzero(masked))}
     return replace(
         survey,
         rssi=rssi[kept],
@@ -103,5 +103,5 @@ def _without(filler: float, survey: Survey, place: int, site: SiteDescription) -
         times=None if survey.times is None else survey.times[kept],
         faults=tuple(faults),
         file_format=replace(survey.file_format, not_heard=tuple(ways.items())),
-        not_heard_below=filler + LOWEST_GAP_DB / 2,
+        not_heard_below=sentinel + LOWEST_GAP_DB / 2,
     )

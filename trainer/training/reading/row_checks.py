@@ -69,8 +69,8 @@ def _long_labels(batch: RowBatch) -> Iterator[RowFault]:
         yield RowFault(
             line,
             FaultKind.LONG_LABEL,
-            f"Line {line}: the location has {len(word)} characters, and "
-            f"{MAX_NAME_CHARACTERS} are the most.",
+            f"Line {line}: the location has {len(word)} characters; at most "
+            f"{MAX_NAME_CHARACTERS} are allowed.",
         )
 
 

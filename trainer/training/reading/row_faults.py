@@ -1,10 +1,9 @@
-"""What may be wrong with one row of a survey, and how much of it a survey may hold.
+"""Faults of single rows, and how many of them a survey may contain.
 
-A fault of the export (a word among numbers, a row cut short) casts doubt on the whole file, since
-nobody knows what else it broke; a fault of one measurement (a reading out of range, a label far
-from its place) says little about its neighbours. So the two have thresholds of their own, per site.
-What may go wrong: a survey that is bad through and through, told as a thousand bad rows; they are
-counted by kind, and the first is quoted.
+A fault of the export (a word among numbers, a row cut short) casts doubt on the whole file; a fault
+of one measurement (a reading out of range, a misplaced label) says little about the other rows. So
+each group has its own threshold, set by the site. A refusal counts the faults by kind and quotes
+the first.
 """
 
 from collections import Counter
@@ -28,7 +27,7 @@ class FaultKind(StrEnum):
     SILENT = "no beacon heard"
 
 
-_OF_THE_EXPORT = frozenset({FaultKind.RAGGED, FaultKind.NO_NUMBER})
+_EXPORT_FAULTS = frozenset({FaultKind.RAGGED, FaultKind.NO_NUMBER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +35,16 @@ class RowFault:
     """One row that is not used."""
 
     line: int
-    """Of the file, from 1, where the row begins."""
+    """The line of the file, from 1, on which the row begins."""
     kind: FaultKind
     reason: str
-    """A sentence that names the line, the column and what would be right."""
+    """A sentence that names the line, the column and the remedy."""
     lines: int = 1
-    """How many lines the row takes; an open quotation mark can swallow many."""
+    """Number of lines of the row; an open quotation mark can take in many."""
 
 
 def count_by_kind(faults: Sequence[RowFault]) -> dict[FaultKind, int]:
-    """How many rows each kind of fault cost, in the order of :class:`FaultKind`."""
+    """Number of rows with each kind of fault, in the order of :class:`FaultKind`."""
     counted = Counter(fault.kind for fault in faults)
     return {kind: counted[kind] for kind in FaultKind if counted[kind]}
 
@@ -55,7 +54,7 @@ def check_share(faults: Sequence[RowFault], rows: int, thresholds: Thresholds) -
 
     Args:
         faults: of the rows that are not used.
-        rows: how many rows the file has in all.
+        rows: number of all rows of the file.
         thresholds: the site's.
 
     Raises:
@@ -63,7 +62,7 @@ def check_share(faults: Sequence[RowFault], rows: int, thresholds: Thresholds) -
     """
     groups: Mapping[str, tuple[list[RowFault], float]] = {
         "broken by the export": (
-            [fault for fault in faults if fault.kind in _OF_THE_EXPORT],
+            [fault for fault in faults if fault.kind in _EXPORT_FAULTS],
             thresholds.malformed_rows,
         ),
         "without any beacon": (
@@ -74,20 +73,20 @@ def check_share(faults: Sequence[RowFault], rows: int, thresholds: Thresholds) -
             [
                 fault
                 for fault in faults
-                if fault.kind not in _OF_THE_EXPORT and fault.kind is not FaultKind.SILENT
+                if fault.kind not in _EXPORT_FAULTS and fault.kind is not FaultKind.SILENT
             ],
             thresholds.implausible_rows,
         ),
     }
-    for what, (found, most) in groups.items():
+    for group, (found, limit) in groups.items():
         bad = sum(fault.lines for fault in found)
-        if bad > most * max(rows, bad):
-            raise BadSurvey(_reason(found, bad, max(rows, bad), what, most))
+        if bad > limit * max(rows, bad):
+            raise BadSurvey(_reason(found, bad, max(rows, bad), group, limit))
 
 
-def _reason(found: Sequence[RowFault], bad: int, rows: int, what: str, most: float) -> str:
+def _reason(found: Sequence[RowFault], bad: int, rows: int, group: str, limit: float) -> str:
     first = found[0].reason
     if bad == 1:
-        return f"{first} One row of {rows} is {what}, and {most:.1%} is the most here."
+        return f"{first} One row of {rows} is {group}; the site allows {limit:.1%}."
     kinds = ", ".join(f"{count} with {kind.value}" for kind, count in count_by_kind(found).items())
-    return f"{first} {bad} of {rows} rows are {what} ({kinds}), and {most:.1%} is the most here."
+    return f"{first} {bad} of {rows} rows are {group} ({kinds}); the site allows {limit:.1%}."

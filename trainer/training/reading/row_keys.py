@@ -1,4 +1,4 @@
-"""Hashes of rows: exact copies share one, whatever the order of beacons and rows."""
+"""Hashes of rows, equal for exact duplicates, whatever the order of beacons and rows."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from trainer.localization.decoding import CellIndices
 from trainer.localization.readings import FloatMatrix
 
 _PART_ROWS = 65_536
-"""Rows that are mixed at once: they fit the cache, three times as fast as all rows together."""
+"""Rows to hash at once: they fit the cache, which is three times as fast as all rows at once."""
 
 Keys = npt.NDArray[np.uint64]
-"""(rows,) one hash a row."""
+"""(rows,) one hash for each row."""
 
 
 def row_keys(
     labels: Sequence[str], cells: CellIndices, beacons: Sequence[str], rssi: FloatMatrix
 ) -> Keys:
-    """One number per row that only its exact copies share (64 bits, so chance is out).
+    """A 64-bit hash of each row, its label and its readings by the beacons' names.
 
-    It depends on what each beacon by its name says, not on the columns' order or number.
+    It does not depend on the order of the columns, nor on beacons that were not heard.
 
     Args:
         labels: the cells' names.
@@ -36,7 +36,7 @@ def row_keys(
             part = column[start : start + _PART_ROWS]
             bits = np.ascontiguousarray(part).view(np.uint32).astype(np.uint64)
             keys[start : start + _PART_ROWS] += np.where(
-                np.isnan(part), np.uint64(0), mixed(bits ^ name)
+                np.isnan(part), np.uint64(0), mix_bits(bits ^ name)
             )
     return keys
 
@@ -46,8 +46,8 @@ def name_key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
-def mixed(keys: Keys) -> Keys:
-    """The finalizer of splitmix64 (Steele, Lea and Flood, 2014); it wraps around on purpose."""
+def mix_bits(keys: Keys) -> Keys:
+    """Mix bits with the finalizer of splitmix64 (Steele, Lea and Flood, 2014), modulo 2^64."""
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return keys ^ (keys >> np.uint64(31))

@@ -1,7 +1,7 @@
-"""Where a site's reference points lie.
+"""A site's description: where its reference points lie, and how good its surveys have to be.
 
-What may go wrong: positions guessed from labels that are not on the grid. The grid rule therefore
-counts only if every label obeys it; otherwise the site has plain labels and no metres.
+Labels on a grid yield positions, but only if every label fits the grid; otherwise the site has
+labels and no metres.
 """
 
 import re
@@ -19,26 +19,26 @@ GRID_CELL_M = 3.048
 
 
 class Thresholds(BaseModel):
-    """How much of a survey may be bad before all of it is set aside; shares of its rows."""
+    """Shares of bad rows above which a survey is quarantined."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     malformed_rows: Share = 0.0
-    """Rows that the export broke: by default none, as nobody knows what else it broke."""
+    """Rows that the export broke; by default none, since it may have broken others unnoticed."""
     implausible_rows: Share = 0.02
     """Rows that are no measurement: readings out of range, positions that contradict labels."""
     silent_rows: Share = 0.5
-    """Labelled rows that hear no beacon; above it the beacons are off, or the columns wrong."""
+    """Labelled rows that hear no beacon; if there are more, beacons are off or columns wrong."""
 
 
 class FloorPlan(BaseModel):
-    """A picture of the floor that lies beside the description, and where it belongs; metres."""
+    """A picture of the floor, stored next to the description, and its extent in metres."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     image: Annotated[str, StringConstraints(pattern=r"^[^/\\]{1,255}$")]
-    """A file's name, next to ``site.json``: PNG, JPEG or SVG. Every model card carries the picture,
-    so it goes wherever releases go."""
+    """Name of a PNG, JPEG or SVG file next to ``site.json``. Every model card includes the picture,
+    so it is published wherever releases are."""
     west: Coordinate = 0.0
     south: Coordinate = 0.0
     width_m: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
@@ -46,7 +46,7 @@ class FloorPlan(BaseModel):
 
 
 class SiteDescription(BaseModel):
-    """A place and its reference points; lengths in metres. ``site.json`` holds one."""
+    """A site and its reference points; lengths in metres. The content of ``site.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,14 +54,14 @@ class SiteDescription(BaseModel):
     name: SiteName = "site"
     cell_size_m: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = GRID_CELL_M
     label_pattern: str = r"(?P<column>[A-Za-z]+)(?P<row>[0-9]+)"
-    """What a label on the grid looks like: the letters count columns, the digits rows."""
+    """Pattern of labels on the grid: the letters count columns, the digits rows."""
     positions: dict[str, Position] = Field(default_factory=dict)
-    """Metres by label, where the grid rule does not hold; they win over it."""
+    """Positions by label; they take precedence over the grid."""
     beacons: dict[str, Position] = Field(default_factory=dict)
-    """Metres by beacon, for the map of the model card; the model does not need them."""
+    """Positions by beacon, for the map of the model card; the model does not need them."""
     floor_plan: FloorPlan | None = None
     ignored_columns: tuple[str, ...] = ()
-    """Columns of the site's surveys that are neither beacons nor known by name."""
+    """Columns of the site's surveys that are no beacons, besides those known by name."""
     thresholds: Thresholds = Thresholds()
 
     @field_validator("label_pattern")
@@ -76,9 +76,9 @@ class SiteDescription(BaseModel):
         return pattern
 
     def grid_position(self, label: str) -> Position | None:
-        """Where the grid rule puts a label: ``A0`` at the origin, ``B0`` one cell along x.
+        """The position of a label on the grid: ``A0`` at the origin, ``B0`` one cell along x.
 
-        Letters count as in a spreadsheet (A to Z, AA, AB, ...). None if the label is not like that.
+        Letters count as in a spreadsheet (A to Z, AA, AB, ...). None for a label off the grid.
         """
         match = re.fullmatch(self.label_pattern, label)
         if match is None:

@@ -1,7 +1,7 @@
-"""Several surveys as one training set: one order of beacons, one of cells, one frame of positions.
+"""Joins surveys into one training set: one order of beacons and cells, one frame of positions.
 
-What may go wrong: surveys that know different beacons (one that a survey does not name was not
-heard), and surveys that place one label in two places, which is refused.
+A beacon that a survey does not name was not heard there. Surveys that give one label two positions
+are refused.
 """
 
 import re
@@ -23,7 +23,7 @@ from trainer.training.reading.surveys import Survey, check_same_place, positions
 MIN_ROWS = 10
 MIN_CELLS = 2
 LONGEST_PAUSE_S = 600.0
-"""Loggers write a row every few seconds; after ten minutes somebody came back."""
+"""Loggers write a row every few seconds; a longer pause separates two visits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,16 +40,16 @@ class TrainingSet:
     cells: CellIndices
     """(rows,) the index of each row's cell."""
     visits: npt.NDArray[np.intp]
-    """(rows,) the number of the visit: an unbroken run of one label in one survey, without a
-    pause longer than :data:`LONGEST_PAUSE_S`."""
+    """(rows,) the index of the visit: consecutive rows of one label in one survey, without a pause
+    longer than :data:`LONGEST_PAUSE_S`."""
     stays: npt.NDArray[np.intp]
-    """(rows,) the number of the stay: all rows of one label in one survey that are as close in
-    time, in whatever order they stand; without times, all rows of one label in one survey."""
+    """(rows,) the index of the stay: like a visit, but of the rows in order of time rather than of
+    the file; without times, all rows of one label in one survey."""
     not_heard_below: float = NOT_HEARD_BELOW
-    """dBm. What the surveys say below it means "not heard", and is NaN here."""
+    """dBm. Lower readings mean "not heard" and are NaN in ``rssi``."""
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self.cells)
 
     @cached_property
@@ -58,7 +58,7 @@ class TrainingSet:
         return row_keys(self.labels, self.cells, self.beacons, self.rssi)
 
     def take(self, rows: npt.NDArray[np.intp]) -> "TrainingSet":
-        """The same site with some of its rows; all cells and beacons stay."""
+        """The training set with some of its rows, in this order, and all cells and beacons."""
         taken = replace(
             self,
             rssi=self.rssi[rows],
@@ -72,11 +72,11 @@ class TrainingSet:
 
 
 def combine(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
-    """Put surveys together to train on.
+    """Join surveys into a set to train on.
 
     Raises:
-        BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
-            one, or which came later.
+        BadSurvey: two of them contradict each other, or one hears too little; ``survey_index`` is
+            that of the one, or of the later one.
         NotEnoughData: there are too few rows, too few cells or no signal in any of them.
     """
     data = combine_any(surveys, site)
@@ -85,11 +85,11 @@ def combine(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
 
 
 def combine_any(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet:
-    """Put surveys together, however little it is.
+    """Join surveys, even if they are too few to train on.
 
     Raises:
-        BadSurvey: two of them contradict each other, or one hears too little; ``place`` tells which
-            one, or which came later.
+        BadSurvey: two of them contradict each other, or one hears too little; ``survey_index`` is
+            that of the one, or of the later one.
     """
     return join_masked(mask_sentinel(surveys, site), site)
 
@@ -98,24 +98,24 @@ def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
     """:func:`combine_any` for surveys that come from :func:`mask_sentinel`.
 
     Raises:
-        BadSurvey: two of them contradict each other; ``place`` tells which one came later.
+        BadSurvey: two of them contradict each other; ``survey_index`` is that of the later one.
     """
     beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
     labels = _sorted({label for survey in surveys for label in survey.labels})
-    numbers = {label: number for number, label in enumerate(labels)}
-    cells = np.array([numbers[label] for survey in surveys for label in survey.labels], np.intp)
+    cell_of = {label: cell for cell, label in enumerate(labels)}
+    cells = np.array([cell_of[label] for survey in surveys for label in survey.labels], np.intp)
     times = _times(surveys)
-    of_survey = np.repeat(np.arange(len(surveys)), [len(survey.labels) for survey in surveys])
-    in_time = np.lexsort((times, cells, of_survey))
+    survey_of = np.repeat(np.arange(len(surveys)), [len(survey.labels) for survey in surveys])
+    in_time = np.lexsort((times, cells, survey_of))
     stays = np.empty(len(cells), dtype=np.intp)
-    stays[in_time] = _runs(of_survey[in_time], cells[in_time], times[in_time])
+    stays[in_time] = _runs(survey_of[in_time], cells[in_time], times[in_time])
     return TrainingSet(
         beacons=beacons,
         labels=labels,
         positions=_positions(labels, surveys, site),
         rssi=_joined_rssi(surveys, beacons),
         cells=cells,
-        visits=_runs(of_survey, cells, times),
+        visits=_runs(survey_of, cells, times),
         stays=stays,
         not_heard_below=max(
             (survey.not_heard_below for survey in surveys), default=NOT_HEARD_BELOW
@@ -142,43 +142,43 @@ def check_enough(data: TrainingSet) -> None:
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:
-    """By name, with numbers in their order: b2 before b10. The same whatever came first."""
+    """In natural order, with b2 before b10, whatever the order of the surveys."""
     return tuple(sorted(names, key=lambda name: (_natural(name), name)))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     parts = re.split(r"([0-9]+)", name)
-    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]
+    return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)]
 
 
 def _joined_rssi(surveys: Sequence[Survey], beacons: Sequence[str]) -> FloatMatrix:
-    places = {beacon: place for place, beacon in enumerate(beacons)}
+    columns = {beacon: column for column, beacon in enumerate(beacons)}
     joined = np.full(
         (sum(len(survey.labels) for survey in surveys), len(beacons)), np.nan, np.float32
     )
     start = 0
     for survey in surveys:
         end = start + len(survey.labels)
-        joined[start:end, [places[beacon] for beacon in survey.beacons]] = survey.rssi
+        joined[start:end, [columns[beacon] for beacon in survey.beacons]] = survey.rssi
         start = end
     return joined
 
 
 def _times(surveys: Sequence[Survey]) -> npt.NDArray[np.float64]:
-    """(rows,) seconds, 0 where nobody told."""
+    """(rows,) seconds, 0 for a row without a time."""
     if not surveys:
         return np.empty(0)
-    told = [
+    times = [
         np.zeros(len(survey.labels)) if survey.times is None else np.nan_to_num(survey.times)
         for survey in surveys
     ]
-    return np.concatenate(told)
+    return np.concatenate(times)
 
 
 def _runs(
     surveys: npt.NDArray[np.intp], cells: CellIndices, times: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.intp]:
-    """The number of each row's run of one survey and one cell without a long pause."""
+    """(rows,) the index of the run of rows of one survey and cell without a long pause."""
     begins = np.zeros(len(cells), dtype=np.intp)
     begins[1:] = (
         (np.diff(surveys) != 0) | (np.diff(cells) != 0) | (np.abs(np.diff(times)) > LONGEST_PAUSE_S)
@@ -190,12 +190,12 @@ def _runs(
 def _positions(
     labels: Sequence[str], surveys: Sequence[Survey], site: SiteDescription
 ) -> Positions | None:
-    """Every cell's place, or None: a map that knows only some cells would not measure the rest.
+    """Every cell's position, or None: errors of cells without one could not be measured.
 
-    Surveyed and described positions share a frame. The grid's is another, so the grid rule counts
-    only where nobody said anything else.
+    Surveyed and described positions share a frame. The grid's frame is another, so the grid rule
+    counts only if no other position is known.
     """
-    known = _surveyed(surveys, site)
+    known = _known_positions(surveys, site)
     found = [known.get(label) for label in labels]
     if not any(found):
         found = [site.grid_position(label) for label in labels]
@@ -204,14 +204,14 @@ def _positions(
     return np.array(found, dtype=np.float64)
 
 
-def _surveyed(surveys: Sequence[Survey], site: SiteDescription) -> dict[str, Position]:
+def _known_positions(surveys: Sequence[Survey], site: SiteDescription) -> dict[str, Position]:
     known = dict(site.positions)
-    for place, survey in enumerate(surveys):
+    for index, survey in enumerate(surveys):
         for label, point in positions_by_label(survey).items():
             try:
                 check_same_place(
                     label, point, known.setdefault(label, point), "in an earlier survey"
                 )
             except BadSurvey as error:
-                raise BadSurvey(f"{survey.name}: {error.reason}", survey_index=place) from error
+                raise BadSurvey(f"{survey.name}: {error.reason}", survey_index=index) from error
     return known

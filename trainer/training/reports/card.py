@@ -52,16 +52,16 @@ def _verdict(difference: ChampionDifference | None) -> tuple[str, str] | None:
     value, interval = difference.value, difference.interval
     if difference.unit is FigureUnit.METRES:
         low, high = interval.low, interval.high
-        said = (
+        text = (
             f"its mean error is {abs(value):.2f} m {'smaller' if value < 0 else 'larger'} than "
             f"the champion's (95 % interval of the difference: {interval_text(interval, '+.2f')} m)"
         )
     else:
         low, high = -interval.high, -interval.low
-        said = (
+        text = (
             f"it answers {abs(value):.1%} {'more' if value > 0 else 'fewer'} rows exactly than "
             f"the champion (95 % interval of the difference: {interval_text(interval, '+.1%')})"
         )
     if low <= 0.0 <= high:
-        return "No difference that these rows could tell", said
-    return "Better" if high < 0.0 else "Worse", said
+        return "No significant difference on these rows", text
+    return "Better" if high < 0.0 else "Worse", text

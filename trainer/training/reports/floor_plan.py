@@ -1,9 +1,8 @@
-"""The picture of a site's floor, as the model card carries it.
+"""The picture of a site's floor, which ``site.json`` names and the model card carries.
 
-It is named in ``site.json`` and lies beside it. What may go wrong: it is anyone's file, of any size
-and kind, and it leaves the building inside the card. So it is told by its content, bounded, and
-drawn as an image, in which no script runs and from which nothing is loaded; a picture that can't
-be used costs the drawing, never the training.
+It is an untrusted file and leaves the building inside the card. Its kind is therefore recognized by
+content, its size is bounded, and it is drawn as an image, where no script runs and nothing is
+loaded. A picture that can't be used costs the drawing, never the training.
 """
 
 import base64
@@ -22,7 +21,7 @@ _HEAD = 1024
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A floor's picture with the place it belongs to."""
+    """A floor's picture and where it belongs on the floor."""
 
     place: FloorPlan
     media_type: str
@@ -42,11 +41,11 @@ class NoPicture:
 
 
 def parse_picture(place: FloorPlan, content: bytes) -> Picture | NoPicture:
-    """A file's content as a picture, or why it is none that a card can carry."""
+    """The picture in a file's content, or why a card can't carry it."""
     if len(content) > MOST_BYTES:
         return NoPicture(
-            f"{place.image} has {len(content) / 2**20:.1f} MiB, and a card takes "
-            f"{MOST_BYTES / 2**20:g} at most."
+            f"{place.image} has {len(content) / 2**20:.1f} MiB, and a card carries "
+            f"{MOST_BYTES / 2**20:g} MiB at most."
         )
     media_type = _media_type(content)
     if media_type is None:
@@ -55,7 +54,7 @@ def parse_picture(place: FloorPlan, content: bytes) -> Picture | NoPicture:
 
 
 def read_picture(site: SiteDescription, folder: Path) -> Picture | NoPicture | None:
-    """The picture that a site names, from the folder of its description; None if it names none."""
+    """The picture that a site names, beside its description in a folder; None if it names none."""
     if site.floor_plan is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""What a release's reports tell besides the data: where it comes from, and what was live meanwhile.
+"""What a release's reports say besides the data: where it comes from, and which champion was live.
 
-The model never depends on any of this. What may go wrong: a figure or a name that the reports
-should carry and nobody knows, as away from the cloud; each has a value that says so.
+The model never depends on any of this. Each value has a form for "unknown", as in a training from
+files.
 """
 
 import platform
@@ -24,19 +24,19 @@ class SurveyOrigin:
     version_id: str | None = None
     """The version in the data bucket; None for a file of this machine."""
     id: str | None = None
-    """What names this very upload."""
+    """Names this very upload."""
     known_to_champion: bool = False
     """Whether it is in the champion's snapshot."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReportContext:
-    """All that the reports tell besides the data."""
+    """All that the reports say besides the data."""
 
     surveys: tuple[SurveyOrigin, ...] = ()
     """In the order of the surveys; empty where nothing is known of them."""
     snapshot: str | None = None
-    """The digest of the sealed list of surveys; None away from the cloud."""
+    """The digest of the sealed list of surveys; None for a training from files."""
     trainer_version: str = TRAINER_VERSION
     image: str = "process"
     champion: ChampionModel | NoChampion = CHAMPION_UNKNOWN
@@ -50,7 +50,7 @@ class ReportContext:
 
 
 def package_versions() -> dict[str, str]:
-    """The versions of Python and of what computes the model, MXNet's with what it computes on."""
+    """The versions of Python and the numerical libraries, MXNet's with the device."""
     mxnet = f"{load_mxnet().__version__} ({device_name()})"
     found = {"python": platform.python_version(), "mxnet": mxnet}
     return found | {name: metadata.version(name) for name in ("numpy", "polars")}

@@ -1,7 +1,6 @@
-"""How to reach a cluster: from within it, or with a kubeconfig.
+"""Access to a cluster: from within it, or with a kubeconfig.
 
-What may go wrong: a token that was rotated while the client still sends the old one; so logging in
-again reads it anew.
+A token may be rotated while the client still sends the old one; logging in again reads the new one.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,12 +23,12 @@ _HELP = (
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A way into a cluster."""
+    """A client that is logged in to a cluster, and its namespace."""
 
     client: ApiClient
     namespace: str
     log_in: Callable[[], None]
-    """Read the credentials anew."""
+    """Reads the credentials again."""
 
 
 def find_access(environment: Mapping[str, str], namespace: str | None = None) -> Access:
@@ -37,15 +36,15 @@ def find_access(environment: Mapping[str, str], namespace: str | None = None) ->
 
     Args:
         environment: the process's environment variables.
-        namespace: where to work; None for the pod's own or the kubeconfig's.
+        namespace: the Jobs' namespace; None for the pod's own or the kubeconfig's.
 
     Raises:
         ConfigurationError: there is neither, or it can't be used.
     """
     configuration = Configuration()
-    # Retries are ours: urllib3's come without a pause and without a word.
+    # `api` retries: urllib3 would do so without a pause and without a log line.
     configuration.retries = False
-    # Handed over: the client reads the variable when it is imported, and never again.
+    # The client itself reads the variable only once, when it is imported.
     file = environment.get("KUBECONFIG")
     inside = "KUBERNETES_SERVICE_HOST" in environment and file is None
 

@@ -1,12 +1,12 @@
-"""The border to the Kubernetes API server: requests that are tried again, and watches.
+"""Requests to the Kubernetes API server, with retries, and watches.
 
-Uses the official client for its transport, its credentials and its configuration. Its generated
-classes are passed by: importing those for Jobs and pods takes 100 MB (measured, client 37.0.1) of
-the 120 MB that the agent may have, and they drop fields that they don't know.
+Uses the official client for its transport, its credentials and its configuration, but not its
+generated classes: importing those for Jobs and pods takes 100 MB (measured, client 37.0.1) of the
+120 MB that the agent may have, and they drop fields that they don't know.
 
-What may go wrong here: an API server that restarts, is overloaded or no longer takes our token. A
-request is repeated after a growing, random pause, or the one that the server asks for; so whoever
-creates something must cope with finding it there already.
+If the API server restarts, is overloaded or rejects the token, a request is repeated after a
+growing, random pause, or the one that the server asks for. So a caller that creates an object may
+find it there already, from an earlier attempt.
 """
 
 import json
@@ -21,6 +21,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.client.rest import RESTResponse
 from pydantic import BaseModel, ValidationError
 
+from trainer.agent.core.backoff import backoff_s
 from trainer.agent.errors import ClusterError
 from trainer.agent.runners.kubernetes.access import Access
 from trainer.agent.runners.kubernetes.shapes import JsonObject, Page, Status
@@ -28,7 +29,7 @@ from trainer.agent.runners.kubernetes.shapes import JsonObject, Page, Status
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 _LONGEST_RETRY_AFTER_S = 30.0
-_PASSING = frozenset({401, 429, 500, 502, 503, 504})
+_TRANSIENT = frozenset({401, 429, 500, 502, 503, 504})
 _EXPIRED = 410
 
 Found = TypeVar("Found", bound=BaseModel)
@@ -44,20 +45,20 @@ class Api:
 
     access: Access
     sleep: Callable[[float], object]
-    """Waits so many seconds; may return earlier when the agent is told to stop."""
+    """Waits so many seconds; may return earlier when the agent is stopped."""
     attempts: int = 5
     """How often a request is made before it counts as refused."""
     timeout_s: tuple[float, float] = (5.0, 30.0)
     """To connect, and between two bytes of an answer."""
     page: int = 500
-    """How many objects are asked for at once."""
+    """How many objects one request lists."""
     on_failure: Callable[[], None] = lambda: None
-    """Called for every request that was not answered as it should be, for the metrics."""
+    """Called for every failed request, for the metrics."""
     random_share: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
 
     @property
     def namespace(self) -> str:
-        """Where all of it takes place."""
+        """The namespace of all requests."""
         return self.access.namespace
 
     def path(self, group: str, resource: str, name: str = "") -> str:
@@ -69,13 +70,13 @@ class Api:
         return _parsed(kind, self._request("GET", path))
 
     def text(self, path: str, **query: str) -> str:
-        """Read what is no JSON, such as a log."""
+        """Read text, such as a log."""
         return self._request("GET", path, query=query).decode(errors="replace")
 
     def list(self, kind: type[Found], path: str, **query: str) -> tuple[tuple[Found, ...], str]:
-        """List objects, page by page; with the version that a watch can go on from.
+        """List objects, page by page, with the version that a watch can start from.
 
-        A listing that takes so long that its place expires (410) is begun again.
+        A listing that takes so long that its continue token expires (410) is begun again.
         """
         for attempt in range(1, self.attempts + 1):
             try:
@@ -91,7 +92,7 @@ class Api:
         return _document(self._request("POST", path, body=document))
 
     def create_once(self, path: str, document: JsonObject) -> JsonObject | None:
-        """The same; None if an object of that name is there already, maybe by an earlier try."""
+        """Create an object; None if its name is taken, maybe by an earlier attempt."""
         try:
             return self.create(path, document)
         except ClusterError as error:
@@ -100,7 +101,7 @@ class Api:
             return None
 
     def update(self, path: str, document: JsonObject) -> None:
-        """Replace an object; 409 if it is not the version any more that ``document`` names."""
+        """Replace an object; 409 if ``document`` does not name its current version."""
         self._request("PUT", path, body=document)
 
     def patch(self, path: str, changes: JsonObject) -> None:
@@ -112,22 +113,22 @@ class Api:
         self._request("DELETE", path, body=options)
 
     def watch(self, path: str, *, timeout_s: int, grace_s: float, **query: str) -> Iterator[bytes]:
-        """Yield the lines of a watch until the server ends it; never tried again by itself.
+        """Yield the lines of a watch until the server ends it; without retries.
 
         Args:
-            path: what to watch.
+            path: the resource to watch.
             timeout_s: after how many seconds the server should end it.
             grace_s: how long after that a silent connection counts as dead.
             query: further parameters, such as ``resourceVersion``.
         """
-        asked = {**query, "watch": "true", "timeoutSeconds": str(timeout_s)}
+        parameters = {**query, "watch": "true", "timeoutSeconds": str(timeout_s)}
         with _translated(f"watch {path}"):
             answer = self._send(
-                "GET", path, asked, None, None, (self.timeout_s[0], timeout_s + grace_s)
+                "GET", path, parameters, None, None, (self.timeout_s[0], timeout_s + grace_s)
             )
             self._check(answer, f"watch {path}")
             buffered = b""
-            # As it arrives: a watch must not wait until a whole block has come together.
+            # As it arrives: a watch must not wait for a full block.
             for chunk in answer.response.stream(amt=None, decode_content=True):
                 *lines, buffered = (buffered + chunk).split(b"\n")
                 yield from (line for line in lines if line)
@@ -136,14 +137,14 @@ class Api:
         self, kind: type[Found], path: str, query: Mapping[str, str]
     ) -> tuple[tuple[Found, ...], str]:
         found: list[Found] = []
-        place = ""
+        token = ""
         while True:
-            more = {"continue": place} if place else {}
+            more = {"continue": token} if token else {}
             body = self._request("GET", path, query={**query, "limit": str(self.page), **more})
             page = _parsed(Page[kind], body)  # type: ignore[valid-type]
             found += page.items
-            place = page.metadata.continue_
-            if not place:
+            token = page.metadata.continue_
+            if not token:
                 return tuple(found), page.metadata.resource_version
 
     def _request(
@@ -164,7 +165,7 @@ class Api:
                     return _content(answer)
             except ClusterError as error:
                 self.on_failure()
-                if attempt == self.attempts or (error.status or 500) not in _PASSING:
+                if attempt == self.attempts or (error.status or 500) not in _TRANSIENT:
                     raise
                 if error.status == 401:
                     self._log_in()
@@ -174,16 +175,17 @@ class Api:
     def _log_in(self) -> None:
         try:
             self.access.log_in()
-        # The file may be half written this very moment; the next attempt reads it again.
+        # The file may be half written; the next attempt reads it again.
         except (OSError, ValueError):
             return
 
-    def _pause(self, attempt: int, asked_s: float | None) -> None:
-        if asked_s is not None:
-            self.sleep(min(asked_s, _LONGEST_RETRY_AFTER_S) + self.random_share() * _FIRST_PAUSE_S)
+    def _pause(self, attempt: int, retry_after_s: float | None) -> None:
+        if retry_after_s is not None:
+            self.sleep(
+                min(retry_after_s, _LONGEST_RETRY_AFTER_S) + self.random_share() * _FIRST_PAUSE_S
+            )
             return
-        longest = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
-        self.sleep(longest * (0.5 + self.random_share() / 2))
+        self.sleep(backoff_s(attempt, _FIRST_PAUSE_S * 2, _LONGEST_PAUSE_S, self.random_share()))
 
     def _send(
         self,

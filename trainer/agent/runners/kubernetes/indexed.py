@@ -1,7 +1,7 @@
 """Runs numbered processes as one Indexed Job, beside the agent's own Jobs and by the same rules.
 
-The same pods as a training run has (template, Pod Security, identity), under another manager's
-label: the agent passes these Jobs by. What may go wrong here is what may go wrong with its Jobs.
+Its pods are those of a training run (template, Pod Security, identity), under another manager's
+label, so the agent ignores these Jobs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def indexed_job_manifest(
     """The Job of such work, as it is sent to the API server.
 
     Args:
-        work: what is to be done.
+        work: the work.
         pods: what the cluster's owner decides about the pods.
         limits: what each number is allowed; the whole Job may take that long for each wave.
         aws: ``AWS_*`` variables without secrets.
@@ -58,7 +58,7 @@ def indexed_job_manifest(
             "completionMode": "Indexed",
             "completions": work.completions,
             "parallelism": min(work.parallelism, work.completions),
-            # A number that fails for good ends the Job: without it nothing can be said.
+            # A number that fails for good ends the Job: without it there is no result.
             "backoffLimitPerIndex": limits.backoff_limit,
             "maxFailedIndexes": 0,
             "activeDeadlineSeconds": limits.deadline_s * waves,
@@ -83,7 +83,7 @@ def indexed_job_manifest(
 
 @dataclass(frozen=True, slots=True)
 class IndexedJobs:
-    """Runs such work in one namespace; keeps nothing itself."""
+    """Runs such work in one namespace; has no state of its own."""
 
     api: Api
     pods: PodTemplate
@@ -93,11 +93,11 @@ class IndexedJobs:
     log: FilteringBoundLogger
 
     def start(self, work: IndexedWork) -> None:
-        """Create the work's Job; one that is there already, for the same work, is as good.
+        """Create the work's Job, unless there is one for the same work.
 
         Raises:
             ForeignJobError: a Job of that name is not for this work.
-            RunnerError: the cluster did not take it, or its last Job is still being deleted.
+            RunnerError: the cluster refused it, or its last Job is still being deleted.
         """
         document = indexed_job_manifest(work, self.pods, self.limits, self.aws)
         made = self.api.create_once(self.api.path(BATCH, "jobs"), document)
@@ -109,7 +109,7 @@ class IndexedJobs:
             self.log.warning("the API server dropped a part of the Job", fields=lost)
 
     def look(self, name: str) -> IndexedStatus | None:
-        """Where work stands; None if its Job is not in the cluster."""
+        """The status of work; None if its Job is not in the cluster."""
         job = self._job(name)
         if job is None:
             return None
@@ -141,7 +141,7 @@ class IndexedJobs:
                 raise
 
     def close(self) -> None:
-        """Nothing to let go of: Jobs need nobody to go on."""
+        """Do nothing: Jobs go on by themselves."""
 
     def _same_job(self, work: IndexedWork) -> None:
         job = self._job(work.name)
@@ -150,22 +150,20 @@ class IndexedJobs:
                 f"the last Job {work.name} is still being deleted: try again once it is gone"
             )
         if not work.is_same_as(_work_of(job)):
-            raise ForeignJobError(
-                f"the Job {work.name} was made for other work, though it has its name: delete it"
-            )
+            raise ForeignJobError(f"the Job {work.name} was created for other work: delete it")
 
     def _job_progress(self, job: Job, pods: Sequence[Pod]) -> IndexedStatus:
-        waits_in_vain = not pods and not job.spec.suspend
-        seen = reading.progress_of(job, pods, self._events(job) if waits_in_vain else ())
-        state = RunState.RUNNING if seen.running else RunState.PENDING
-        return _status(job, state, str(seen.trouble) if seen.trouble else None)
+        may_be_refused = not pods and not job.spec.suspend
+        progress = reading.progress_of(job, pods, self._events(job) if may_be_refused else ())
+        state = RunState.RUNNING if progress.running else RunState.PENDING
+        return _status(job, state, str(progress.trouble) if progress.trouble else None)
 
     def _failed(self, job: Job, end: Condition, pods: Sequence[Pod]) -> IndexedStatus:
         failed = [pod for pod in pods if pod.status.phase == "Failed"]
         ending = reading.ending_of(job, end, failed, self._log_tail(failed), _TAIL_LINES)
-        said = ending.outcome.reason if ending.outcome else ""
+        note = ending.outcome.reason if ending.outcome else ""
         code = f"exit code {ending.exit_code}" if ending.exit_code is not None else end.reason
-        return _status(job, RunState.FAILED, said or ending.reason or code, ending.log_tail)
+        return _status(job, RunState.FAILED, note or ending.reason or code, ending.log_tail)
 
     def _job(self, name: str) -> Job | None:
         try:

@@ -1,9 +1,9 @@
-"""Which of several agents acts: the one that holds the Lease.
+"""Leader election: of several agents, the holder of the Lease acts.
 
-As client-go does it: a lease counts as abandoned when it has not been renewed for its duration, by
-the clock of whoever watches it, so that clocks need not agree. What may go wrong: a holder that was
-asleep acts on for a moment after another took over. That is harmless here, since every act is
-named by what it does; the Lease spares work, it does not keep the promise.
+As in client-go, a lease counts as abandoned when it has not been renewed for its duration, by the
+observer's own clock, so clocks need not agree. A holder that was suspended may act for a moment
+after another replica took over. That is harmless, because every action is idempotent by its name:
+the Lease only saves work.
 """
 
 from collections.abc import Callable
@@ -30,11 +30,11 @@ class LeaseTimes:
     """How long a lease lasts, in seconds; client-go's own figures."""
 
     duration_s: float = 15.0
-    """How long others wait after the last renewal that they saw."""
+    """How long other replicas wait after the last renewal that they saw."""
     renew_within_s: float = 10.0
-    """A holder that could not renew for so long takes itself for lost_leadership."""
+    """A holder that could not renew for so long has lost its leadership."""
     retry_s: float = 2.0
-    """Between two tries to take or to renew it."""
+    """Between two attempts to take or renew it."""
 
     @classmethod
     def of(cls, duration_s: float) -> Self:
@@ -43,7 +43,7 @@ class LeaseTimes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _SeenVersion:
     version: str
     at_s: float
     """By the monotonic clock."""
@@ -63,13 +63,13 @@ class LeaderLease:
     times: LeaseTimes = field(default_factory=LeaseTimes)
     lost: Event = field(default_factory=Event)
     """Set when this replica must no longer act."""
-    _seen: _Seen | None = field(default=None, init=False)
+    _seen: _SeenVersion | None = field(default=None, init=False)
     _renewed_at_s: float = field(default=0.0, init=False)
     _keeper: Thread | None = field(default=None, init=False)
     _done: Event = field(default_factory=Event, init=False)
 
     def acquire(self, stop: Event, on_wait: Callable[[], None] = lambda: None) -> bool:
-        """Wait until this replica leads; False if it is told to stop before.
+        """Wait until this replica leads; False if it is stopped before.
 
         Args:
             stop: ends the waiting.
@@ -85,13 +85,13 @@ class LeaderLease:
         return False
 
     def keep(self, on_lost: Callable[[], None]) -> None:
-        """Renew the lease in the background until `release`; call out when it is lost."""
+        """Renew the lease in the background until `release`; call ``on_lost`` when it is lost."""
         self._done.clear()
         self._keeper = Thread(target=self._keep, args=(on_lost,), name="lease", daemon=True)
         self._keeper.start()
 
     def release(self) -> None:
-        """Stop renewing, and let the next replica lead at once."""
+        """Stop renewing, and free the lease for the next replica."""
         self._done.set()
         if self._keeper:
             self._keeper.join()
@@ -106,11 +106,11 @@ class LeaderLease:
             self.log.info("the lease will run out by itself", reason=str(error))
 
     def try_to_take(self) -> bool:
-        """Take or renew the lease once; False if another replica has it, or nobody answers."""
+        """Try once to take or renew the lease; False on an error or if another holds it."""
         try:
             return self._try_to_take()
         except ClusterError as error:
-            if error.status != 409:  # another replica was quicker
+            if error.status != 409:  # another replica was faster
                 self.log.warning("the lease can't be had, trying again", reason=str(error))
             return False
 
@@ -133,7 +133,7 @@ class LeaderLease:
             return True
         now = self.monotonic()
         if self._seen is None or self._seen.version != lease.metadata.resource_version:
-            self._seen = _Seen(lease.metadata.resource_version, now)
+            self._seen = _SeenVersion(lease.metadata.resource_version, now)
             return False
         duration = lease.spec.lease_duration_seconds or self.times.duration_s
         return now - self._seen.at_s >= duration

@@ -1,7 +1,7 @@
-"""Writes the Job of a run: how it is named, retried, limited and secured. Pure.
+"""Writes the Job of a run: its name, retries, limits and security. Pure.
 
-Here an agent's promise meets Kubernetes' own: the name is the run's id, so that no run has two
-Jobs, and everything that reports need travels in annotations, so that no database is needed.
+The name is the run's id, so no run has two Jobs; and everything that reports need is in the Job's
+annotations, so no database is needed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from trainer.training.job.outcome import FINAL_FAILURES
 
 CONTAINER = "trainer"
 TRAINING = ("python", "-m", "trainer.training")
-TRAINING_TOGETHER = ("python", "-m", "trainer.training.job.worker")
+DISTRIBUTED_TRAINING = ("python", "-m", "trainer.training.job.worker")
 SUBDOMAIN = "rssi-workers"
 """The headless Service of trainer/deploy/components/workers."""
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -35,14 +35,14 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 RUN_ANNOTATION = "rssi-mlops/training-run"
 """The `TrainingRun`, as JSON."""
 ANNOUNCED_ANNOTATION = "rssi-mlops/announced"
-"""How much of the run's story has been told: `Announced`, as a number."""
+"""How much of the run has been reported: `Announced`, as a number."""
 ENDING_ANNOTATION = "rssi-mlops/ending"
 """How the run ended, as JSON: it outlives the pods and their logs."""
 TROUBLE_ANNOTATION = "rssi-mlops/trouble"
-"""What last kept the pod from running, as JSON: a deadline takes the pods that would tell."""
+"""What last kept the pod from running, as JSON: a deadline deletes the pods that show it."""
 
-_NOBODY = 65532
-"""The image's own user; restricted pods must not be root."""
+_USER_ID = 65532
+"""The user of the image; restricted pods must not be root."""
 _TOKEN_LIFETIME_S = 3600
 
 
@@ -59,7 +59,7 @@ def job_manifest(
         run: the run.
         pods: what the cluster's owner decides about the pods.
         limits: what the Job is allowed.
-        job_template: what every run's process is told.
+        job_template: the settings that all runs share.
         aws: ``AWS_*`` variables without secrets.
     """
     labels = _labels(run, pods)
@@ -76,10 +76,10 @@ def job_manifest(
             **_extent(pods, limits),
             "activeDeadlineSeconds": limits.deadline_s,
             "ttlSecondsAfterFinished": limits.keep_s,
-            # A pod that is being deleted may still train; one more beside it would gain nothing.
+            # A pod that is being deleted may still train; another one beside it gains nothing.
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": failure_rules()[: 1 if pods.workers > 1 else None]},
-            # Kueue admits what is suspended. Until it does, or if it is away, nothing starts.
+            # Kueue resumes what is suspended. Until it does, or if it is absent, nothing starts.
             "suspend": pods.queue_name is not None,
             "template": {
                 "metadata": {
@@ -103,7 +103,7 @@ def _labels(run: TrainingRun, pods: PodTemplate) -> dict[str, JsonValue]:
 
 
 def _extent(pods: PodTemplate, limits: JobLimits) -> dict[str, JsonValue]:
-    """How many pods there are, and what becomes of the Job when one fails."""
+    """How many pods there are, and how often one that fails is replaced."""
     if pods.workers == 1:
         return {
             "completions": 1,
@@ -114,7 +114,7 @@ def _extent(pods: PodTemplate, limits: JobLimits) -> dict[str, JsonValue]:
         "completionMode": "Indexed",
         "completions": pods.workers,
         "parallelism": pods.workers,
-        # One that is lost is not replaced: a new one does not know what the others have learnt.
+        # A lost worker is not replaced: a new one does not have the others' parameters.
         "backoffLimit": 0,
     }
 
@@ -125,7 +125,7 @@ def _trainer(
     environment = [*_environment(run, pods, job_template, aws)]
     if pods.workers == 1:
         return pod_spec(pods, TRAINING, environment)
-    among_others: list[JsonValue] = [
+    group: list[JsonValue] = [
         {"name": "RSSI_WORKERS", "value": str(pods.workers)},
         {"name": "RSSI_MEETING_HOST", "value": f"{run.id}-0.{SUBDOMAIN}"},
         {
@@ -133,13 +133,13 @@ def _trainer(
             "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}},
         },
     ]
-    spec = pod_spec(pods, TRAINING_TOGETHER, [*environment, *among_others])
-    # With it, the pods of an Indexed Job have names that the others can look up.
+    spec = pod_spec(pods, DISTRIBUTED_TRAINING, [*environment, *group])
+    # With it, the pods of an Indexed Job have host names that the others can resolve.
     return {**spec, "subdomain": SUBDOMAIN}
 
 
 def failure_rules() -> list[JsonValue]:
-    """Ends that another attempt can't change fail the Job at once; a drained node counts not."""
+    """Fail the Job at once where another attempt can't help; don't count a drained node."""
     return [
         {
             "action": "FailJob",
@@ -184,9 +184,9 @@ def pod_spec(
         "restartPolicy": "Never",
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": _NOBODY,
-            "runAsGroup": _NOBODY,
-            "fsGroup": _NOBODY,
+            "runAsUser": _USER_ID,
+            "runAsGroup": _USER_ID,
+            "fsGroup": _USER_ID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumes": [*_volumes(pods)],
@@ -214,7 +214,7 @@ def _container(
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        # Where the process could not leave its note, the end of its log takes its place.
+        # Where the process could not leave its note, the end of its log replaces it.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [*_mounts(pods)],
     }
@@ -226,7 +226,7 @@ def _environment(
     settings = job_template.settings(run, attempt="of-the-pod", note=None).environment()
     del settings["RSSI_ATTEMPT"]
     yield from variables(pods, {**aws, **settings})
-    # The uid, not the name: it is never given out again, and becomes a part of object keys.
+    # The uid, not the name: it is never reused, and becomes a part of object keys.
     yield {
         "name": "RSSI_ATTEMPT",
         "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}},
@@ -234,7 +234,7 @@ def _environment(
 
 
 def variables(pods: PodTemplate, values: Mapping[str, str]) -> Iterator[JsonValue]:
-    """A container's variables: what it is told, and what its identity and its disk need."""
+    """A container's variables: ``values``, and what its identity and its disk need."""
     fixed = {**values, "HOME": SCRATCH}
     if pods.web_identity:
         fixed |= _web_identity_environment(pods.web_identity)

@@ -1,4 +1,4 @@
-"""What the agent must be allowed in its namespace: the Role grants it, the doctor asks for it."""
+"""The permissions that the agent needs in its namespace; the Role grants them."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +12,7 @@ _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class Needed(NamedTuple):
-    """One thing that the agent does."""
+    """One permission."""
 
     verb: str
     group: str
@@ -20,7 +20,7 @@ class Needed(NamedTuple):
     subresource: str = ""
 
     def __str__(self) -> str:
-        """As people say it, such as ``get pods/log``."""
+        """As kubectl takes it, such as ``get pods/log``."""
         return f"{self.verb} {'/'.join(filter(None, (self.resource, self.subresource)))}"
 
 
@@ -41,17 +41,17 @@ NEEDED_TO_LEAD = (
 
 
 def is_allowed(api: Api, needed: Needed, name: str = "") -> bool:
-    """Ask the API server whether we may do something, in the namespace.
+    """Ask the API server whether the agent has a permission in the namespace.
 
     Args:
         api: the cluster.
-        needed: what to do.
-        name: to which object; empty for any.
+        needed: the permission.
+        name: the object's name; empty for any.
 
     Raises:
         ClusterError: the API server gave no answer.
     """
-    asked: dict[str, JsonValue] = {
+    attributes: dict[str, JsonValue] = {
         "namespace": api.namespace,
         "verb": needed.verb,
         "group": needed.group,
@@ -64,7 +64,9 @@ def is_allowed(api: Api, needed: Needed, name: str = "") -> bool:
         {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": {key: value for key, value in asked.items() if value}},
+            "spec": {
+                "resourceAttributes": {key: value for key, value in attributes.items() if value}
+            },
         },
     )
     return AccessReview.model_validate(answer).status.allowed

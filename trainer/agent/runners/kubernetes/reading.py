@@ -1,8 +1,8 @@
-"""Reads from a Job, its pods and their events where a run stands and how it ended. Pure.
+"""Reads the state and the end of a run from its Job, the pods and their events. Pure.
 
-What Kubernetes knows is scattered: an exit code stands in a pod's status, a deadline in a Job's
-condition, a missing image in a container's waiting state, and a pod that Pod Security refused only
-in an event. And the pods go before the Job does, so what they tell is kept while they are there.
+Kubernetes scatters them: an exit code is in a pod's status, a deadline in a Job's condition, a
+missing image in a container's waiting state, and a pod that Pod Security refused only in an event.
+Pods are deleted before the Job, so what they show is kept in the Job's annotations in time.
 """
 
 import re
@@ -34,7 +34,7 @@ Kept = TypeVar("Kept", bound=BaseModel)
 
 
 class Trouble(BaseModel):
-    """What keeps a run's pod from running: a word of Kubernetes' and its explanation."""
+    """What keeps a run's pod from running: Kubernetes' reason and message."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,14 +47,14 @@ class Trouble(BaseModel):
 
 
 class JobProgress(NamedTuple):
-    """Where a Job that has not ended stands, by its pods."""
+    """The progress of a Job that has not ended, by its pods."""
 
     running: bool
     trouble: Trouble | None
 
 
 class Ending(BaseModel):
-    """How a run ended, as it is kept with the Job."""
+    """How a run ended, as it is kept in the Job's annotations."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -69,7 +69,7 @@ def run_of(job: Job) -> TrainingRun:
     """The run that a Job is for.
 
     Raises:
-        ForeignJobError: the Job does not say, so it is none of ours.
+        ForeignJobError: the Job is not the agent's.
     """
     try:
         run = TrainingRun.model_validate_json(
@@ -88,15 +88,15 @@ def run_of(job: Job) -> TrainingRun:
 
 
 def end_of(job: Job) -> Condition | None:
-    """The condition that says that a Job has ended; None while it has not.
+    """The condition that ended a Job; None while it is active.
 
-    ``SuccessCriteriaMet`` and ``FailureTarget`` come before: its pods may still run then.
+    ``SuccessCriteriaMet`` and ``FailureTarget`` come earlier: its pods may still run then.
     """
     return job.condition("Complete") or job.condition("Failed")
 
 
 def status_of(job: Job, ending: Ending | None, progress: JobProgress | None) -> RunStatus:
-    """Where a run stands.
+    """The status of a run.
 
     Args:
         job: its Job.
@@ -132,28 +132,28 @@ def status_of(job: Job, ending: Ending | None, progress: JobProgress | None) -> 
 
 
 def announced(job: Job) -> Announced:
-    """How much of the run's story has been told."""
-    told = job.metadata.annotations.get(manifest.ANNOUNCED_ANNOTATION, "0")
+    """How much of the run has been reported."""
+    reported = job.metadata.annotations.get(manifest.ANNOUNCED_ANNOTATION, "0")
     try:
-        return Announced(int(told))
-    except ValueError:  # changed by hand; to say something twice is better than never
+        return Announced(int(reported))
+    except ValueError:  # changed by hand; reporting twice is better than never
         return Announced.NOTHING
 
 
 def kept_ending(job: Job) -> Ending | None:
-    """How the run ended, as an earlier look has kept it."""
+    """How the run ended, as kept earlier."""
     return _kept(job, manifest.ENDING_ANNOTATION, Ending)
 
 
 def kept_trouble(job: Job) -> Trouble | None:
-    """What last kept the pod from running, as an earlier look has kept it."""
+    """What last kept the pod from running, as kept earlier."""
     return _kept(job, manifest.TROUBLE_ANNOTATION, Trouble)
 
 
 def progress_of(job: Job, pods: Sequence[Pod], events: Sequence[KubernetesEvent]) -> JobProgress:
-    """How a Job's pods are.
+    """The progress of an active Job.
 
-    Their phase counts, not the Job's ``ready``, which servers before 1.24 don't know.
+    Judged by the pods' phase, not the Job's ``ready``, which servers before 1.24 don't know.
 
     Args:
         job: a Job that has not ended.
@@ -179,7 +179,7 @@ def _trouble_of(job: Job, pods: Sequence[Pod], events: Sequence[KubernetesEvent]
 
 
 def ending_of(job: Job, end: Condition, pods: Sequence[Pod], log: str, tail_lines: int) -> Ending:
-    """Put together how a run ended.
+    """How a run ended.
 
     Args:
         job: the Job.
@@ -188,43 +188,43 @@ def ending_of(job: Job, end: Condition, pods: Sequence[Pod], log: str, tail_line
         log: the end of the last pod's log; empty if it is gone.
         tail_lines: how many lines of it to keep.
     """
-    pods = _telling(job, pods)
+    pods = _relevant_pods(job, pods)
     terminated = _terminated(_last(pods)) if pods else None
     code = terminated.exit_code if terminated else _code_in(end)
     if end.type == "Complete":
         code = 0
     outcome = _outcome(terminated)
-    said = log or (terminated.message if terminated and outcome is None else "")
+    output = log or (terminated.message if terminated and outcome is None else "")
     return Ending(
         exit_code=code,
         reason=None if end.type == "Complete" else _reason(job, end, pods, terminated),
         outcome=outcome,
-        log_tail=tuple(said.splitlines()[-tail_lines:]),
+        log_tail=tuple(output.splitlines()[-tail_lines:]),
         ended_at=_moment(job, end),
     )
 
 
-def _telling(job: Job, pods: Sequence[Pod]) -> Sequence[Pod]:
-    """The pods whose end says something.
+def _relevant_pods(job: Job, pods: Sequence[Pod]) -> Sequence[Pod]:
+    """The pods whose end explains the Job's.
 
-    When one of several workers fails, the others are stopped after it, by no fault of theirs.
+    When one of several workers fails, the Job stops the others after it.
     """
     if (job.spec.completions or 1) == 1:
         return pods
-    by_themselves = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
-    failed = [pod for pod in by_themselves if pod.status.phase == "Failed"]
-    return failed or by_themselves or pods
+    not_stopped = [pod for pod in pods if pod.metadata.deletion_timestamp is None]
+    failed = [pod for pod in not_stopped if pod.status.phase == "Failed"]
+    return failed or not_stopped or pods
 
 
 def last_pod(pods: Sequence[Pod]) -> Pod | None:
-    """The pod whose end counts."""
+    """The pod that ended last, else the youngest; None without pods."""
     return _last(pods) if pods else None
 
 
 def _reason(
     job: Job, end: Condition, pods: Sequence[Pod], terminated: Terminated | None
 ) -> str | None:
-    """Why it failed, if its exit code does not say it."""
+    """Why it failed, if its exit code does not show it."""
     if end.reason == "DeadlineExceeded":
         trouble = kept_trouble(job)
         return f"{end.reason}: {trouble}" if trouble else end.reason
@@ -267,7 +267,7 @@ def _terminated(pod: Pod) -> Terminated | None:
 
 
 def _last(pods: Sequence[Pod]) -> Pod:
-    """The pod whose end counts: the one that ended last, else the youngest."""
+    """The pod that ended last, else the youngest."""
 
     def age(pod: Pod) -> tuple[bool, float]:
         terminated = _terminated(pod)
@@ -303,5 +303,5 @@ def _kept(job: Job, annotation: str, kind: type[Kept]) -> Kept | None:
         return None
     try:
         return kind.model_validate_json(text)
-    except ValidationError:  # changed by hand; it is found out anew
+    except ValidationError:  # changed by hand; it is determined again
         return None

@@ -1,8 +1,8 @@
-"""Starts runs as Kubernetes Jobs, and tells from the cluster where each of them stands.
+"""Starts runs as Kubernetes Jobs, and reads their status from the cluster.
 
-Keeps nothing itself: two agents, or one after another, see the same. What may go wrong here: an
-answer that is lost after the Job was made, a Job of that name that is not ours, and pods that go
-before anyone has read how they ended.
+Has no state of its own: two agents, or one after another, see the same. It copes with an answer
+that is lost after the Job was created, a Job of that name that is not the agent's, and pods
+that are deleted before their end was read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,15 +44,15 @@ class KubernetesRunner:
 
     @property
     def template(self) -> str:
-        """Names what the runs are started with besides their own data."""
+        """The digest of the pod template."""
         return self.pods.digest
 
     def start(self, run: TrainingRun) -> None:
-        """Create the run's Job; one that is there already, for the same run, is as good.
+        """Create the run's Job, unless there is one for the same run.
 
         Raises:
             ForeignJobError: a Job of that name is not for this run.
-            RunnerError: the cluster did not take it, or the run's last Job is still being deleted.
+            RunnerError: the cluster refused it, or the run's last Job is still being deleted.
         """
         document = job_manifest(run, self.pods, self.limits, self.job_template, self.aws)
         made = self.api.create_once(self.api.path(BATCH, "jobs"), document)
@@ -64,7 +64,7 @@ class KubernetesRunner:
     def runs(self) -> tuple[RunStatus, ...]:
         """Every run whose Job is in the cluster.
 
-        The first look at an ended Job keeps how it ended with the Job, before its pods go.
+        The first call after a Job's end keeps how it ended in its annotations, before its pods go.
         """
         jobs = [*self._jobs()]
         active = [job for job in jobs if reading.end_of(job) is None]
@@ -75,11 +75,11 @@ class KubernetesRunner:
         )
 
     def mark_announced(self, run_id: str, announced: Announced) -> None:
-        """Remember with the Job how much of its story has been told."""
+        """Remember in the Job's annotations how much of the run has been reported."""
         try:
             self._annotate(run_id, manifest.ANNOUNCED_ANNOTATION, str(int(announced)))
         except ClusterError as error:
-            # Deleted meanwhile, by a person or its TTL: nobody will ask again.
+            # Deleted meanwhile, by a person or its TTL: then there is nothing to report.
             if error.status != 404:
                 raise
 
@@ -89,7 +89,7 @@ class KubernetesRunner:
             job = self.api.read(Job, self._path(run_id))
             if reading.end_of(job) is None or job.metadata.deletion_timestamp:
                 return
-            # Only this very Job: another agent may have put a new one in its place.
+            # Only this very Job: another agent may have created a new one by now.
             only_it: dict[str, JsonValue] = {"uid": job.metadata.uid}
             options: JsonObject = {
                 "apiVersion": "v1",
@@ -103,7 +103,7 @@ class KubernetesRunner:
                 raise
 
     def close(self) -> None:
-        """Nothing to let go of: Jobs need no agent to go on."""
+        """Do nothing: Jobs go on without an agent."""
 
     def _jobs(self) -> Iterator[Job]:
         found, _ = self.api.list(Job, self.api.path(BATCH, "jobs"), labelSelector=_OURS)
@@ -111,12 +111,12 @@ class KubernetesRunner:
             try:
                 reading.run_of(job)
             except ForeignJobError as error:
-                self._warn_once(job.metadata.uid, "a Job is passed over", reason=str(error))
+                self._warn_once(job.metadata.uid, "a Job is ignored", reason=str(error))
                 continue
             yield job
 
     def _same_job(self, run: TrainingRun) -> None:
-        """Look at the Job that has the run's name: ours from an earlier try, or another one?"""
+        """Check that the existing Job of that name is this run's, from an earlier attempt."""
         job = self.api.read(Job, self._path(run.id))
         if job.metadata.deletion_timestamp:
             raise RunnerError(
@@ -129,7 +129,7 @@ class KubernetesRunner:
             )
 
     def _compare(self, sent: JsonObject, made: JsonObject) -> None:
-        """Say once what the server left out: old ones drop fields that they don't know."""
+        """Warn once of fields that the server dropped: old servers don't know all."""
         lost = [*dropped(sent, made)]
         if lost:
             self._warn_once(
@@ -139,7 +139,7 @@ class KubernetesRunner:
             )
 
     def _progress(self, active: Sequence[Job]) -> dict[str, JobProgress]:
-        """How Jobs' pods are, by the Job's uid; trouble is kept, for its traces fade."""
+        """The progress of Jobs, by uid; trouble is kept, as its evidence is deleted."""
         if not active:
             return {}
         pods = self._pods_by_run(_OURS)
@@ -155,7 +155,7 @@ class KubernetesRunner:
 
     def _keep_trouble(self, job: Job, trouble: Trouble | None) -> None:
         kept = reading.kept_trouble(job)
-        # Messages name a new pod each time; the kind is what matters.
+        # Messages name a new pod each time; only the kind is compared.
         if (kept and kept.kind) == (trouble and trouble.kind):
             return
         if trouble:
@@ -191,7 +191,7 @@ class KubernetesRunner:
         try:
             log = self.api.text(path, container=manifest.CONTAINER, tailLines=str(_TAIL_LINES))
         except ClusterError as error:
-            # The pod or its node has gone; what the pod's status says must do.
+            # The pod or its node is gone; its status has to do.
             self.log.info("a log can't be read", run_id=pod.metadata.name, reason=str(error))
             return ""
         return "\n".join(line[:_LINE_LENGTH] for line in log.splitlines())
@@ -226,7 +226,7 @@ class KubernetesRunner:
 def dropped(
     sent: JsonValue | JsonObject, made: JsonValue | JsonObject, at: str = ""
 ) -> Iterator[str]:
-    """The fields of a document that did not come back; changed values are the server's right."""
+    """The fields that the server dropped from a document; it may change their values."""
     if isinstance(sent, Mapping):
         if not isinstance(made, Mapping):
             yield at

@@ -1,7 +1,7 @@
-"""What is read of the API server's answers: only the fields that are used, whatever else comes.
+"""The fields of Kubernetes' objects that the agent reads.
 
-Writing never goes through these models: what they don't know they drop, so objects are created from
-manifests and changed by patches.
+Never write through these models, as they drop all other fields: objects are created from manifests
+and changed by patches.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ JsonObject = Mapping[str, JsonValue]
 
 
 class KubernetesModel(BaseModel):
-    """Base of everything that Kubernetes writes."""
+    """Base of what is read from the API server."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
@@ -24,7 +24,7 @@ class KubernetesModel(BaseModel):
 
 
 class Metadata(KubernetesModel):
-    """What every object has."""
+    """An object's metadata."""
 
     name: str = ""
     uid: str = ""
@@ -46,7 +46,7 @@ class Condition(KubernetesModel):
 
 
 class JobSpec(KubernetesModel):
-    """What a Job was asked for."""
+    """A Job's specification."""
 
     suspend: bool | None = None
     active_deadline_seconds: int | None = None
@@ -54,13 +54,13 @@ class JobSpec(KubernetesModel):
 
 
 class JobStatus(KubernetesModel):
-    """Where a Job stands."""
+    """A Job's status."""
 
     conditions: tuple[Condition, ...] | None = None
     start_time: AwareDatetime | None = None
     completion_time: AwareDatetime | None = None
     succeeded: int | None = None
-    """How many pods have; of an Indexed Job, how many numbers are done."""
+    """How many pods succeeded; for an Indexed Job, how many numbers are done."""
 
 
 class Job(KubernetesModel):
@@ -86,28 +86,28 @@ class Terminated(KubernetesModel):
 
 
 class Waiting(KubernetesModel):
-    """Why a container does not run yet."""
+    """Why a container is not running yet."""
 
     reason: str = ""
     message: str = ""
 
 
 class ContainerState(KubernetesModel):
-    """One of the three states of a container; running has nothing that is used."""
+    """A container's state; neither is set while it runs."""
 
     waiting: Waiting | None = None
     terminated: Terminated | None = None
 
 
 class ContainerStatus(KubernetesModel):
-    """Where a container stands."""
+    """A container's status."""
 
     name: str
     state: ContainerState = ContainerState()
 
 
 class PodStatus(KubernetesModel):
-    """Where a pod stands."""
+    """A pod's status."""
 
     phase: str = ""
     reason: str = ""
@@ -124,14 +124,14 @@ class Pod(KubernetesModel):
 
 
 class InvolvedObject(KubernetesModel):
-    """What an event is about."""
+    """The object that an event is about."""
 
     name: str = ""
     uid: str = ""
 
 
 class KubernetesEvent(KubernetesModel):
-    """An event; old and new API servers fill different times, so none is read."""
+    """An event; its times are not read, since old and new API servers set different ones."""
 
     involved_object: InvolvedObject = InvolvedObject()
     reason: str = ""
@@ -155,7 +155,7 @@ class Lease(KubernetesModel):
 
 
 class ListMetadata(KubernetesModel):
-    """Where a listing stands."""
+    """A page's version and the token of the next page."""
 
     resource_version: str = ""
     continue_: str = Field(default="", alias="continue")
@@ -169,7 +169,7 @@ class Page(KubernetesModel, Generic[Item]):
 
 
 class Status(KubernetesModel):
-    """The API server's own description of what went wrong."""
+    """The API server's description of an error."""
 
     reason: str = ""
     message: str = ""
@@ -177,19 +177,19 @@ class Status(KubernetesModel):
 
 
 class WatchEvent(KubernetesModel):
-    """One line of a watch."""
+    """One event of a watch."""
 
     type: str
     object: dict[str, JsonValue] = {}
 
 
 class ReviewStatus(KubernetesModel):
-    """Whether something is allowed."""
+    """Whether a permission is granted."""
 
     allowed: bool = False
 
 
 class AccessReview(KubernetesModel):
-    """A SelfSubjectAccessReview that was answered."""
+    """An answered SelfSubjectAccessReview."""
 
     status: ReviewStatus = ReviewStatus()

@@ -1,7 +1,7 @@
-"""The pod template: what a platform engineer decides about the pods that train.
+"""The pod template: what a platform engineer decides about the training pods.
 
-A YAML document from a ConfigMap, with Kubernetes' own names. What the agent answers for (names,
-labels, environment, security) can't be overridden here, and saying so beats ignoring it.
+A YAML document from a ConfigMap, with Kubernetes' own names. What the agent sets itself (names,
+labels, environment, security) is refused here instead of ignored.
 """
 
 from pathlib import Path
@@ -29,17 +29,17 @@ Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?
 _OWNED = {
     "metadata": "the Job's name and labels",
     "name": "the Job's name",
-    "labels": "labels tell runs apart",
+    "labels": "labels identify runs",
     "env": "the environment describes the run",
     "command": "what the container runs",
     "args": "what the container runs",
     "securityContext": "Pod Security's restricted profile",
     "restartPolicy": "retries are the Job's",
-    "containers": "there is one container, the trainer",
+    "containers": "the only container is the trainer",
     "hostNetwork": "Pod Security's restricted profile",
     "automountServiceAccountToken": "a token only where an identity needs it",
 }
-"""What the agent answers for, and why."""
+"""What the agent sets itself, and why."""
 SCRATCH = "/tmp"  # noqa: S108 - inside the container, a volume of its own
 TOKEN_FOLDER = "/var/run/secrets/rssi-mlops/identity"  # noqa: S105 - a folder
 _MOUNTED = frozenset({"", SCRATCH, TOKEN_FOLDER})
@@ -52,14 +52,14 @@ class _TemplateModel(BaseModel):
 
 
 class Resources(_TemplateModel):
-    """What a pod asks for and may take, by resource, such as ``nvidia.com/gpu``."""
+    """A pod's requests and limits, by resource, such as ``nvidia.com/gpu``."""
 
     requests: dict[str, Quantity] = {"cpu": "1", "memory": "1Gi"}
     limits: dict[str, Quantity] = {"memory": "2Gi"}
 
 
 class Toleration(_TemplateModel):
-    """A taint that the pods put up with."""
+    """A taint that the pods tolerate."""
 
     key: str | None = None
     operator: Literal["Exists", "Equal"] | None = None
@@ -69,7 +69,7 @@ class Toleration(_TemplateModel):
 
 
 class WebIdentity(_TemplateModel):
-    """A role that takes a projected service-account token for an identity."""
+    """A role that is assumed with a projected service-account token."""
 
     role_arn: Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:role/.+$")]
     audience: str = "sts.amazonaws.com"
@@ -93,7 +93,7 @@ class PodTemplate(_TemplateModel):
     """The pods' part of every Job."""
 
     image: ImageByDigest
-    """By digest, so that a run can be repeated and a release says what trained it."""
+    """By digest, so that a run can be repeated and a release names what trained it."""
     image_pull_secrets: tuple[Name, ...] = ()
     resources: Resources = Resources()
     node_selector: dict[str, str] = {}
@@ -105,7 +105,7 @@ class PodTemplate(_TemplateModel):
     """A Kueue LocalQueue; Jobs then wait, suspended, for its quota."""
     annotations: dict[str, str] = {}
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    """Pods that fit one run together; more than one need trainer/deploy/components/workers."""
+    """Pods that train one run together; more than one need trainer/deploy/components/workers."""
     scratch_size: Quantity = "1Gi"
     """How much the trainer may write to ``/tmp``; the root file system is read-only."""
     web_identity: WebIdentity | None = None
@@ -115,12 +115,12 @@ class PodTemplate(_TemplateModel):
 
     @field_validator("files")
     @classmethod
-    def _places_of_their_own(cls, value: tuple[Files, ...]) -> tuple[Files, ...]:
-        """Refuse here what the API server would refuse at every start of a run."""
+    def _distinct_mount_paths(cls, value: tuple[Files, ...]) -> tuple[Files, ...]:
+        """Refuse what the API server would refuse at every start of a run."""
         paths = [files.mount_path.rstrip("/") for files in value]
         taken = sorted({path for path in paths if path in _MOUNTED or paths.count(path) > 1})
         if taken:
-            raise ValueError(f"each needs a mountPath of its own, and these are taken: {taken}")
+            raise ValueError(f"each needs a mountPath of its own; these are taken: {taken}")
         return value
 
     @model_validator(mode="before")
@@ -134,7 +134,7 @@ class PodTemplate(_TemplateModel):
 
     @property
     def digest(self) -> str:
-        """12 hex digits that name this very template."""
+        """12 hex digits that identify the template."""
         return canonical_digest(self)[:12]
 
 

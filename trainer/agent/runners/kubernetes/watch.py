@@ -1,7 +1,7 @@
 """Watches Jobs, to wake the agent sooner than its next resync would.
 
-Only that: what happened is always found out by listing. So a watch that ends (410 Gone, a restart),
-or that stalls in silence, costs time and nothing else; it is begun again after a growing pause.
+The agent always lists Jobs to learn what happened. So a watch that ends (410 Gone, a restart) or
+stalls in silence costs only time; it is started again after a growing pause.
 """
 
 import random
@@ -12,6 +12,7 @@ from threading import Event
 from pydantic import ValidationError
 from structlog.typing import FilteringBoundLogger
 
+from trainer.agent.core.backoff import backoff_s
 from trainer.agent.errors import ClusterError
 from trainer.agent.runners.kubernetes.api import Api
 from trainer.agent.runners.kubernetes.manifest import MANAGED_BY, MANAGER
@@ -25,7 +26,7 @@ _LONGEST_PAUSE_S = 60.0
 
 @dataclass(slots=True)
 class JobWatch:
-    """Calls out whenever one of our Jobs changes."""
+    """Calls ``on_change`` whenever one of the agent's Jobs changes."""
 
     api: Api
     on_change: Callable[[], None]
@@ -37,7 +38,7 @@ class JobWatch:
     random_share: Callable[[], float] = field(default_factory=lambda: random.SystemRandom().random)
 
     def run(self) -> None:
-        """Watch until told to stop."""
+        """Watch until stopped."""
         failures = 0
         while not self.stop.is_set():
             try:
@@ -46,14 +47,14 @@ class JobWatch:
             except ClusterError as error:
                 failures += 1
                 self.log.info("the watch on Jobs ended, beginning again", reason=str(error))
-                longest = min(_FIRST_PAUSE_S * 2 ** min(failures - 1, 10), _LONGEST_PAUSE_S)
-                self.stop.wait(longest * (0.5 + self.random_share() / 2))
+                pause_s = backoff_s(failures, _FIRST_PAUSE_S, _LONGEST_PAUSE_S, self.random_share())
+                self.stop.wait(pause_s)
 
     def _follow(self) -> None:
-        """List, then watch from there as often as the server ends a watch in order."""
+        """List, then watch from there; again whenever the server ends a watch in order."""
         path = self.api.path(BATCH, "jobs")
         _, version = self.api.list(Job, path, labelSelector=_OURS)
-        # Whatever happened while nobody watched.
+        # For changes between two watches.
         self.on_change()
         while not self.stop.is_set():
             lines = self.api.watch(
@@ -65,21 +66,21 @@ class JobWatch:
                 allowWatchBookmarks="true",
             )
             for line in lines:
-                version = self._heard(line) or version
+                version = self._handle(line) or version
                 if self.stop.is_set():
                     return
 
-    def _heard(self, line: bytes) -> str | None:
-        """Pass a change on, and return its version.
+    def _handle(self, line: bytes) -> str | None:
+        """Report a change, and return its version.
 
         Raises:
-            ClusterError: the watch is over, such as with 410 when its place is too old.
+            ClusterError: the watch has ended, such as with 410 when its version is too old.
         """
         try:
             event = WatchEvent.model_validate_json(line)
         except ValidationError as error:
             raise ClusterError(
-                f"the watch says what can't be read: {error}", status=None
+                f"an event of the watch can't be read: {error}", status=None
             ) from error
         if event.type == "ERROR":
             code = event.object.get("code")

@@ -1,8 +1,8 @@
-"""Numbered processes on one machine (Linux): what an Indexed Job is to a cluster.
+"""Numbered processes on one machine (Linux), like an Indexed Job of a cluster.
 
 Each attempt at a number has a clean environment, a log, a note and a deadline, and is followed by
-another one as in a Job. What is done lies in the bucket and not here: work that is started again
-after its runner has gone finds it there.
+another one as in a Job. Results are in the bucket, not here: work that is started again after its
+runner is gone finds them there.
 """
 
 import os
@@ -31,21 +31,21 @@ _TAIL_LINES = 20
 
 @dataclass(slots=True)
 class _ActiveWork:
-    """One piece of work as it goes on."""
+    """Work that has not been forgotten."""
 
     work: IndexedWork
     pool: ThreadPoolExecutor
     futures: list[Future[None]] = field(default_factory=list)
     done: set[int] = field(default_factory=set)
     failure: IndexedStatus | None = None
-    over: Event = field(default_factory=Event)
-    """No further attempt is to be made."""
+    stopped: Event = field(default_factory=Event)
+    """Set when no further attempt is to be made."""
     children: set[subprocess.Popen[bytes]] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class IndexedProcesses:
-    """Runs numbered processes of this machine; what they leave lies in ``work_dir``."""
+    """Runs numbered processes of this machine; their logs and notes are in ``work_dir``."""
 
     work_dir: Path
     environment: Mapping[str, str]
@@ -71,24 +71,24 @@ class IndexedProcesses:
             self._folder(work.name).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunnerError(f"the work directory can't be written to: {error}") from error
-        # Held by a thread each; the processes do the work.
+        # One thread waits for each process.
         pool = ThreadPoolExecutor(min(work.parallelism, work.completions))
-        works = self._works[work.name] = _ActiveWork(work, pool)
-        works.futures = [
-            pool.submit(self._see_through, works, index) for index in range(work.completions)
+        active = self._works[work.name] = _ActiveWork(work, pool)
+        active.futures = [
+            pool.submit(self._supervise_index, active, index) for index in range(work.completions)
         ]
 
     def look(self, name: str) -> IndexedStatus | None:
-        """Where work stands; None if it is not known."""
-        works = self._works.get(name)
-        if works is None:
+        """The status of work; None if it is not known."""
+        active = self._works.get(name)
+        if active is None:
             return None
         with self._lock:
-            done, failure = len(works.done), works.failure
+            done, failure = len(active.done), active.failure
         if failure is not None:
             return failure.model_copy(update={"succeeded": done})
-        over = done == works.work.completions
-        state = RunState.SUCCEEDED if over else RunState.RUNNING
+        is_done = done == active.work.completions
+        state = RunState.SUCCEEDED if is_done else RunState.RUNNING
         return IndexedStatus(name=name, state=state, succeeded=done)
 
     def forget(self, name: str) -> None:
@@ -99,62 +99,62 @@ class IndexedProcesses:
 
     def close(self) -> None:
         """Stop every process."""
-        for works in self._works.values():
-            self._end(works)
+        for active in self._works.values():
+            self._end(active)
 
-    def _end(self, works: _ActiveWork) -> None:
-        works.over.set()
+    def _end(self, active: _ActiveWork) -> None:
+        active.stopped.set()
         with self._lock:
-            for child in works.children:
+            for child in active.children:
                 _kill(child)
-        works.pool.shutdown(cancel_futures=True)
+        active.pool.shutdown(cancel_futures=True)
 
-    def _see_through(self, works: _ActiveWork, index: int) -> None:
+    def _supervise_index(self, active: _ActiveWork, index: int) -> None:
         try:
-            self._make_attempts(works, index)
+            self._make_attempts(active, index)
         except OSError as error:
-            # Nobody waits for this thread: work that it let go of would seem to go on for ever.
-            self._fail(works, f"a process could not be started: {error}", ())
-            self.log.exception("numbered work given up", name=works.work.name, index=index)
+            # Nothing joins this thread: without this, the work would seem active for ever.
+            self._fail(active, f"a process could not be started: {error}", ())
+            self.log.exception("numbered work given up", name=active.work.name, index=index)
 
-    def _make_attempts(self, works: _ActiveWork, index: int) -> None:
-        """Make attempts at a number until one counts."""
+    def _make_attempts(self, active: _ActiveWork, index: int) -> None:
+        """Make attempts at a number until one is final."""
         for attempt in range(self.limits.backoff_limit + 1):
-            if works.over.is_set():
+            if active.stopped.is_set():
                 return
-            code = self._attempt(works, index, attempt)
+            code = self._attempt(active, index, attempt)
             if code == ExitCode.DONE:
                 with self._lock:
-                    works.done.add(index)
+                    active.done.add(index)
                 return
-            if works.over.is_set():
+            if active.stopped.is_set():
                 return
             last = attempt == self.limits.backoff_limit
             if code is None or last or not worth_retrying(code):
-                self._give_up(works, index, attempt, code)
+                self._give_up(active, index, attempt, code)
                 return
-            works.over.wait(self.limits.backoff_s * 2**attempt)
+            active.stopped.wait(self.limits.backoff_s * 2**attempt)
 
-    def _attempt(self, works: _ActiveWork, index: int, attempt: int) -> int | None:
-        """Run the process once; its exit code, None if its time was up."""
-        told = {
+    def _attempt(self, active: _ActiveWork, index: int, attempt: int) -> int | None:
+        """Run the process once; its exit code, None if it reached its deadline."""
+        environment = {
             **self.environment,
-            **works.work.environment,
+            **active.work.environment,
             INDEX_VARIABLE: str(index),
-            "RSSI_TERMINATION_LOG": str(self._file(works, index, attempt, "json")),
+            "RSSI_TERMINATION_LOG": str(self._file(active, index, attempt, "json")),
         }
-        with self._file(works, index, attempt, "log").open("wb") as output, self._lock:
-            if works.over.is_set():
+        with self._file(active, index, attempt, "log").open("wb") as output, self._lock:
+            if active.stopped.is_set():
                 return None
             child = subprocess.Popen(
-                (sys.executable, "-m", works.work.module),
-                env=told,
+                (sys.executable, "-m", active.work.module),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            works.children.add(child)
+            active.children.add(child)
         try:
             code = child.wait(self.limits.deadline_s)
         except subprocess.TimeoutExpired:
@@ -163,37 +163,37 @@ class IndexedProcesses:
             return None
         finally:
             with self._lock:
-                works.children.discard(child)
+                active.children.discard(child)
         return code if code >= 0 else 128 - code
 
-    def _give_up(self, works: _ActiveWork, index: int, attempt: int, code: int | None) -> None:
-        """One number has failed for good, and the work with it."""
+    def _give_up(self, active: _ActiveWork, index: int, attempt: int, code: int | None) -> None:
+        """Fail the work, because one number has failed for good."""
         why = DEADLINE_EXCEEDED if code is None else f"exit code {code}"
-        reason = _reason(self._file(works, index, attempt, "json")) or why
-        with self._file(works, index, attempt, "log").open(errors="replace") as lines:
+        reason = _reason(self._file(active, index, attempt, "json")) or why
+        with self._file(active, index, attempt, "log").open(errors="replace") as lines:
             tail = tuple(line.rstrip("\n") for line in deque(lines, maxlen=_TAIL_LINES))
-        self._fail(works, reason, tail)
-        self.log.info("numbered work failed", name=works.work.name, index=index, reason=reason)
+        self._fail(active, reason, tail)
+        self.log.info("numbered work failed", name=active.work.name, index=index, reason=reason)
 
-    def _fail(self, works: _ActiveWork, reason: str, tail: tuple[str, ...]) -> None:
+    def _fail(self, active: _ActiveWork, reason: str, tail: tuple[str, ...]) -> None:
         status = IndexedStatus(
-            name=works.work.name, state=RunState.FAILED, reason=reason, log_tail=tail
+            name=active.work.name, state=RunState.FAILED, reason=reason, log_tail=tail
         )
         with self._lock:
-            works.failure = works.failure or status
-            works.over.set()
-            for child in works.children:
+            active.failure = active.failure or status
+            active.stopped.set()
+            for child in active.children:
                 _kill(child)
 
     def _folder(self, name: str) -> Path:
         return self.work_dir / name
 
-    def _file(self, works: _ActiveWork, index: int, attempt: int, kind: str) -> Path:
-        return self._folder(works.work.name) / f"{index}-{attempt}.{kind}"
+    def _file(self, active: _ActiveWork, index: int, attempt: int, kind: str) -> Path:
+        return self._folder(active.work.name) / f"{index}-{attempt}.{kind}"
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    # It may have ended since it was looked at.
+    # It may have ended in the meantime.
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
 

@@ -1,13 +1,13 @@
 """A runner for one machine (Linux): each attempt at a run is a process of its own.
 
 Gives a run what a Kubernetes Job gives it: a clean environment, retries with a growing pause, a
-deadline, and a record that survives the agent. What may go wrong here: an agent that is killed
-leaves processes behind, and a process id that was given to someone else since looks like ours.
+deadline, and a record that survives the agent. An agent that is killed leaves processes behind,
+whose ids may since have been reused, so a process is identified by its start time too.
 
 On disk::
 
-    WORK_DIR/RUN/record.json         what is known about the run
-    WORK_DIR/RUN/ATTEMPT.log, .json  what an attempt printed, and the note that it left
+    WORK_DIR/RUN/record.json         the run's status
+    WORK_DIR/RUN/ATTEMPT.log, .json  an attempt's log, and the note that it left
 """
 
 import os
@@ -41,7 +41,7 @@ _RECORD = "record.json"
 
 
 class _Process(BaseModel):
-    """A process id with the moment it was given out, in ticks since boot: unique on a machine."""
+    """A process id with the process's start in ticks since boot: unique on a machine."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,14 +54,14 @@ class _Process(BaseModel):
         return _start_ticks(self.pid) == self.start_ticks
 
     def signal(self, kind: signal.Signals) -> None:
-        """Send a signal to the process and all that it started."""
-        # It may have ended since it was looked at.
+        """Send a signal to the process and its children."""
+        # It may have ended in the meantime.
         with suppress(ProcessLookupError):
             os.killpg(self.pid, kind)
 
 
 class _Record(BaseModel):
-    """What is kept on disk about a run."""
+    """A run's record on disk."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,7 +72,7 @@ class _Record(BaseModel):
 
 
 class _End(BaseModel):
-    """How an attempt ended: with an exit code, or stopped at its deadline."""
+    """The end of an attempt: an exit code, or the reason without one."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,15 +82,15 @@ class _End(BaseModel):
 
 @dataclass(slots=True)
 class ProcessRunner:
-    """Runs training in processes of this machine and remembers them in ``work_dir``.
+    """Runs training in processes of this machine and records them in ``work_dir``.
 
-    Call `resume` once before anything else: it takes up what an earlier agent left behind.
+    Call `resume` once before anything else: it takes up the runs of an earlier agent.
     """
 
     work_dir: Path
     job_template: JobTemplate
     environment: Mapping[str, str]
-    """What a process gets besides its settings: credentials and the search path, no more."""
+    """What a process gets besides its settings: credentials and the search path."""
     clock: Callable[[], datetime]
     log: FilteringBoundLogger
     on_change: Callable[[], None]
@@ -104,17 +104,17 @@ class ProcessRunner:
 
     @property
     def template(self) -> str:
-        """Names what the runs are started with besides their own data."""
+        """The trainer's image."""
         return self.job_template.image
 
     def resume(self) -> None:
-        """Take up the runs that are on disk: what still runs is waited for, or started anew."""
+        """Take up the recorded runs: wait for what still runs, and start again what does not."""
         for path in sorted(self.work_dir.glob(f"*/{_RECORD}")):
             try:
                 record = _Record.model_validate_json(path.read_bytes())
             except ValidationError as error:
                 raise RunnerError(
-                    f"{path} is not what this agent writes; move it away to go on: {error}"
+                    f"{path} is no record of this agent; move it away to go on: {error}"
                 ) from error
             self._records[record.status.run.id] = record
             if record.status.active:
@@ -140,16 +140,16 @@ class ProcessRunner:
         self._supervise(run.id)
 
     def runs(self) -> tuple[RunStatus, ...]:
-        """Every run that is known."""
+        """Every known run."""
         with self._lock:
             return tuple(record.status for record in self._records.values())
 
     def mark_announced(self, run_id: str, announced: Announced) -> None:
-        """Remember on disk how much of a run's story has been told."""
+        """Record on disk how much of a run has been reported."""
         self._change_status(run_id, announced=announced)
 
     def forget(self, run_id: str) -> None:
-        """Drop an ended run with all that it left."""
+        """Drop an ended run with its files."""
         with self._lock:
             record = self._records.get(run_id)
             if record is None or record.status.active:
@@ -158,7 +158,7 @@ class ProcessRunner:
             shutil.rmtree(self._folder(run_id), ignore_errors=True)
 
     def close(self) -> None:
-        """Stop every process; the next agent on this directory starts their runs anew."""
+        """Stop every process; the next agent on this directory starts their runs again."""
         self._closing.set()
         for kind in (signal.SIGTERM, signal.SIGKILL):
             for process in self._running():
@@ -175,20 +175,20 @@ class ProcessRunner:
 
     def _supervise(self, run_id: str) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = Thread(target=self._see_through, args=(run_id,), name=run_id, daemon=True)
+        thread = Thread(target=self._supervise_run, args=(run_id,), name=run_id, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _see_through(self, run_id: str) -> None:
+    def _supervise_run(self, run_id: str) -> None:
         try:
             self._make_attempts(run_id)
         except (RunnerError, OSError) as error:
-            # Nobody waits for this thread: a run that it let go of would seem to run for ever.
+            # Nothing joins this thread: without this, the run would seem active for ever.
             self.log.exception("run given up", run_id=run_id)
             self._give_up(run_id, str(error))
 
     def _make_attempts(self, run_id: str) -> None:
-        """Make attempts until one counts, as a Job's controller does."""
+        """Make attempts until one is final, as a Job's controller does."""
         end = self._adopt(self._records[run_id])
         while not self._closing.is_set():
             if end is None:
@@ -199,13 +199,13 @@ class ProcessRunner:
             if not failed_again or record.failures >= self.limits.backoff_limit:
                 self._finish(record, end)
                 return
-            # Its note has been counted: an agent that comes back during the pause must not again.
+            # Counted now: an agent that restarts during the pause must not count it again.
             self._change(run_id, failures=record.failures + 1, attempt=None, process=None)
             self._closing.wait(self.limits.backoff_s * 2**record.failures)
             end = None
 
     def _attempt(self, run_id: str) -> _End | None:
-        """Run the process once; None if the agent is closing, which is no fault of the run."""
+        """Run the process once; None if the agent is closing, which does not count as an end."""
         attempt = f"process-{uuid.uuid4().hex[:12]}"
         run = self._records[run_id].status.run
         settings = self.job_template.settings(run, attempt, self._file(run_id, attempt, "json"))
@@ -236,10 +236,10 @@ class ProcessRunner:
         return _End(exit_code=code if code >= 0 else 128 - code)
 
     def _adopt(self, record: _Record) -> _End | None:
-        """Wait for the process that an agent before us started, if it still runs.
+        """Wait for the process that an earlier agent started, if it still runs.
 
-        Its exit code went to nobody, but its note tells the same. Without a note it was killed, or
-        it crashed; either way another attempt is due.
+        Its exit code is lost, but its note has the same code. Without a note it was killed or it
+        crashed; either way another attempt is due.
         """
         if record.process is None or record.attempt is None:
             return None
@@ -324,7 +324,7 @@ class ProcessRunner:
 
 
 def _wait_for(pid: int, seconds: float) -> bool:
-    """Wait until a process is gone, child of ours or not; False if it is still there."""
+    """Wait until any process, child or not, has ended; False if it still runs."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -338,7 +338,7 @@ def _wait_for(pid: int, seconds: float) -> bool:
 
 
 def _start_ticks(pid: int) -> int | None:
-    """When a process began, in ticks since boot (proc(5), stat, field 22); None without one."""
+    """A process's start in ticks since boot (proc(5), stat, field 22); None if there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
