@@ -8,7 +8,7 @@ from pathlib import Path
 
 from events.base import Contract
 from events.manifests import Champion, Quarantine, Release, RunSpec, Snapshot
-from events.metrics import MetricsDocument
+from events.metrics_document import MetricsDocument
 from events.outbound import OUTBOUND
 from events.stack import Stack
 

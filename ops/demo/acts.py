@@ -20,7 +20,7 @@ from ops.demo.survey import broken_survey
 from ops.demo.world import SITE, DemoWorld, expect, now, stopwatch
 
 Evidence = dict[str, JsonValue]
-Act = Callable[[DemoWorld], Evidence]
+ActFunction = Callable[[DemoWorld], Evidence]
 
 SETTLE_S = 1.0
 """How long nothing else may happen after a quarantine: several times the quiet period."""
@@ -115,7 +115,7 @@ def rollback_by_hand(world: DemoWorld) -> Evidence:
     return {"release": first, "deployments": [_summary_of(deployment)], "live": first}
 
 
-ACTS: dict[str, Act] = {
+ACTS: dict[str, ActFunction] = {
     "A survey is dropped, trained on, and its release goes live": first_survey,
     "A second survey rolls the endpoint without a failed request": second_survey,
     "A broken survey is quarantined": broken_csv,

@@ -7,9 +7,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from events.manifests import Release
-from events.metrics import MetricsDocument
+from events.metrics_document import MetricsDocument
 from ops.cli.show import EVENT_STYLES
-from ops.demo.summary import Summary
+from ops.demo.summary import DemoSummary
 from ops.demo.world import DemoWorld
 from trainer.training.reports.floor_map import floor_map_svg
 from trainer.training.reports.pages import page_templates
@@ -38,7 +38,7 @@ class ReleasePanel:
     floor: Markup
 
 
-def write_report(path: Path, summary: Summary, world: DemoWorld) -> None:
+def write_report(path: Path, summary: DemoSummary, world: DemoWorld) -> None:
     """Write the page; it loads nothing."""
     page = (
         page_templates("ops.demo")
@@ -52,7 +52,7 @@ def write_report(path: Path, summary: Summary, world: DemoWorld) -> None:
     path.write_text(page, encoding="utf-8")
 
 
-def _timeline(summary: Summary) -> Iterator[TimelineEvent]:
+def _timeline(summary: DemoSummary) -> Iterator[TimelineEvent]:
     if not summary.events:
         return
     start, end = summary.events[0].time, summary.events[-1].time

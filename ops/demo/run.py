@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ops.demo.acts import ACTS
 from ops.demo.report import write_report
-from ops.demo.summary import Act, EventSummary, ReleaseSummary, Summary
+from ops.demo.summary import ActResult, DemoSummary, EventSummary, ReleaseSummary
 from ops.demo.survey import generated_survey, survey_from_file
 from ops.demo.world import SITE, DemoWorld
 from ops.errors import ExpectationError
@@ -18,7 +18,7 @@ from ops.local_stack import LocalStack, end_on_signals
 SUMMARY, REPORT = "summary.json", "report.html"
 
 
-def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
+def run_demo(console: Console, data: Path | None, out: Path) -> DemoSummary:
     """Run all acts, or up to the first that fails.
 
     Raises:
@@ -41,8 +41,8 @@ def run_demo(console: Console, data: Path | None, out: Path) -> Summary:
     return summary
 
 
-def _run_all(world: DemoWorld) -> list[Act]:
-    results: list[Act] = []
+def _run_all(world: DemoWorld) -> list[ActResult]:
+    results: list[ActResult] = []
     for number, (name, act) in enumerate(ACTS.items(), start=1):
         world.console.rule(f"[bold]{number}  {name}", align="left", style="dim")
         started = time.monotonic()
@@ -52,7 +52,9 @@ def _run_all(world: DemoWorld) -> list[Act]:
             evidence, problem = {}, str(error)
         seconds = round(time.monotonic() - started, 3)
         results.append(
-            Act(name=name, ok=problem is None, seconds=seconds, evidence=evidence, problem=problem)
+            ActResult(
+                name=name, ok=problem is None, seconds=seconds, evidence=evidence, problem=problem
+            )
         )
         if problem is not None:
             world.console.print(Text(f"  {problem}", style="red"))
@@ -60,8 +62,8 @@ def _run_all(world: DemoWorld) -> list[Act]:
     return results
 
 
-def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
-    return Summary(
+def _summarize(world: DemoWorld, acts: list[ActResult]) -> DemoSummary:
+    return DemoSummary(
         ok=len(acts) == len(ACTS) and all(act.ok for act in acts),
         data=world.survey.source,
         acts=tuple(acts),
@@ -88,7 +90,7 @@ def _summarize(world: DemoWorld, acts: list[Act]) -> Summary:
     )
 
 
-def _show(console: Console, summary: Summary, out: Path) -> None:
+def _show(console: Console, summary: DemoSummary, out: Path) -> None:
     console.rule("[bold]Results", align="left", style="dim")
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("", "act", "seconds", "live afterwards"):

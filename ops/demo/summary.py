@@ -9,7 +9,7 @@ class SummaryModel(BaseModel):
     model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
 
 
-class Act(SummaryModel):
+class ActResult(SummaryModel):
     """One act: whether it ended as expected, and the evidence."""
 
     name: str
@@ -38,12 +38,12 @@ class EventSummary(SummaryModel):
     detail: dict[str, JsonValue]
 
 
-class Summary(SummaryModel):
+class DemoSummary(SummaryModel):
     """The whole demonstration."""
 
     ok: bool
     data: str
-    acts: tuple[Act, ...]
+    acts: tuple[ActResult, ...]
     releases: tuple[ReleaseSummary, ...]
     events: tuple[EventSummary, ...]
     drop_to_live_s: tuple[float, ...]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from events.metrics import MetricsDocument
+from events.metrics_document import MetricsDocument
 
 FORMER = Path(__file__).with_name("metrics_before_headline.json")
 """As a release with a champion had it before the headline was written down."""

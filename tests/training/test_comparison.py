@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from events.manifests import Artifact, Release, Snapshot, SurveyRef
-from events.metrics import (
-    AgainstChampion,
-    ComparisonBasis,
-    FigureUnit,
-    HeldOutRows,
-    MetricsDocument,
-)
+from events.metrics import AgainstChampion, ComparisonBasis
+from events.metrics_document import FigureUnit, HeldOutRows, MetricsDocument
 from tests.training.made_up_floor import HALL, survey_lines, survey_text
 from trainer.localization.bundle.reading import load_bundle
 from trainer.training.evaluation.champion import ChampionModel, NoChampion

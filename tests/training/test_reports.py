@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from events.metrics import FigureUnit, HeadlineQuestion, LocationFigures, MetricsDocument
+from events.metrics_document import FigureUnit, HeadlineQuestion, LocationFigures, MetricsDocument
 from tests.training.made_up_floor import CELLS, HALL, QUICK, survey_lines, survey_text
 from trainer.training.job.pipeline import TrainingResult
 from trainer.training.job.train import train_files

@@ -9,12 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import (
-    MEDIAN_STEPS,
-    OVER_RELAXATION,
-    SOFTENING_M,
-    Positions,
-)
+from trainer.localization.decoding import MEDIAN_STEPS, OVER_RELAXATION, SOFTENING_M, Positions
 from trainer.localization.graph.writer import GraphWriter, Value
 
 _ROUNDING = 4e-6

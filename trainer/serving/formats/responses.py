@@ -36,6 +36,10 @@ _NO_CELLS = np.empty((0, 0), dtype=np.intp)
 _NO_NUMBERS = np.empty((0, 0))
 
 
+Cuts = Sequence[slice]
+"""Which rows of a batch go into each body."""
+
+
 class PredictionColumns(NamedTuple):
     """The predictions for all rows, with the top cells if they were requested."""
 
@@ -96,7 +100,7 @@ def _columns(answers: PredictionColumns, labels: Labels) -> list[list[str]]:
 
 
 def _interleaved(columns: list[list[str]], before: Sequence[str]) -> list[str]:
-    """The text of all rows, one piece after another, with ``before`` each column's its prefix."""
+    """The text of all rows, one piece after another, each column after its text in ``before``."""
     rows, stride = len(columns[0]), 2 * len(columns)
     pieces = [""] * (rows * stride)
     for place, (column, text) in enumerate(zip(columns, before, strict=True)):
@@ -106,7 +110,7 @@ def _interleaved(columns: list[list[str]], before: Sequence[str]) -> list[str]:
 
 
 def _json_rows(
-    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice], separator: str
+    served: ServedModel, answers: PredictionColumns, cuts: Cuts, separator: str
 ) -> list[str]:
     """The JSON objects of each cut's rows, with ``separator`` between them."""
     top = answers.top_cells.shape[1]
@@ -122,18 +126,14 @@ def _json_rows(
     return ["".join(pieces[cut.start * stride : cut.stop * stride])[skip:] + end for cut in cuts]
 
 
-def _write_json(
-    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
-) -> list[bytes]:
+def _write_json(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> list[bytes]:
     if len(answers.cells) <= _FEW and not answers.top_cells.size:
         return _few_as_json(served, answers, cuts)
     rows = _json_rows(served, answers, cuts, ",")
     return [served.json_head + text.encode() + b"]}" for text in rows]
 
 
-def _few_as_json(
-    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
-) -> list[bytes]:
+def _few_as_json(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> list[bytes]:
     cells, names = served.model.cells, ("location", *served.model.number_fields)
     rows = [
         dict(zip(names, (cells[cell], *numbers), strict=True))
@@ -142,9 +142,7 @@ def _few_as_json(
     return [served.json_head + orjson.dumps(rows[cut])[1:] + b"}" for cut in cuts]
 
 
-def _write_json_lines(
-    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
-) -> list[bytes]:
+def _write_json_lines(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> list[bytes]:
     return [f"{text}\n".encode() for text in _json_rows(served, answers, cuts, "\n")]
 
 
@@ -156,9 +154,7 @@ def _names(served: ServedModel, answers: PredictionColumns) -> list[str]:
     return names
 
 
-def _write_csv(
-    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
-) -> list[bytes]:
+def _write_csv(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> list[bytes]:
     names = _names(served, answers)
     columns = _columns(answers, served.csv_labels)
     for name, column in zip(names, columns, strict=True):
@@ -168,9 +164,7 @@ def _write_csv(
     return [("\n".join([head, *rows[cut]]) + "\n").encode() for cut in cuts]
 
 
-def _write_npy(
-    served: ServedModel, answers: PredictionColumns, cuts: Sequence[slice]
-) -> list[bytes]:
+def _write_npy(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> list[bytes]:
     """Structured arrays; ``location`` is text of one width, all else float64."""
     labels = served.npy_labels
     columns = [labels[answers.cells], *answers.numbers.T]
@@ -196,7 +190,7 @@ def _npy_head(dtype: np.dtype[np.void], rows: int) -> bytes:
     return buffer.getvalue()
 
 
-Writer = Callable[[ServedModel, PredictionColumns, Sequence[slice]], list[bytes]]
+Writer = Callable[[ServedModel, PredictionColumns, Cuts], list[bytes]]
 """Serializes predictions once, and cuts them into one body for each request."""
 
 WRITERS: Mapping[str, Writer] = {

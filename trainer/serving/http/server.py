@@ -88,7 +88,7 @@ def run(settings: ServingSettings) -> int:
 def _service(settings: ServingSettings) -> PredictionService:
     if not settings.multi_model:
         return SingleModelService.open(settings.model)
-    from trainer.serving.models.multi_model import MultiModelService  # noqa: PLC0415 - one model's container starts without
+    from trainer.serving.models.multi_model import MultiModelService  # noqa: PLC0415 - a single-model container starts without it
 
     return MultiModelService.empty(settings.models_memory_mb * 2**20, settings.workers)
 

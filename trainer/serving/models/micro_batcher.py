@@ -29,7 +29,7 @@ Respond = Callable[[HttpResponse], None]
 
 
 class MicroBatcher:
-    """PredictionColumns the requests of one worker's event loop."""
+    """Answers the requests of one worker's event loop."""
 
     def __init__(
         self,

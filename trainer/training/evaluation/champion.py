@@ -14,7 +14,7 @@ from aws.s3 import Bucket, ObjectMissingError, StoreError
 from events import names
 from events.manifests import Artifact, Release
 from events.manifests import Champion as Pointer
-from events.metrics import HeldOutRows
+from events.metrics_document import HeldOutRows
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.errors import BadBundle

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from events.metrics import AgainstChampion, ComparisonBasis, Figures, HeldOutRows
+from events.metrics import AgainstChampion, ComparisonBasis, Figures
+from events.metrics_document import HeldOutRows
 from trainer.training.evaluation.baselines import Baseline, baselines
 from trainer.training.evaluation.champion import ChampionModel
 from trainer.training.evaluation.cross_validation import fit_and_measure

@@ -6,7 +6,7 @@ figure stands beside its interval and what it is compared with.
 
 from pathlib import Path
 
-from events.metrics import ChampionDifference, FigureUnit, MetricsDocument
+from events.metrics_document import ChampionDifference, FigureUnit, MetricsDocument
 from trainer.training.reports.charts import error_distribution, reliability, training_curve
 from trainer.training.reports.content import ReportContent
 from trainer.training.reports.floor_map import floor_map_svg

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from events.metrics import Metrics, ReliabilityDiagram
+from events.metrics import Metrics
+from events.metrics_document import ReliabilityDiagram
 from trainer.training.evaluation.evaluate import Errors
 
 _HEIGHT, _LEFT, _BOTTOM, _PAD = 220.0, 38.0, 26.0, 12.0

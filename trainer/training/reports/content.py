@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from events.metrics import HeldOutRows, Metrics
+from events.metrics import Metrics
+from events.metrics_document import HeldOutRows
 from trainer.training.evaluation.comparison import Comparison
 from trainer.training.evaluation.confidence import ConfidenceReport
 from trainer.training.evaluation.evaluate import CellError, Confusion, Errors, Evaluation

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from events.metrics import LocationFigures
+from events.metrics_document import LocationFigures
 from trainer.training.reading.site_description import Position
 from trainer.training.reports.floor_plan import Picture
 from trainer.training.reports.pages import page_templates

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from events.metrics import (
+from events.metrics_document import (
     ChampionComparison,
     ChampionDifference,
     ConfidenceInterval,

@@ -4,7 +4,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from events.metrics import ConfidenceInterval
+from events.metrics_document import ConfidenceInterval
 
 UNKNOWN = "n/a"
 
