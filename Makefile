@@ -46,8 +46,9 @@ bench: setup ## figures of speed: make bench [DATA=path.csv] [ONLY=drops]
 lock: setup ## compile requirements/*.in into locked files with hashes
 	$(BIN)/python -m ops.dev.lock
 
-schemas: setup ## write events/schemas/ anew from the models
+schemas: setup ## write events/schemas/ and docs/state-machine.md anew from the code
 	$(BIN)/python -m events.schemas
+	$(BIN)/python -m functions.core.state_table
 
 synth: setup ## the CloudFormation template, in cdk.out/
 	$(BIN)/python app.py

@@ -20,12 +20,13 @@ from events.outbound import (
 from events.triggers import Trigger
 from functions.core.deployments import (
     DeploymentState,
-    automatic_rollback_target,
+)
+from functions.core.outcomes import StepOutcome
+from functions.core.rollback import Refusal, automatic_rollback_target, requested_rollback_target
+from functions.core.transitions import (
     failed,
     frozen,
 )
-from functions.core.outcomes import StepOutcome
-from functions.core.rollback import Refusal, requested_rollback_target
 from functions.entry import handles, set_log_context
 from functions.services import Services
 from functions.settings import RollBackSettings

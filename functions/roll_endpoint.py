@@ -19,14 +19,16 @@ from events.outbound import (
 from functions.core.deployments import (
     Deployment,
     DeploymentState,
-    frozen,
-    open_deployment,
-    rollout_started,
 )
 from functions.core.errors import EndpointBusyError
 from functions.core.outcomes import StepOutcome
 from functions.core.rollout import EndpointAction, next_action
 from functions.core.specification import EndpointSpecification, FleetSpecification
+from functions.core.transitions import (
+    frozen,
+    open_deployment,
+    rollout_started,
+)
 from functions.entry import handles, set_log_context
 from functions.services import Services
 from functions.settings import RollEndpointSettings

@@ -26,11 +26,13 @@ from functions.core.deployments import (
     Announcement,
     Candidate,
     SiteState,
-    Transition,
-    published,
+    StateChange,
 )
 from functions.core.errors import ContentionError
 from functions.core.specification import ModelSpecification
+from functions.core.transitions import (
+    published,
+)
 from functions.settings import (
     BucketSettings,
     EndpointSettings,
@@ -114,7 +116,7 @@ class Services(Generic[Settings_co]):
         """Events that can't be handled."""
         return DeadLetters(self.client("sqs"), self.settings.dead_letter_queue_url)
 
-    def commit(self: "Services[LedgerSettings]", site: str, transition: Transition) -> SiteState:
+    def commit(self: "Services[LedgerSettings]", site: str, transition: StateChange) -> SiteState:
         """Change a site's state and say so on the bus.
 
         The events are written with the state and taken out once they are published. What another

@@ -16,15 +16,17 @@ from functions.adapters.sagemaker import NoAnswerError
 from functions.core.deployments import (
     Deployment,
     DeploymentState,
-    failed,
-    frozen,
-    succeeded,
-    verification_failed,
 )
 from functions.core.errors import RetryLaterError
 from functions.core.outcomes import StepOutcome
 from functions.core.rollout import EndpointDescription, RolloutStatus, judge
 from functions.core.smoke import SmokeReport, judge_answers
+from functions.core.transitions import (
+    failed,
+    frozen,
+    succeeded,
+    verification_failed,
+)
 from functions.entry import handles, set_log_context
 from functions.services import Services
 from functions.settings import SmokeTestSettings

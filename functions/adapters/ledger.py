@@ -14,7 +14,12 @@ from typing import Any
 
 from events.base import Contract
 from events.triggers import Trigger
-from functions.core.deployments import Change, Deployment, SiteState, Transition
+from functions.core.deployments import (
+    Change,
+    Deployment,
+    SiteState,
+    StateChange,
+)
 from functions.core.errors import ContentionError
 from functions.core.releases import ReleaseRecord
 
@@ -37,7 +42,7 @@ class Ledger:
         body = self._read(f"site#{site}", "state")
         return SiteState(site=site) if body is None else SiteState.model_validate_json(body)
 
-    def change(self, site: str, transition: Transition, now: datetime) -> SiteState:
+    def change(self, site: str, transition: StateChange, now: datetime) -> SiteState:
         """Apply a transition to the site's state, atomically, and return the state after it.
 
         A transition that changes nothing writes nothing; nor does one whose trigger opened a

@@ -1,16 +1,30 @@
-"""Which release a rollback goes to, or why there is none."""
+"""Which release a rollback goes to: after a failed smoke test, or on request."""
 
 from dataclasses import dataclass
 
-from functions.core.deployments import SiteState
+from functions.core.deployments import Candidate, DeploymentState, SiteState
 from functions.core.releases import GateVerdict, ReleaseRecord
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a rollback that was asked for can't be done, and what would work."""
+    """Why a requested rollback can't be done, and what would work."""
 
     reason: str
+
+
+def automatic_rollback_target(state: SiteState, number: int) -> Candidate | None:
+    """The champion, which a deployment that failed its verification is rolled back to.
+
+    None if that deployment does not hold the slot, or if it is the champion that failed.
+    """
+    failing = state.in_flight
+    if failing is None or failing.number != number or state.champion is None:
+        return None
+    if failing.state is not DeploymentState.VERIFICATION_FAILED:
+        return None
+    is_champion = state.champion.release == failing.candidate.release
+    return None if is_champion else state.champion
 
 
 def requested_rollback_target(
@@ -20,7 +34,7 @@ def requested_rollback_target(
 
     Args:
         state: the site's state.
-        wanted: the release that was asked for; None for the one that was live before.
+        wanted: the requested release; None for the previous champion.
         record: what the ledger knows of the wanted release.
     """
     if wanted is None:

@@ -13,7 +13,11 @@ from events.manifests import Champion, Release
 from events.triggers import Trigger
 from functions.adapters.artifacts import StoredManifest
 from functions.adapters.champions import StoredPointer
-from functions.core.deployments import Deployment, SiteState, Transition
+from functions.core.deployments import (
+    Deployment,
+    SiteState,
+    StateChange,
+)
 from functions.core.gate import StoredObject
 from functions.core.releases import ReleaseRecord
 
@@ -186,7 +190,7 @@ class MemoryLedger:
     def state(self, site: str) -> SiteState:
         return self._states.get(site, SiteState(site=site))
 
-    def change(self, site: str, transition: Transition, now: datetime) -> SiteState:
+    def change(self, site: str, transition: StateChange, now: datetime) -> SiteState:
         before = self.state(site)
         change = transition(before, now)
         if change.state == before or (site, change.trigger) in self._triggers:

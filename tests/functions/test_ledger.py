@@ -15,10 +15,12 @@ from functions.core.deployments import (
     Deployment,
     DeploymentState,
     SiteState,
-    open_deployment,
 )
 from functions.core.errors import ContentionError
 from functions.core.releases import GateVerdict, ReleaseRecord
+from functions.core.transitions import (
+    open_deployment,
+)
 from tests.functions.conftest import create_ledger_table
 from tests.functions.fakes import MemoryLedger
 

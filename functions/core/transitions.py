@@ -1,0 +1,248 @@
+"""Pure functions from a site's state to the next, along the rows of `state_table`.
+
+A deployment's number is the fence: a step for another number than the one in the slot changes
+nothing. Events to announce go into the state's outbox, which is written with the state and
+published afterwards, so a step that dies in between loses none.
+"""
+
+from datetime import datetime
+
+from events.outbound import Cause, ModelCreated
+from events.triggers import Trigger
+from functions.core.deployments import (
+    Announcement,
+    Candidate,
+    Change,
+    Deployment,
+    DeploymentState,
+    NewestArtifact,
+    SiteState,
+)
+from functions.core.state_table import Situation, Transition, TransitionEvent, find_transition
+
+
+def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> Change:
+    """Open the deployment that a created model asks for.
+
+    It takes the slot, waits for it, or is superseded at once if a newer artifact overtook it.
+    """
+    opened = _opened(state, request, now)
+    situation = Situation(state, opened, request.created_at)
+    row = find_transition(None, TransitionEvent.OPENED, situation)
+    if row is None or row.target is None:
+        return Change(state)
+    opened = _moved(opened, row, now)
+    state = state.model_copy(update={"next_number": opened.number + 1})
+    if row.target is DeploymentState.SUPERSEDED:
+        by = state.newest_artifact.number if state.newest_artifact else None
+        opened = opened.model_copy(update={"superseded_by": by})
+        return Change(_announce(state, row, opened), (opened,), opened.trigger)
+    if request.cause is Cause.ARTIFACT:
+        newest = NewestArtifact(created_at=request.created_at, number=opened.number)
+        state = state.model_copy(update={"newest_artifact": newest})
+    return _wait(state, opened) if row.target is DeploymentState.WAITING else _enter(state, opened)
+
+
+def rollout_started(
+    state: SiteState, now: datetime, number: int, endpoint: str, endpoint_config: str
+) -> Change:
+    """SageMaker accepted the pending deployment's endpoint configuration."""
+    moved = _advance_slot(
+        state,
+        now,
+        number,
+        TransitionEvent.ROLLOUT_STARTED,
+        {"endpoint_config": endpoint_config},
+        endpoint=endpoint,
+    )
+    return _stay(state, moved)
+
+
+def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -> Change:
+    """The rolling deployment's release passed the smoke test, so it is the champion."""
+    moved = _advance_slot(state, now, number, TransitionEvent.VERIFIED, {"latency_ms": latency_ms})
+    if moved is None:
+        return Change(state)
+    state, live = moved
+    if state.champion is None or state.champion.release != live.candidate.release:
+        update = {"champion_since": now, "previous_champion": state.champion}
+        state = state.model_copy(update=update)
+    return _leave_slot(state.model_copy(update={"champion": live.candidate}), live, now)
+
+
+def verification_failed(state: SiteState, now: datetime, number: int, reason: str) -> Change:
+    """The rolling deployment's release failed the smoke test.
+
+    It keeps the slot, so that only its rollback can come next.
+    """
+    event = TransitionEvent.VERIFICATION_FAILED
+    return _stay(state, _advance_slot(state, now, number, event, {"reason": reason}))
+
+
+def failed(state: SiteState, now: datetime, number: int, reason: str) -> Change:
+    """The deployment ended without its release being live; the slot is free again."""
+    moved = _advance_slot(state, now, number, TransitionEvent.FAILED, {"reason": reason})
+    return Change(state) if moved is None else _leave_slot(*moved, now)
+
+
+def frozen(state: SiteState, now: datetime, number: int, reason: str) -> Change:
+    """The deployment failed in a way that only a person can judge: nothing more is deployed.
+
+    What waits goes on waiting until a rollback is requested.
+    """
+    moved = _advance_slot(
+        state, now, number, TransitionEvent.FROZEN, {"reason": reason}, frozen=True
+    )
+    if moved is None:
+        return Change(state)
+    state, ended = moved
+    return _leave_slot(state.model_copy(update={"frozen": reason}), ended, now)
+
+
+def published(state: SiteState, _now: datetime, announcements: tuple[Announcement, ...]) -> Change:
+    """These announcements are on the bus."""
+    left = tuple(entry for entry in state.outbox if entry not in announcements)
+    return Change(state.model_copy(update={"outbox": left}) if left != state.outbox else state)
+
+
+def _opened(state: SiteState, request: ModelCreated, now: datetime) -> Deployment:
+    """The deployment as opened; whether it may hold the slot is not decided yet."""
+    live = state.champion.release if state.champion else None
+    failing = state.in_flight
+    is_automatic = failing is not None and request.trigger == Trigger.automatic_rollback(
+        failing.number
+    )
+    replaced = failing.candidate.release if failing and is_automatic else live
+    return Deployment(
+        site=request.site,
+        number=state.next_number,
+        candidate=Candidate(
+            release=request.release, digest=request.digest, model_name=request.model_name
+        ),
+        cause=request.cause,
+        trigger=request.trigger,
+        state=DeploymentState.PENDING,
+        correlation_id=request.correlation_id,
+        opened_at=now,
+        changed_at=now,
+        live_before=live,
+        rolled_back_from=replaced if request.cause is Cause.ROLLBACK else None,
+        automatic=is_automatic,
+        reason=request.reason,
+    )
+
+
+def _wait(state: SiteState, opened: Deployment) -> Change:
+    """Let the opened deployment wait, in the place of the one that waited, if any."""
+    ended: tuple[Deployment, ...] = ()
+    if state.waiting is not None:
+        state, ended = _end(
+            state, state.waiting, TransitionEvent.REPLACED, opened, superseded_by=opened.number
+        )
+    return Change(state.model_copy(update={"waiting": opened}), (opened, *ended), opened.trigger)
+
+
+def _enter(state: SiteState, opened: Deployment) -> Change:
+    """Give the opened deployment the slot, and end the failing one that it rolls back, if any."""
+    ended: tuple[Deployment, ...] = ()
+    if state.in_flight is not None:
+        state, ended = _end(state, state.in_flight, TransitionEvent.ROLLBACK_OPENED, opened)
+    state = state.model_copy(update={"in_flight": opened, "frozen": None})
+    return Change(state, (opened, *ended), opened.trigger)
+
+
+def _end(
+    state: SiteState,
+    deployment: Deployment,
+    event: TransitionEvent,
+    successor: Deployment,
+    **details: object,
+) -> tuple[SiteState, tuple[Deployment, ...]]:
+    moved = _advance(state, successor.changed_at, deployment, event, details)
+    return (state, ()) if moved is None else (moved[0], (moved[1],))
+
+
+def _advance_slot(
+    state: SiteState,
+    now: datetime,
+    number: int,
+    event: TransitionEvent,
+    details: dict[str, object],
+    **announced: object,
+) -> tuple[SiteState, Deployment] | None:
+    """Move the deployment in the slot; None if it is another one, or the event is not for it."""
+    deployment = state.in_flight
+    if deployment is None or deployment.number != number:
+        return None
+    return _advance(state, now, deployment, event, details, **announced)
+
+
+def _advance(
+    state: SiteState,
+    now: datetime,
+    deployment: Deployment,
+    event: TransitionEvent,
+    details: dict[str, object],
+    **announced: object,
+) -> tuple[SiteState, Deployment] | None:
+    row = find_transition(deployment.state, event, Situation(state, deployment))
+    if row is None:
+        return None
+    moved = _moved(deployment, row, now, **details)
+    return _announce(state, row, moved, **announced), moved
+
+
+def _stay(state: SiteState, moved: tuple[SiteState, Deployment] | None) -> Change:
+    """Put the moved deployment back into the slot."""
+    if moved is None:
+        return Change(state)
+    state, deployment = moved
+    return Change(state.model_copy(update={"in_flight": deployment}), (deployment,))
+
+
+def _leave_slot(state: SiteState, ended: Deployment, now: datetime) -> Change:
+    """Take the ended deployment out of the slot; the one that waits, if any, takes it."""
+    state = state.model_copy(update={"in_flight": None})
+    if state.waiting is None:
+        return Change(state, (ended,))
+    live = state.champion.release if state.champion else None
+    replaced = live if state.waiting.cause is Cause.ROLLBACK else None
+    details: dict[str, object] = {"live_before": live, "rolled_back_from": replaced}
+    moved = _advance(state, now, state.waiting, TransitionEvent.SLOT_FREED, details)
+    if moved is None:
+        return Change(state, (ended,))
+    state, next_one = moved
+    state = state.model_copy(update={"in_flight": next_one, "waiting": None})
+    return Change(state, (ended, next_one))
+
+
+def _moved(deployment: Deployment, row: Transition, now: datetime, **details: object) -> Deployment:
+    return deployment.model_copy(update={"state": row.target, "changed_at": now, **details})
+
+
+def _announce(
+    state: SiteState, row: Transition, deployment: Deployment, **details: object
+) -> SiteState:
+    """Put the row's event into the outbox; it takes those of the values that it has fields for."""
+    if row.announces is None:
+        return state
+    event = row.announces.model_validate(
+        {
+            "site": deployment.site,
+            "correlation_id": deployment.correlation_id,
+            "release": deployment.candidate.release,
+            "digest": deployment.candidate.digest,
+            "deployment": deployment.number,
+            "cause": deployment.cause,
+            "previous": deployment.live_before,
+            "from_release": deployment.rolled_back_from,
+            "automatic": deployment.automatic,
+            "reason": deployment.reason,
+            "latency_ms": deployment.latency_ms,
+            "superseded_by": deployment.superseded_by,
+            "endpoint_config": deployment.endpoint_config,
+            **details,
+        }
+    )
+    entry = Announcement.of(event, deployment.changed_at)
+    return state.model_copy(update={"outbox": (*state.outbox, entry)})
