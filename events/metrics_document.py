@@ -1,4 +1,4 @@
-"""``metrics.json``: all that was measured of a release, as the card and later runs read it."""
+"""``metrics.json``: everything that was measured of a release; the card and later runs read it."""
 
 import math
 from enum import StrEnum

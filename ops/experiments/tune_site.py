@@ -67,7 +67,7 @@ class SiteTuneOptions:
 
 @dataclass(frozen=True, slots=True)
 class SiteTuneInputs:
-    """The release that a search starts from, and where its plans and results lie."""
+    """The release that a search starts from, and where its plans and results are stored."""
 
     release: Release
     artifacts: Bucket
@@ -210,7 +210,7 @@ def tune_on_site(
     site: str,
     output: Path,
     options: SiteTuneOptions,
-    place: RunnerOptions,
+    runner_options: RunnerOptions,
 ) -> TuningReport:
     """Search on the surveys of a site's newest release, and write the best settings to a file.
 
@@ -222,7 +222,7 @@ def tune_on_site(
         raise UsageError(f"{options.trials} trials can't be divided into {options.rounds} rounds.")
     release = _newest_release(stack_client, site)
     first = read_settings(options.settings_file) or _settings_of_release(release)
-    settings = agent_settings(place.environment)
+    settings = agent_settings(runner_options.environment)
     artifacts = Bucket(stack_client.aws.s3, stack_client.stack.artifact_bucket)
     template = settings.job_template(artifacts.name, settings.trainer_image)
     inputs = SiteTuneInputs(release, artifacts, template)

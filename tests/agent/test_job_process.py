@@ -376,7 +376,7 @@ def test_whatever_is_wrong_with_the_champion_is_said_and_training_goes_on(site, 
         live.metrics_file.key: "is not the file",
         live.model.key: "is not the file",
         names.release_key(live.run_id): "The manifest of",
-        names.champion_key("lab"): "What is written about what is live",
+        names.champion_key("lab"): "The pointer to the live release",
     }
     assert isinstance(read_champion(site.artifacts, "lab", tmp_path), ChampionModel)
 
@@ -392,7 +392,7 @@ def test_whatever_is_wrong_with_the_champion_is_said_and_training_goes_on(site, 
     second = site.seal(Recipe("1", {**QUICK.hyperparameters, "epochs": 1}))
     assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
     assert site.release(second).metrics.against_champion is None
-    assert "Not compared. What is written about what is live" in card_of(site, second)
+    assert "Not compared. The pointer to the live release" in card_of(site, second)
 
 
 def test_the_picture_of_the_floor_lies_beside_the_description_of_the_site(site):

@@ -57,6 +57,7 @@ PLANTED = [
     ("ops/account/event_log.py", "ops.cli.main"),
     ("ops/cli/main.py", "ops.dev.lock"),
 ]
+CIRCLE = ("trainer/training/reading/times_polars.py", "trainer.training.reading.times")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
     for folder in ROOM_FOLDERS:
         shutil.copytree(ROOT / folder, copy / folder, ignore=lambda _, names: _not_sources(names))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for file, imported in PLANTED:
+    for file, imported in (*PLANTED, CIRCLE):
         with (copy / file).open("a") as source:
             source.write(f"\n\ndef _planted() -> None:\n    import {imported}\n")
     run = subprocess.run(
@@ -90,3 +91,7 @@ def _not_sources(names: list[str]) -> list[str]:
 def test_an_illegal_import_is_refused(report: str, file: str, imported: str) -> None:
     importer = file.removesuffix(".py").replace("/", ".")
     assert f"{importer} -> {imported} (l." in report
+
+
+def test_a_circle_within_a_room_is_refused(report: str) -> None:
+    assert "No cycles are allowed in trainer.training.reading." in report

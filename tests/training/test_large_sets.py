@@ -10,9 +10,9 @@ import pytest
 from tests.training.made_up_floor import HALL, QUICK
 from trainer.localization.bundle.reading import load_bundle
 from trainer.training.evaluation.baselines import baselines
-from trainer.training.evaluation.cross_validation import fit_and_measure
-from trainer.training.evaluation.evaluate import RowScores, concatenate_scores, score_model
+from trainer.training.evaluation.hold_out_evaluation import fit_and_measure
 from trainer.training.evaluation.reliability import Bootstrap
+from trainer.training.evaluation.scores import RowScores, concatenate_scores, score_model
 from trainer.training.job import smoke as smoke_rows
 from trainer.training.job.pipeline import TrainingResult
 from trainer.training.job.train import train_files

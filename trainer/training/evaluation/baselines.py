@@ -1,7 +1,7 @@
-"""What anyone could do without training: the measure of whether the model earns its keep.
+"""Simple methods that need no training: the model has to beat them.
 
-What may go wrong: neighbours cost rows times rows; of large sets an even sample is asked, and
-:attr:`Baseline.rows` and :attr:`Baseline.known` say how large it was.
+Neighbours cost rows times rows, so large sets are sampled evenly; :attr:`Baseline.rows` and
+:attr:`Baseline.known` hold the sizes of the samples.
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from trainer.training.reading.training_set import TrainingSet
 NEIGHBOURS = 7
 UNHEARD_DBM = -100.0
 """Just below the weakest reading, so that a beacon not heard is near one heard weakly."""
-MOST_KNOWN = 20_000
-MOST_ASKED = 2_000
+MAX_KNOWN = 20_000
+MAX_QUERIES = 2_000
 
 _BLOCK = 64
 
@@ -31,7 +31,7 @@ class Baseline:
 
     name: str
     rows: int
-    """How many held-out rows it was asked."""
+    """How many held-out rows it answered."""
     known: int
     """How many rows it knew."""
     exact_accuracy: float
@@ -44,31 +44,31 @@ def baselines(data: TrainingSet, trained: Rows, held_out: Rows) -> tuple[Baselin
 
     Args:
         data: all rows.
-        trained: indices of those that may be known.
-        held_out: indices of those that are asked.
+        trained: indices of the known rows.
+        held_out: indices of the rows to answer.
     """
-    known, asked = _even(trained, MOST_KNOWN), _even(held_out, MOST_ASKED)
+    known, queries = _even(trained, MAX_KNOWN), _even(held_out, MAX_QUERIES)
     nearest = [
         _vote(distances, data.cells[known], len(data.labels), data.positions)
-        for distances in _distances(_levels(data, asked), _levels(data, known))
+        for distances in _distances(_levels(data, queries), _levels(data, known))
     ]
-    truth = data.cells[asked]
+    truth = data.cells[queries]
     found = [
         _scored(name, truth, np.concatenate(cells), points, data, len(known))
         for name, cells, points in (
             (
                 "nearest neighbour",
                 [part.first for part in nearest],
-                _joined([part.first_points for part in nearest]),
+                _concatenate([part.first_points for part in nearest]),
             ),
             (
                 f"{NEIGHBOURS} weighted neighbours",
                 [part.voted for part in nearest],
-                _joined([part.voted_points for part in nearest]),
+                _concatenate([part.voted_points for part in nearest]),
             ),
         )
     ]
-    return (*found, _majority(data, trained, asked))
+    return (*found, _majority(data, trained, queries))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,19 +79,20 @@ class _Neighbours:
     voted_points: Positions | None
 
 
-def _even(rows: Rows, most: int) -> Rows:
-    return rows[:: max(1, -(-len(rows) // most))]
+def _even(rows: Rows, limit: int) -> Rows:
+    """At most so many of the rows, evenly spread."""
+    return rows[:: max(1, -(-len(rows) // limit))]
 
 
 def _levels(data: TrainingSet, rows: Rows) -> FloatMatrix:
     return np.nan_to_num(data.rssi[rows], nan=UNHEARD_DBM)
 
 
-def _distances(asked: FloatMatrix, known: FloatMatrix) -> Iterator[FloatMatrix]:
-    """Blocks of (rows, known) squared distances in dB."""
+def _distances(queries: FloatMatrix, known: FloatMatrix) -> Iterator[FloatMatrix]:
+    """Blocks of (queries, known) squared distances in dB."""
     squares = (known * known).sum(axis=1)
-    for start in range(0, len(asked), _BLOCK):
-        block = asked[start : start + _BLOCK]
+    for start in range(0, len(queries), _BLOCK):
+        block = queries[start : start + _BLOCK]
         distances = (block * block).sum(axis=1)[:, np.newaxis] + squares - 2.0 * block @ known.T
         # Adding zero turns minus zero into zero.
         yield np.maximum(distances, 0.0) + np.float32(0.0)
@@ -112,23 +113,23 @@ def _vote(
 
 
 def _nearest(distances: FloatMatrix) -> Rows:
-    """(rows, neighbours) the nearest first, and of equals the first.
+    """(rows, neighbours), the nearest first, and the first of equally near ones.
 
-    The bits of a float that is not negative sort as it does; with the place behind them each key
-    is another, and partitioning is enough.
+    The bits of a non-negative float sort as the float does. With the index appended, all keys
+    differ, and partitioning is enough.
     """
     keys = distances.view(np.uint32).astype(np.uint64) << np.uint64(32)
     keys |= np.arange(distances.shape[1], dtype=np.uint64)
-    most = min(NEIGHBOURS, distances.shape[1])
-    keys.partition(most - 1, axis=1)
-    return (np.sort(keys[:, :most], axis=1) & np.uint64(0xFFFFFFFF)).astype(np.intp)
+    count = min(NEIGHBOURS, distances.shape[1])
+    keys.partition(count - 1, axis=1)
+    return (np.sort(keys[:, :count], axis=1) & np.uint64(0xFFFFFFFF)).astype(np.intp)
 
 
-def _majority(data: TrainingSet, trained: Rows, asked: Rows) -> Baseline:
-    most = int(np.bincount(data.cells[trained]).argmax())
-    cells = np.full(len(asked), most, dtype=np.intp)
+def _majority(data: TrainingSet, trained: Rows, queries: Rows) -> Baseline:
+    most_frequent = int(np.bincount(data.cells[trained]).argmax())
+    cells = np.full(len(queries), most_frequent, dtype=np.intp)
     points = None if data.positions is None else data.positions[cells]
-    truth = data.cells[asked]
+    truth = data.cells[queries]
     return _scored("most frequent location", truth, cells, points, data, len(trained))
 
 
@@ -153,6 +154,6 @@ def _scored(
     )
 
 
-def _joined(parts: list[Positions | None]) -> Positions | None:
+def _concatenate(parts: list[Positions | None]) -> Positions | None:
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if known else None

@@ -1,7 +1,7 @@
-"""Reads what is live at a site: the pointer, its release, its bundle and how it was measured.
+"""Reads the live release of a site: the pointer, the manifest, the bundle and how it was measured.
 
-What may go wrong: anything, as all of it lies in a bucket that others write. A champion that can't
-be read is never a reason not to train: there is then nothing to compare with, and it is said why.
+All of it lies in a bucket that others write. A champion that can't be read never stops a training:
+nothing is compared then, and the reason is recorded.
 """
 
 import hashlib
@@ -28,36 +28,36 @@ class _MetricsFile(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChampionModel:
-    """What is live while a candidate is trained."""
+    """The release that is live while a candidate is trained."""
 
     release: Release
     model: LoadedModel
     held_out: HeldOutRows | None = None
-    """None where its training did not write it down."""
+    """None where its training did not record it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoChampion:
-    """There is nothing to compare with."""
+    """There is no release to compare with."""
 
     reason: str
     """A sentence for the log and the card."""
 
 
-CHAMPION_UNKNOWN = NoChampion("Nothing was said of what is live, as is usual away from the cloud.")
+CHAMPION_UNKNOWN = NoChampion("The live release is not known, as usual outside the cloud.")
 
 
 class _Unreadable(Exception):  # noqa: N818 - named for what was found; it does not leave this file
-    """What was found instead of a champion."""
+    """Why there is no champion to compare with."""
 
 
 def read_champion(artifacts: Bucket, site: str, folder: Path) -> ChampionModel | NoChampion:
-    """Read what is live at a site, or find out why that can't be.
+    """Read the live release of a site, or find out why it can't be read.
 
     Args:
         artifacts: the bucket of the releases.
         site: its name.
-        folder: an existing one, to unpack to.
+        folder: an existing folder to unpack the bundle in.
     """
     try:
         pointer = _pointer(artifacts, site)
@@ -68,7 +68,7 @@ def read_champion(artifacts: Bucket, site: str, folder: Path) -> ChampionModel |
     except _Unreadable as error:
         return NoChampion(str(error))
     except (StoreError, OSError) as error:
-        return NoChampion(f"What is live could not be read: {error}.")
+        return NoChampion(f"The live release could not be read: {error}.")
 
 
 def _pointer(artifacts: Bucket, site: str) -> Pointer:
@@ -77,9 +77,9 @@ def _pointer(artifacts: Bucket, site: str) -> Pointer:
     except ObjectMissingError as error:
         raise _Unreadable("Nothing is live at this site yet.") from error
     except ValidationError as error:
-        raise _Unreadable("What is written about what is live can't be understood.") from error
+        raise _Unreadable("The pointer to the live release can't be understood.") from error
     if pointer.site != site:
-        raise _Unreadable(f"What is written about what is live is of {pointer.site}.")
+        raise _Unreadable(f"The pointer to the live release belongs to {pointer.site}.")
     return pointer
 
 
@@ -88,7 +88,7 @@ def _release(artifacts: Bucket, pointer: Pointer) -> Release:
         body = artifacts.get(names.release_key(pointer.release)).body
         release = Release.model_validate_json(body)
     except ObjectMissingError as error:
-        raise _Unreadable(f"The release {pointer.release} is live, and it is gone.") from error
+        raise _Unreadable(f"The manifest of {pointer.release}, which is live, is gone.") from error
     except (ValidationError, names.InvalidNameError) as error:
         raise _Unreadable(f"The manifest of {pointer.release} can't be understood.") from error
     if (release.run_id, release.digest) != (pointer.release, pointer.digest):
@@ -104,7 +104,7 @@ def _model(artifacts: Bucket, release: Release, folder: Path) -> LoadedModel:
     except BadBundle as error:
         raise _Unreadable(f"The bundle of {release.run_id} can't be opened: {error}") from error
     if model.digest != release.digest:
-        raise _Unreadable(f"The bundle of {release.run_id} is not the one that it names.")
+        raise _Unreadable(f"The bundle of {release.run_id} is not the one that its manifest names.")
     return model
 
 

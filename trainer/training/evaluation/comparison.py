@@ -18,17 +18,12 @@ from events.metrics import AgainstChampion, ComparisonBasis, Figures
 from events.metrics_document import HeldOutRows
 from trainer.training.evaluation.baselines import Baseline, baselines
 from trainer.training.evaluation.champion import ChampionModel
-from trainer.training.evaluation.cross_validation import fit_and_measure
-from trainer.training.evaluation.evaluate import (
-    Evaluation,
-    RowScores,
-    score_model,
-    summarize,
-    with_intervals,
-)
+from trainer.training.evaluation.evaluate import Evaluation, summarize, with_intervals
 from trainer.training.evaluation.hold_out import HoldOut, Mask, Rows
+from trainer.training.evaluation.hold_out_evaluation import fit_and_measure
 from trainer.training.evaluation.reliability import Bootstrap, Interval
 from trainer.training.evaluation.resampling import oversample_locations
+from trainer.training.evaluation.scores import RowScores, score_model
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.quality.near_duplicates import NearDuplicates
 from trainer.training.reading.site_description import SiteDescription
@@ -130,7 +125,7 @@ def held_out_rows(candidate: CandidateHoldOut) -> HeldOutRows | None:
     """What the next candidate needs for a comparison; None for a very large hold-out."""
     if len(candidate.split.held_out) > MAX_ROWS_LISTED:
         return None
-    scores = candidate.scores.only(candidate.ranked())
+    scores = candidate.scores.take(candidate.ranked())
     errors = scores.errors_m
     return HeldOutRows(
         digest=candidate.digest(),
@@ -174,7 +169,7 @@ def _on_same_hold_out(
     """Row by row, as both trainings recorded how each row was answered."""
     order = candidate.ranked()
     visits = candidate.data.visits[candidate.split.held_out[order]]
-    ours, theirs = candidate.scores.only(order), _recorded_scores(recorded)
+    ours, theirs = candidate.scores.take(order), _recorded_scores(recorded)
     return _compared(
         _summary(
             champion,

@@ -1,11 +1,10 @@
-"""Makes the confidence that is told mean what it says: one temperature, fitted to held-out rows.
+"""Temperature scaling: makes the confidence of an answer mean what it says.
 
-The network's own probability is too high on visits that it has not seen where locations sound
-alike, and far too low where they do not, as its targets spread over neighbours. Dividing its logits
-by one number sets both right without a change to the cell, the point or the radius. What may go
-wrong: a temperature judged on the rows that it was fitted to flatters, so what is reported of it is
-measured by halves of the visits, each with the other's temperature. And with few rows it would be
-chance; then there is none.
+The network's own probability is too high on unseen visits where locations sound alike, and far too
+low where they do not, as its targets spread over neighbours. Dividing the logits by one number
+corrects both without changing the cell, the point or the radius. A temperature that is judged on
+the rows it was fitted to flatters; so the reported figures come from halves of the visits, each
+with the temperature of the other half. Few rows would give a random temperature, so they give none.
 """
 
 from collections.abc import Callable
@@ -25,9 +24,9 @@ FEWEST_FOR_TEMPERATURE = 50
 _TRIED = np.geomspace(LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE, 21)
 _GOLDEN = (5**0.5 - 1) / 2
 _NARROWINGS = 16
-"""Leave a part in 5,000 of what lies between two tries."""
+"""They narrow the interval between two tries to a 5,000th of it."""
 _SURE = 1e-7
-"""Single precision tells no confidence nearer to 0 or 1."""
+"""In single precision no confidence comes closer to 0 or 1."""
 
 Floats = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
@@ -35,90 +34,90 @@ Hits = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceReport:
-    """The temperature that goes into the bundle, and what its like did to rows it had not seen.
+    """The temperature that goes into the bundle, and its effect on rows it was not fitted to.
 
-    Brier: the mean square of confidence less what happened (0 is best).
+    Brier: the mean square of confidence minus outcome (0 is best).
     """
 
     temperature: float
     own: Calibration
-    """Of the network's own probability, on the same rows."""
+    """Of the network's own probability."""
     own_brier: float
     told: Calibration
-    """Of the confidence that is told, by the other half's temperature."""
+    """Of the served confidence, at the temperature of the other half of the visits."""
     told_brier: float
 
 
 def calibrate_confidence(
     posteriors: FloatMatrix, exact: Hits, visits: Rows
 ) -> ConfidenceReport | None:
-    """Choose a model's temperature from rows it has not seen, and measure what it is worth.
+    """Fit a model's temperature to rows it has not seen, and measure the effect.
 
     Args:
-        posteriors: (rows, cells) as the network says.
+        posteriors: (rows, cells) the network's probabilities.
         exact: (rows,) whether the likeliest cell was the true one.
         visits: (rows,) rows of one visit go to one half.
 
     Returns:
-        None where there are too few rows to tell.
+        None where there are too few rows.
     """
     half = np.unique(visits, return_inverse=True)[1] % 2 == 0
     if len(exact) < FEWEST_FOR_TEMPERATURE or half.all():
         return None
     own = posteriors.max(axis=1)
-    told = np.empty_like(own)
+    scaled = np.empty_like(own)
     for side in (half, ~half):
         temperature = fitted_temperature(posteriors[~side], exact[~side])
-        told[side] = tempered(posteriors[side], temperature).max(axis=1)
+        scaled[side] = tempered(posteriors[side], temperature).max(axis=1)
     return ConfidenceReport(
         temperature=fitted_temperature(posteriors, exact),
         own=calibration(own, exact),
         own_brier=_brier(own, exact),
-        told=calibration(told, exact),
-        told_brier=_brier(told, exact),
+        told=calibration(scaled, exact),
+        told_brier=_brier(scaled, exact),
     )
 
 
 def fitted_temperature(posteriors: FloatMatrix, exact: Hits) -> float:
-    """The temperature by which what happened is likeliest, from 0.1 to 5.
+    """The temperature of the highest likelihood, from 0.1 to 5.
 
-    Likely is meant of "the answered cell is right", not of the true cell: on the UCI set that one
-    served later visits better (docs/adr/0020).
+    It is the likelihood of "the answered cell is right", not that of the true cell, because it did
+    better on later visits of the UCI set (docs/adr/0020).
 
     Args:
-        posteriors: (rows, cells) as the network says; at least one row.
+        posteriors: (rows, cells) the network's probabilities; at least one row.
         exact: (rows,) whether the likeliest cell was the true one.
     """
     ratios = posteriors / posteriors.max(axis=1, keepdims=True)
     logs = np.log(np.maximum(ratios, np.finfo(np.float32).tiny))
-    wanted = _smoothed(exact)
+    targets = _smoothed(exact)
 
-    def surprise(temperature: float) -> float:
+    def negative_log_likelihood(temperature: float) -> float:
         sure = 1.0 / np.exp(logs / np.float32(temperature)).sum(axis=1, dtype=np.float64)
         sure = np.clip(sure, _SURE, 1.0 - _SURE)
-        return float(-(wanted * np.log(sure) + (1.0 - wanted) * np.log1p(-sure)).mean())
+        return float(-(targets * np.log(sure) + (1.0 - targets) * np.log1p(-sure)).mean())
 
-    best = int(np.argmin([surprise(float(temperature)) for temperature in _TRIED]))
+    best = int(np.argmin([negative_log_likelihood(float(temperature)) for temperature in _TRIED]))
     low, high = _TRIED[max(best - 1, 0)], _TRIED[min(best + 1, len(_TRIED) - 1)]
-    return round(_least(surprise, float(low), float(high)), 4)
+    return round(_minimum(negative_log_likelihood, float(low), float(high)), 4)
 
 
 def _smoothed(exact: Hits) -> Floats:
-    """What to aim at: nearly 1 and nearly 0, by how many there are of each (Platt, 1999).
+    """Targets nearly 1 and nearly 0, depending on how many there are of each (Platt, 1999).
 
-    Else rows that were all answered rightly would ask for certainty.
+    Without smoothing, rows that were all answered correctly would demand certainty.
     """
     hits = int(np.count_nonzero(exact))
     misses = len(exact) - hits
     return np.where(exact, (hits + 1.0) / (hits + 2.0), 1.0 / (misses + 2.0))
 
 
-def _least(figure: Callable[[float], float], low: float, high: float) -> float:
-    """Where a figure is least between two values, by the golden section on a logarithmic scale."""
+def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
+    """The argument of the minimum, by golden-section search on a logarithmic scale."""
     left, right = float(np.log(low)), float(np.log(high))
     for _ in range(_NARROWINGS):
         width = _GOLDEN * (right - left)
-        if figure(float(np.exp(right - width))) <= figure(float(np.exp(left + width))):
+        if function(float(np.exp(right - width))) <= function(float(np.exp(left + width))):
             right = left + width
         else:
             left = right - width

@@ -1,8 +1,7 @@
-"""Measures a recipe, not a model: on any split of the rows, or on folds, over several seeds.
+"""Measures a recipe rather than a model: on any split of the rows or on folds, over several seeds.
 
-What may go wrong: a split that names rows which were dropped or unlabelled, or that puts one row on
-both sides; both are refused. A split whose sides share copies is measured as asked, as that is how
-figures from elsewhere can be compared.
+A split that names dropped or unlabelled rows, or puts one row on both sides, is refused. A split
+whose sides share copies is measured as it is, so that figures from elsewhere can be compared.
 """
 
 import json
@@ -12,63 +11,38 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.localization.decoding import decode, expected_errors
-from trainer.localization.dense.features import FeatureParameters
-from trainer.localization.dense.network import Network
-from trainer.localization.readings import FloatMatrix
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.baselines import Baseline, baselines
-from trainer.training.evaluation.evaluate import (
-    Errors,
-    Evaluation,
-    RowScores,
-    concatenate_scores,
-    parts_of,
-    score_predictions,
-    summarize,
-)
+from trainer.training.evaluation.evaluate import Evaluation, summarize
 from trainer.training.evaluation.hold_out import Rows, folds
+from trainer.training.evaluation.hold_out_evaluation import measure_hold_out
+from trainer.training.evaluation.scores import (
+    concatenate_scores,
+)
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.fitting.model_family import MODEL_FAMILY
 from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
-from trainer.training.reading.training_set import TrainingSet, combine
-
-_MOST_SAMPLED = 10_000
-"""Shares of as many rows are known to a point either way (binomial, 95 %)."""
+from trainer.training.reading.training_set import TrainingSet, check_enough, combine, join_masked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Division:
-    """A named way to divide rows; one part for a split, several for folds."""
+    """A named division of the rows: one part for a split, several for folds."""
 
     name: str
     parts: tuple[tuple[Rows, Rows], ...]
-    """(trained, asked) indices into a training set, for each part."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class HoldOutMeasurement:
-    """How a fit answered rows that it had not seen."""
-
-    scores: RowScores
-    expected_m: Errors | None
-    """(rows,) metres: the error that the model itself expected; None without positions."""
-    sampled: Rows
-    """Places among the rows, evenly spread; all of them if they are no more than 10,000."""
-    posteriors: FloatMatrix
-    """(sampled, cells) as the network says, for these rows alone, as those of all may be much."""
+    """(trained, test) indices into a training set, for each part."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeMeasurement:
-    """What a recipe does on one division."""
+    """The figures of a recipe on one division."""
 
     division: str
     evaluations: tuple[Evaluation, ...]
-    """One for each seed; over the rows of all parts."""
+    """One for each seed, over the rows of all parts."""
     baselines: tuple[Baseline, ...]
     """On the first part's rows."""
 
@@ -96,44 +70,6 @@ def _mean(figures: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def measure_hold_out(
-    data: TrainingSet, trained: Rows, asked: Rows, site: SiteDescription, settings: Hyperparameters
-) -> HoldOutMeasurement:
-    """Fit on some rows and judge the answers to others."""
-    return fit_and_measure(data.take(trained), data.take(asked), site, settings)
-
-
-def fit_and_measure(
-    known: TrainingSet, asked: TrainingSet, site: SiteDescription, settings: Hyperparameters
-) -> HoldOutMeasurement:
-    """:func:`measure_hold_out` with one set of rows and another of the same cells and beacons."""
-    network = MODEL_FAMILY.fit(known, FeatureParameters(), settings)
-    every = max(1, -(-len(asked) // _MOST_SAMPLED))
-    answers = [_ask(network, asked, part, site, every) for part in parts_of(len(asked))]
-    expected = [part.expected_m for part in answers if part.expected_m is not None]
-    return HoldOutMeasurement(
-        scores=concatenate_scores([part.scores for part in answers]),
-        expected_m=np.concatenate(expected) if expected else None,
-        sampled=np.concatenate([part.sampled for part in answers]),
-        posteriors=np.concatenate([part.posteriors for part in answers]),
-    )
-
-
-def _ask(
-    network: Network, asked: TrainingSet, part: slice, site: SiteDescription, every: int
-) -> HoldOutMeasurement:
-    """The answers to some rows; of one in ``every`` the whole posterior is kept."""
-    posterior = MODEL_FAMILY.probabilities(network, asked.rssi[part], FeatureParameters())
-    predictions = decode(posterior, asked.positions)
-    cells, places, expected = asked.cells[part], None, None
-    if asked.positions is not None and predictions.points is not None:
-        places = asked.positions[cells]
-        expected = expected_errors(posterior, predictions.points, asked.positions)
-    scores = score_predictions(predictions, asked.positions, cells, places, site.cell_size_m)
-    sampled = np.arange(part.start + -part.start % every, part.stop, every)
-    return HoldOutMeasurement(scores, expected, sampled, posterior[sampled - part.start])
-
-
 def measure_recipe(
     data: TrainingSet,
     division: Division,
@@ -145,14 +81,14 @@ def measure_recipe(
     evaluations = []
     for seed in seeds:
         seeded = settings.model_copy(update={"seed": seed})
-        judged = [measure_hold_out(data, *part, site, seeded).scores for part in division.parts]
-        evaluations.append(summarize(concatenate_scores(judged)))
-    trained, asked = division.parts[0]
-    return RecipeMeasurement(division.name, tuple(evaluations), baselines(data, trained, asked))
+        scores = [measure_hold_out(data, *part, site, seeded).scores for part in division.parts]
+        evaluations.append(summarize(concatenate_scores(scores)))
+    trained, test = division.parts[0]
+    return RecipeMeasurement(division.name, tuple(evaluations), baselines(data, trained, test))
 
 
 def grouped_folds(data: TrainingSet, count: int, seed: int) -> tuple[Rows, ...]:
-    """The rows that each fold asks; copies and visits stay whole.
+    """The test rows of each fold; copies and visits stay in one fold.
 
     Raises:
         BadSplit: there are too few visits for so many folds.
@@ -190,14 +126,15 @@ def measure_splits(
             test rows, holds row numbers of the survey from 0, in file order.
         site: where it was taken.
         settings: the recipe's.
-        seeds: each is measured.
+        seeds: the recipe is measured once with each.
 
     Raises:
         BadSurvey: the survey can't be used.
-        BadSplit: the file is no such JSON, or names rows that there are not.
+        BadSplit: the file is no such JSON, or names rows that the survey lacks.
     """
     [survey] = mask_sentinel([read_survey(path, site)], site)
-    data = combine([survey], site)
+    data = join_masked([survey], site)
+    check_enough(data)
     return [
         measure_recipe(data, division, site, settings, seeds)
         for division in _divisions(survey, splits)

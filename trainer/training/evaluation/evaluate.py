@@ -1,42 +1,25 @@
-"""How well answers are: the figures of merit, overall and for each cell.
+"""Evaluates scored rows: figures of merit with intervals, by cell, and the usual confusions."""
 
-What may go wrong: figures that flatter. They are measured on the rows of
-:mod:`trainer.training.evaluation.hold_out` or on a file that the caller names; a row whose
-label the model does not know counts as wrong, not as missing.
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from events.metrics import AgainstChampion, Metrics
-from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import (
     CellIndices,
-    Positions,
-    Predictions,
-    most_mass_within,
 )
-from trainer.localization.readings import FloatMatrix
 from trainer.training.evaluation.baselines import Baseline
 from trainer.training.evaluation.hold_out import Rows
 from trainer.training.evaluation.reliability import Bootstrap, Calibration, Interval, calibration
+from trainer.training.evaluation.scores import RowScores, score_model
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine_any
 
-_DIAGONAL = 2**0.5
-"""Within one cell means the cell itself or one of the eight around it."""
-_SLACK = 1.001
-_PART_ROWS = 4096
-"""What a model says of each cell is kept of so many rows at a time, and of each row its answer."""
-MOST_CONFUSIONS = 15
-
-Errors = npt.NDArray[np.float64]
+MAX_CONFUSIONS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,53 +30,27 @@ class CellError:
     x: float | None
     y: float | None
     rows: int
-    """How many of its rows were asked."""
+    """How many rows of it were answered."""
     exact: float | None
-    """Share of them answered with this very cell; None if none was asked."""
+    """Share of them answered with this cell; None without rows."""
     mean_error_m: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """How often one location is answered where another is right."""
+    """How often one location is answered in place of another."""
 
     truth: str
     answered: str
     rows: int
     share: float
-    """Of the truth's rows."""
+    """Of the true location's rows."""
     apart_m: float | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RowScores:
-    """Answers beside the truth."""
-
-    exact: npt.NDArray[np.bool_]
-    """(rows,)"""
-    near: npt.NDArray[np.bool_] | None
-    """(rows,) within one cell; None without positions."""
-    errors_m: Errors | None
-    """(rows,) metres; NaN where the truth has no position, None without positions."""
-    confidences: npt.NDArray[np.float32]
-    """(rows,) the probability of the cell that was answered."""
-    answered: CellIndices
-    """(rows,) the likeliest cell."""
-
-    def only(self, rows: Rows) -> "RowScores":
-        """The same of some of the rows."""
-        return RowScores(
-            exact=self.exact[rows],
-            near=None if self.near is None else self.near[rows],
-            errors_m=None if self.errors_m is None else self.errors_m[rows],
-            confidences=self.confidences[rows],
-            answered=self.answered[rows],
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """Where each figure lies with 95 % confidence; visits are resampled."""
+    """95 % confidence intervals; visits are resampled."""
 
     exact_accuracy: Interval
     within_one_cell: Interval | None
@@ -104,7 +61,7 @@ class Intervals:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A packaged model on surveys; shares in 0 to 1, errors in metres, None without positions."""
+    """The figures of merit; shares in 0 to 1, errors in metres, None without positions."""
 
     rows: int
     exact_accuracy: float
@@ -115,56 +72,6 @@ class Evaluation:
     intervals: Intervals | None = None
     calibration: Calibration | None = None
     baselines: tuple[Baseline, ...] = ()
-
-
-def score_predictions(
-    predictions: Predictions,
-    answerable: Positions | None,
-    truth: CellIndices,
-    places: Positions | None,
-    cell_size_m: float,
-) -> RowScores:
-    """Compare predictions with the truth.
-
-    Args:
-        predictions: for (rows,) fingerprints.
-        answerable: (model's cells, 2) in metres.
-        truth: (rows,) the model's index of each row's cell, -1 for one it does not know.
-        places: (rows, 2) in metres where each row was taken; NaN where nobody said.
-        cell_size_m: of the grid.
-    """
-    exact = predictions.cells == truth
-    if answerable is None or places is None or predictions.points is None:
-        return RowScores(exact, None, None, predictions.confidences, predictions.cells)
-    reach = cell_size_m * _DIAGONAL * _SLACK
-    decided = answerable[most_mass_within(predictions.probabilities, answerable, reach)]
-    return RowScores(
-        exact=exact,
-        # A row without a position can't be near: NaN compares as false.
-        near=np.linalg.norm(decided - places, axis=1) <= reach,
-        errors_m=np.linalg.norm(predictions.points - places, axis=1),
-        confidences=predictions.confidences,
-        answered=predictions.cells,
-    )
-
-
-def parts_of(rows: int) -> Iterator[slice]:
-    """Blocks to ask a model about, one after the other; of no rows an empty one."""
-    for start in range(0, max(rows, 1), _PART_ROWS):
-        yield slice(start, min(start + _PART_ROWS, rows))
-
-
-def concatenate_scores(judged: Sequence[RowScores]) -> RowScores:
-    """The judgements of several parts, in their order, as one."""
-    near = [part.near for part in judged if part.near is not None]
-    errors = [part.errors_m for part in judged if part.errors_m is not None]
-    return RowScores(
-        exact=np.concatenate([part.exact for part in judged]),
-        near=np.concatenate(near) if near else None,
-        errors_m=np.concatenate(errors) if errors else None,
-        confidences=np.concatenate([part.confidences for part in judged]),
-        answered=np.concatenate([part.answered for part in judged]),
-    )
 
 
 def summarize(scores: RowScores) -> Evaluation:
@@ -184,12 +91,12 @@ def summarize(scores: RowScores) -> Evaluation:
 
 
 def with_intervals(evaluation: Evaluation, scores: RowScores, visits: Rows) -> Evaluation:
-    """The same evaluation with how far it can be trusted.
+    """The same evaluation with intervals and calibration.
 
     Args:
         evaluation: of the scores.
-        scores: answers beside the truth.
-        visits: (rows,) which rows were taken together.
+        scores: of the rows.
+        visits: (rows,) the visit of each row.
     """
     bootstrap = Bootstrap(visits)
     errors, near = scores.errors_m, scores.near
@@ -230,11 +137,11 @@ def release_metrics(
 
 
 def cell_errors(data: TrainingSet, cells: CellIndices, scores: RowScores) -> list[CellError]:
-    """What each cell of ``data`` came to; ``cells`` are those of the judged rows."""
+    """The figures of each cell of ``data``; ``cells`` are those of the scored rows."""
     found = []
     for cell, label in enumerate(data.labels):
         rows = cells == cell
-        asked = int(rows.sum())
+        count = int(rows.sum())
         errors = None if scores.errors_m is None else scores.errors_m[rows]
         place = None if data.positions is None else data.positions[cell]
         found.append(
@@ -242,26 +149,26 @@ def cell_errors(data: TrainingSet, cells: CellIndices, scores: RowScores) -> lis
                 label=label,
                 x=None if place is None else float(place[0]),
                 y=None if place is None else float(place[1]),
-                rows=asked,
-                exact=float(scores.exact[rows].mean()) if asked else None,
-                mean_error_m=None if errors is None or not asked else float(errors.mean()),
+                rows=count,
+                exact=float(scores.exact[rows].mean()) if count else None,
+                mean_error_m=None if errors is None or not count else float(errors.mean()),
             )
         )
     return found
 
 
 def confusions(data: TrainingSet, cells: CellIndices, scores: RowScores) -> list[Confusion]:
-    """The most frequent wrong answers; ``cells`` are the true ones of the judged rows."""
+    """The most frequent wrong answers; ``cells`` are the true ones of the scored rows."""
     wrong = np.column_stack([cells, scores.answered])[~scores.exact]
     pairs, times = np.unique(wrong, axis=0, return_counts=True)
-    asked = np.bincount(cells, minlength=len(data.labels))
-    order = np.argsort(-times, kind="stable")[:MOST_CONFUSIONS]
+    totals = np.bincount(cells, minlength=len(data.labels))
+    order = np.argsort(-times, kind="stable")[:MAX_CONFUSIONS]
     return [
         Confusion(
             truth=data.labels[truth],
             answered=data.labels[answered],
             rows=int(times[place]),
-            share=float(times[place] / asked[truth]),
+            share=float(times[place] / totals[truth]),
             apart_m=None
             if data.positions is None
             else float(np.linalg.norm(data.positions[truth] - data.positions[answered])),
@@ -274,10 +181,10 @@ def confusions(data: TrainingSet, cells: CellIndices, scores: RowScores) -> list
 def evaluate_bundle(
     bundle: Path, data: Path | Sequence[Path], site: SiteDescription | None = None
 ) -> Evaluation:
-    """Ask a packaged model the labelled rows of surveys, through the code that serves it.
+    """Evaluate a packaged model on the labelled rows of surveys, with the code that serves it.
 
     Args:
-        bundle: ``model.tar.gz`` or the folder it was unpacked to.
+        bundle: ``model.tar.gz`` or the folder it was unpacked in.
         data: surveys.
         site: where they were taken; by default the model's own site with the usual grid.
 
@@ -291,40 +198,3 @@ def evaluate_bundle(
     rows = combine_any([read_survey(path, place) for path in paths], place)
     scores = score_model(model, rows, place)
     return with_intervals(summarize(scores), scores, rows.visits)
-
-
-def score_model(model: LoadedModel, rows: TrainingSet, site: SiteDescription) -> RowScores:
-    """Ask a packaged model labelled rows and compare; labels it does not know count as wrong."""
-    known = {label: cell for cell, label in enumerate(model.cells)}
-    truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
-    places = _places(model, rows)
-    return concatenate_scores(
-        [
-            score_predictions(
-                model.predict(_in_order(rows, part, model.beacons)),
-                model.positions,
-                truth[rows.cells[part]],
-                places[rows.cells[part]],
-                site.cell_size_m,
-            )
-            for part in parts_of(len(rows))
-        ]
-    )
-
-
-def _places(model: LoadedModel, rows: TrainingSet) -> Positions:
-    """(labels, 2) where the rows' labels lie: as the surveys say, else as the model knows."""
-    places = np.full((len(rows.labels), 2), np.nan)
-    if model.positions is not None:
-        known = dict(zip(model.cells, model.positions, strict=True))
-        for place, label in enumerate(rows.labels):
-            places[place] = known.get(label, places[place])
-    return places if rows.positions is None else rows.positions
-
-
-def _in_order(rows: TrainingSet, part: slice, beacons: Sequence[str]) -> FloatMatrix:
-    """The readings of a part in a model's columns; beacons it does not know are left out."""
-    readings = rows.rssi[part]
-    columns = dict(zip(rows.beacons, readings.T, strict=True))
-    unheard = np.full(len(readings), np.nan, dtype=np.float32)
-    return np.column_stack([columns.get(beacon, unheard) for beacon in beacons])

@@ -17,17 +17,17 @@ import numpy.typing as npt
 from trainer.training.reading.row_keys import Keys, mix_bits, name_key
 from trainer.training.reading.training_set import TrainingSet
 
-MOST_OF_A_CELL = 0.5
-"""No cell gives away more than this share of its rows, except as a last resort."""
+MAX_CELL_SHARE = 0.5
+"""No cell gives away more than this share of its rows, except in the last scheme."""
 ENOUGH_SHARE = 0.5
-"""The next protocol is tried if one yields less than this part of what was asked for."""
+"""The next scheme is tried if one yields less than this part of the requested rows."""
 
 Rows = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]
 
 
 class HoldOutScheme(StrEnum):
-    """What was kept on one side; exact copies always are."""
+    """What is kept whole on one side; exact copies always are."""
 
     WHOLE_VISITS = "whole visits are held out"
     CUT_VISITS = "the ends of visits are held out, as most locations were visited once"
@@ -46,17 +46,17 @@ class HoldOut:
 def hold_out(
     data: TrainingSet, share: float, seed: int, pairs: npt.NDArray[np.intp] | None = None
 ) -> HoldOut:
-    """Split rows; deterministic for a seed, whatever the order of visits.
+    """Split rows; deterministic for a seed and independent of the order of visits.
 
     Args:
         data: the labelled rows.
-        share: of the rows that should be held out; visits and cells may allow fewer.
+        share: of the rows to hold out; visits and cells may allow fewer.
         seed: chooses among visits.
-        pairs: (n, 2) rows that are copies of each other though not to the bit; each in one pair.
+        pairs: (n, 2) rows that are near duplicates of each other; each in one pair.
 
     Returns:
         Two sides that share no exact copy and no pair. Every cell keeps rows to train on, unless
-        the protocol says otherwise.
+        the scheme says otherwise.
     """
     keys = data.keys
     copies = np.unique(keys, return_inverse=True)[1]
@@ -69,20 +69,20 @@ def hold_out(
         held = _choose(data, _connected(_cut(data.visits, share), copies), keys, share, seed)
     if not held.any():
         scheme = HoldOutScheme.WHOLE_CELLS
-        held = _choose(data, copies, keys, share, seed, most_of_a_cell=1.0)
+        held = _choose(data, copies, keys, share, seed, max_cell_share=1.0)
     return HoldOut(np.flatnonzero(~held), np.flatnonzero(held), scheme)
 
 
 def folds(
     data: TrainingSet, count: int, seed: int, pairs: npt.NDArray[np.intp] | None = None
 ) -> list[Rows]:
-    """Deal all rows to folds of about the same size; copies and visits stay in one.
+    """Deal all rows to folds of about the same size; copies and visits stay in one fold.
 
     Args:
         data: the labelled rows.
         count: of folds.
         seed: shuffles groups of rows before they are dealt.
-        pairs: (n, 2) rows that are copies of each other; each in one pair.
+        pairs: (n, 2) rows that are near duplicates of each other; each in one pair.
 
     Returns:
         The test rows of each fold, ascending; a fold may be empty if there are too few visits.
@@ -103,7 +103,7 @@ def folds(
 
 
 def _cut(visits: Rows, share: float) -> Rows:
-    """Visits with the last part of each as one of its own."""
+    """Visits, with the last part of each as a visit of its own."""
     starts = np.flatnonzero(np.diff(visits, prepend=-1))
     lengths = np.diff(starts, append=len(visits))
     place = np.arange(len(visits)) - np.repeat(starts, lengths)
@@ -137,15 +137,15 @@ def _choose(
     keys: Keys,
     share: float,
     seed: int,
-    most_of_a_cell: float = MOST_OF_A_CELL,
+    max_cell_share: float = MAX_CELL_SHARE,
 ) -> Mask:
-    """Take whole groups in an order that the seed shuffles, as far as cells can spare them."""
+    """Take whole groups in an order shuffled by the seed, as far as cells can spare them."""
     _, firsts, members, sizes = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True
     )
     order = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(order, members, mix_bits(keys + np.uint64(name_key(str(seed)))))
-    spare = np.floor(np.bincount(data.cells) * most_of_a_cell).astype(int).tolist()
+    spare = np.floor(np.bincount(data.cells) * max_cell_share).astype(int).tolist()
     wanted = max(1, round(share * len(data)))
     taken = np.zeros(len(sizes), dtype=bool)
     for group in _by_key(order):

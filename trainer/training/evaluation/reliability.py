@@ -1,8 +1,8 @@
-"""How far figures can be trusted: intervals, calibration, and the radius that holds its promise.
+"""How far figures can be trusted: intervals, calibration, and an error radius with known coverage.
 
-What may go wrong: rows of one visit are alike, so intervals that resample single rows are too
-narrow; whole visits are resampled here. And a radius judged on the rows it was fitted to flatters;
-its coverage is measured by halves, each judged with the other's scale.
+Rows of one visit are alike, so resampling single rows would make intervals too narrow; whole visits
+are resampled. A radius that is judged on the rows it was fitted to flatters; its coverage is
+measured by halves, each with the scale of the other half.
 """
 
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ from trainer.localization.bundle.description import ErrorRadius
 from trainer.training.evaluation.hold_out import Rows
 
 RADIUS_SHARE = 0.9
-"""The share of true places that an answer's radius should hold."""
+"""The share of true positions that should lie within an answer's radius."""
 BINS = 10
 FEWEST_FOR_RADIUS = 20
 """Below it the 90 % quantile would be one of the two largest errors."""
 
 _RESAMPLES = 1000
-_MOST_GROUPS = 25_000
-"""More visits are drawn in groups of neighbours, which tells the same in a tenth of the time."""
-_MOST_NUMBERS = 2**18
-"""Of a block of resamples: 2 MB, which stay in the cache."""
-_MOST_PARTS = 64
+_MAX_GROUPS = 25_000
+"""More visits are drawn in groups of neighbours: the same intervals in a tenth of the time."""
+_BLOCK_NUMBERS = 2**18
+"""Numbers in a block of resamples: 2 MB, which stay in the cache."""
+_MAX_PARTS = 64
 _SEED = 7
 _LOW, _HIGH = 0.025, 0.975
 
@@ -34,7 +34,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a figure lies with 95 % confidence, as far as these visits tell."""
+    """A 95 % confidence interval, from these visits."""
 
     low: float
     high: float
@@ -42,18 +42,18 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class ConfidenceBin:
-    """Rows whose confidence was about the same."""
+    """Rows of about the same confidence."""
 
     rows: int
     confidence: float
     """Their mean confidence."""
     exact: float
-    """The share of them that was answered exactly."""
+    """The share of them answered with the true cell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Whether what the model calls 30 % happens in 30 of 100 cases."""
+    """Whether a confidence of 30 % is right in 30 of 100 cases."""
 
     expected_error: float
     """Expected calibration error over ten bins of equal width (Guo et al., 2017)."""
@@ -62,7 +62,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class RadiusReport:
-    """The radius that goes into the bundle, and how often its like held rows it had not seen."""
+    """The radius that goes into the bundle, and its coverage of rows it was not fitted to."""
 
     radius: ErrorRadius
     coverage: float
@@ -72,16 +72,16 @@ class RadiusReport:
 class Bootstrap:
     """Resampled visits, the same for every figure, so that figures can be compared.
 
-    They are drawn anew for each figure, some at a time, as all of them would be a thousand numbers
-    for each visit.
+    They are drawn again for each figure, block by block, as all of them would take a thousand
+    numbers for each visit.
     """
 
     def __init__(self, visits: Rows) -> None:
         """Resample ``visits``, those of (rows,) judged rows, with replacement."""
         _, members = np.unique(visits, return_inverse=True)
-        self._members = members // -(-(int(members.max()) + 1) // _MOST_GROUPS)
+        self._members = members // -(-(int(members.max()) + 1) // _MAX_GROUPS)
         self._count = int(self._members.max()) + 1
-        self._at_once = max(1, _MOST_NUMBERS // self._count)
+        self._at_once = max(1, _BLOCK_NUMBERS // self._count)
 
     def mean(self, values: Floats) -> Interval:
         """The interval of a mean over rows; NaN rows are left out."""
@@ -97,23 +97,23 @@ class Bootstrap:
         known = np.flatnonzero(~np.isnan(values))
         order = known[np.argsort(values[known], kind="stable")]
         ordered, members = values[order], self._members[order]
-        # Of each resample only the part of the rows that the quantile lies in is gone through.
-        step = -(-len(order) // min(self._at_once, _MOST_PARTS))
+        # Only the part of the rows that contains the quantile is searched in each resample.
+        step = -(-len(order) // min(self._at_once, _MAX_PARTS))
         counts = self._by_part(members, step)
         found = []
         for times in self._resamples():
             reached = np.cumsum(times @ counts, axis=1)
             for drawn, ends in zip(times, reached, strict=True):
-                wanted = share * ends[-1]
-                part = int(np.searchsorted(ends, wanted))
+                target = share * ends[-1]
+                part = int(np.searchsorted(ends, target))
                 start = part * step
                 before = ends[part - 1] if part else 0.0
                 inside = before + np.cumsum(drawn[members[start : start + step]])
-                found.append(ordered[start + int(np.searchsorted(inside, wanted))])
+                found.append(ordered[start + int(np.searchsorted(inside, target))])
         return _interval(np.array(found))
 
     def _by_part(self, members: Rows, step: int) -> Floats:
-        """(visits, parts): how many of each so many rows are of each visit."""
+        """(visits, parts): how many rows of each part belong to each visit."""
         parts = -(-len(members) // step)
         places = members * parts + np.arange(len(members)) // step
         return np.bincount(places, minlength=self._count * parts).reshape(-1, parts).astype(float)
@@ -135,7 +135,7 @@ def _interval(figures: Floats) -> Interval:
 
 
 def calibration(confidences: npt.NDArray[np.float32], exact: npt.NDArray[np.bool_]) -> Calibration:
-    """Compare confidence with what happened.
+    """Compare confidence with the outcome.
 
     Args:
         confidences: (rows,) in 0 to 1.
@@ -156,15 +156,15 @@ def calibration(confidences: npt.NDArray[np.float32], exact: npt.NDArray[np.bool
 
 
 def fit_radius(expected_m: Floats, errors_m: Floats, visits: Rows) -> RadiusReport | None:
-    """Choose the radius of a model from rows it has not seen.
+    """Fit the radius of a model to rows it has not seen.
 
     Args:
         expected_m: (rows,) the error that the model expected.
-        errors_m: (rows,) the error that it made; NaN where nobody knows.
+        errors_m: (rows,) the error that it made; NaN where the position is unknown.
         visits: (rows,) rows of one visit go to one half.
 
     Returns:
-        None where there are too few rows to tell.
+        None where there are too few rows.
     """
     known = ~np.isnan(errors_m)
     if known.sum() < FEWEST_FOR_RADIUS:
@@ -184,6 +184,6 @@ def fit_radius(expected_m: Floats, errors_m: Floats, visits: Rows) -> RadiusRepo
 
 
 def _conformal(ratios: Floats) -> float:
-    """The quantile that holds the share for one more row (split conformal, Lei et al., 2018)."""
+    """The quantile that covers the share of further rows (split conformal, Lei et al., 2018)."""
     rank = min(1.0, RADIUS_SHARE * (len(ratios) + 1) / len(ratios))
     return float(np.quantile(ratios, rank, method="higher"))

@@ -1,9 +1,9 @@
-"""Fills the places of held-out rows with others of their location, so that no location counts less.
+"""Oversamples locations, so that none counts less because rows of it were held out.
 
-A visit that is held out is often all that a new survey has of its location. A fit without it then
-knows the location by fewer rows than its neighbours and answers it less often than a fit on all
-rows would; measured so, more data looks worse than less (docs/adr/0019 has the figures). What may
-go wrong: a location of which no row is left; nothing can stand in for it, and it stays unknown.
+A held-out visit is often all that a new survey has of its location. A fit without it then knows the
+location by fewer rows than its neighbours and answers it less often than a fit on all rows would;
+measured so, more data looks worse than less (docs/adr/0019 has the figures). A location of which no
+row is left stays unknown.
 """
 
 from dataclasses import replace
@@ -15,10 +15,10 @@ from trainer.training.reading.training_set import TrainingSet
 
 
 def oversample_locations(data: TrainingSet, trained: Rows, held_out: Rows) -> TrainingSet:
-    """The rows to train on, and for each held-out row one of them from the same location.
+    """The rows to train on, and for each held-out row another row of the same location.
 
-    A stand-in belongs to the stay of the row that it stands for, as weights go by stays. Which one
-    it is depends on what rows hold, not on their order.
+    The added row takes over the stay of the held-out row, as weights are computed by stays. Which
+    row it is depends on the content of the rows, not on their order.
 
     Args:
         data: all rows.
@@ -28,10 +28,10 @@ def oversample_locations(data: TrainingSet, trained: Rows, held_out: Rows) -> Tr
     keys = data.keys
     left = _by_location(data, trained[np.argsort(keys[trained], kind="stable")])
     gone = _by_location(data, held_out[np.argsort(keys[held_out], kind="stable")])
-    filled = {cell: rows for cell, rows in gone.items() if cell in left}
-    chosen = [np.resize(left[cell], len(rows)) for cell, rows in filled.items()]
+    replaced = {cell: rows for cell, rows in gone.items() if cell in left}
+    chosen = [np.resize(left[cell], len(rows)) for cell, rows in replaced.items()]
     rows = np.concatenate([trained, *chosen])
-    stays = np.concatenate([data.stays[trained], *(data.stays[rows] for rows in filled.values())])
+    stays = np.concatenate([data.stays[trained], *(data.stays[rows] for rows in replaced.values())])
     return replace(data.take(rows), stays=stays)
 
 

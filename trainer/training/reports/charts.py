@@ -7,7 +7,7 @@ import numpy as np
 
 from events.metrics import Metrics
 from events.metrics_document import ReliabilityDiagram
-from trainer.training.evaluation.evaluate import Errors
+from trainer.training.evaluation.scores import Errors
 
 _HEIGHT, _LEFT, _BOTTOM, _PAD = 220.0, 38.0, 26.0, 12.0
 _WIDE, _SQUARE = 460.0, 250.0

@@ -6,9 +6,10 @@ from events.metrics import Metrics
 from events.metrics_document import HeldOutRows
 from trainer.training.evaluation.comparison import Comparison
 from trainer.training.evaluation.confidence import ConfidenceReport
-from trainer.training.evaluation.evaluate import CellError, Confusion, Errors, Evaluation
+from trainer.training.evaluation.evaluate import CellError, Confusion, Evaluation
 from trainer.training.evaluation.hold_out import HoldOutScheme
 from trainer.training.evaluation.reliability import RadiusReport
+from trainer.training.evaluation.scores import Errors
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.quality.audit import Audit
 from trainer.training.reading.site_description import SiteDescription

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.training.evaluation.cross_validation import grouped_folds, measure_hold_out
-from trainer.training.evaluation.evaluate import RowScores
+from trainer.training.evaluation.cross_validation import grouped_folds
 from trainer.training.evaluation.hold_out import Rows
+from trainer.training.evaluation.hold_out_evaluation import measure_hold_out
+from trainer.training.evaluation.scores import RowScores
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet

@@ -1,0 +1,137 @@
+"""Scores the answers to rows one by one: against the truth, for any model or network.
+
+A row whose label the model does not know counts as wrong, not as missing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.decoding import CellIndices, Positions, Predictions, most_mass_within
+from trainer.localization.readings import FloatMatrix
+from trainer.training.evaluation.hold_out import Rows
+from trainer.training.reading.site_description import SiteDescription
+from trainer.training.reading.training_set import TrainingSet
+
+_DIAGONAL = 2**0.5
+"""Within one cell: the cell itself or one of the eight around it."""
+_SLACK = 1.001
+_PART_ROWS = 4096
+"""Posteriors over all cells are held for this many rows at a time."""
+Errors = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowScores:
+    """What the answer to each row came to."""
+
+    exact: npt.NDArray[np.bool_]
+    """(rows,) whether the answered cell is the true one."""
+    near: npt.NDArray[np.bool_] | None
+    """(rows,) within one cell; None without positions."""
+    errors_m: Errors | None
+    """(rows,) metres; NaN where the true position is unknown, None without positions."""
+    confidences: npt.NDArray[np.float32]
+    """(rows,) the probability of the cell that was answered."""
+    answered: CellIndices
+    """(rows,) the likeliest cell."""
+
+    def take(self, rows: Rows) -> "RowScores":
+        """The scores of some of the rows."""
+        return RowScores(
+            exact=self.exact[rows],
+            near=None if self.near is None else self.near[rows],
+            errors_m=None if self.errors_m is None else self.errors_m[rows],
+            confidences=self.confidences[rows],
+            answered=self.answered[rows],
+        )
+
+
+def score_predictions(
+    predictions: Predictions,
+    answerable: Positions | None,
+    truth: CellIndices,
+    places: Positions | None,
+    cell_size_m: float,
+) -> RowScores:
+    """Compare predictions with the truth.
+
+    Args:
+        predictions: for (rows,) fingerprints.
+        answerable: (model's cells, 2) in metres.
+        truth: (rows,) the model's index of each row's cell, -1 for an unknown cell.
+        places: (rows, 2) in metres where each row was taken; NaN where that is unknown.
+        cell_size_m: of the grid.
+    """
+    exact = predictions.cells == truth
+    if answerable is None or places is None or predictions.points is None:
+        return RowScores(exact, None, None, predictions.confidences, predictions.cells)
+    reach = cell_size_m * _DIAGONAL * _SLACK
+    decided = answerable[most_mass_within(predictions.probabilities, answerable, reach)]
+    return RowScores(
+        exact=exact,
+        # A row without a position can't be near: NaN compares as false.
+        near=np.linalg.norm(decided - places, axis=1) <= reach,
+        errors_m=np.linalg.norm(predictions.points - places, axis=1),
+        confidences=predictions.confidences,
+        answered=predictions.cells,
+    )
+
+
+def blocks_of(rows: int) -> Iterator[slice]:
+    """Blocks of rows to score one after the other; a single empty one if there are no rows."""
+    for start in range(0, max(rows, 1), _PART_ROWS):
+        yield slice(start, min(start + _PART_ROWS, rows))
+
+
+def concatenate_scores(parts: Sequence[RowScores]) -> RowScores:
+    """The scores of several blocks, in their order, as one."""
+    near = [part.near for part in parts if part.near is not None]
+    errors = [part.errors_m for part in parts if part.errors_m is not None]
+    return RowScores(
+        exact=np.concatenate([part.exact for part in parts]),
+        near=np.concatenate(near) if near else None,
+        errors_m=np.concatenate(errors) if errors else None,
+        confidences=np.concatenate([part.confidences for part in parts]),
+        answered=np.concatenate([part.answered for part in parts]),
+    )
+
+
+def score_model(model: LoadedModel, rows: TrainingSet, site: SiteDescription) -> RowScores:
+    """Score a packaged model on labelled rows; unknown labels count as wrong."""
+    known = {label: cell for cell, label in enumerate(model.cells)}
+    truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
+    places = _places(model, rows)
+    return concatenate_scores(
+        [
+            score_predictions(
+                model.predict(_in_order(rows, part, model.beacons)),
+                model.positions,
+                truth[rows.cells[part]],
+                places[rows.cells[part]],
+                site.cell_size_m,
+            )
+            for part in blocks_of(len(rows))
+        ]
+    )
+
+
+def _places(model: LoadedModel, rows: TrainingSet) -> Positions:
+    """(labels, 2) the positions of the rows' labels, from the surveys or else from the model."""
+    places = np.full((len(rows.labels), 2), np.nan)
+    if model.positions is not None:
+        known = dict(zip(model.cells, model.positions, strict=True))
+        for place, label in enumerate(rows.labels):
+            places[place] = known.get(label, places[place])
+    return places if rows.positions is None else rows.positions
+
+
+def _in_order(rows: TrainingSet, part: slice, beacons: Sequence[str]) -> FloatMatrix:
+    """The readings of a block in a model's columns, without beacons it does not know."""
+    readings = rows.rssi[part]
+    columns = dict(zip(rows.beacons, readings.T, strict=True))
+    unheard = np.full(len(readings), np.nan, dtype=np.float32)
+    return np.column_stack([columns.get(beacon, unheard) for beacon in beacons])
