@@ -12,9 +12,9 @@ from events.manifests import Release, Snapshot, SurveyRef
 from ops.errors import OpsError
 from ops.experiments.tune_site import SiteTuneInputs, SiteTuneOptions, _runner, search
 from tests.agent.agent_world import Clock, MemoryBucket, release_of, survey_ref, training_run
-from tests.agent.aws_world import Aws
 from tests.agent.kubernetes_world import KubernetesWorld, kubeconfig
 from tests.agent.runner_contract import eventually
+from tests.aws.aws_world import Aws
 from trainer.agent.adapters.survey_store import SurveyStore
 from trainer.agent.core.job_template import JobTemplate
 from trainer.agent.core.runs import RunState
