@@ -165,7 +165,9 @@ class LocalStack:
                     environment: dict[str, str] = json.loads(line)["environment"]
                     return environment
             time.sleep(POLL_S)
-        raise OpsError(f"The embedded cloud did not start. It said:\n{self._log_tail('cloud')}")
+        raise OpsError(
+            f"The embedded cloud did not start. Its log ends with:\n{self._log_tail('cloud')}"
+        )
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"

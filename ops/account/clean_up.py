@@ -1,7 +1,7 @@
 """Runs the nightly clean-up now, for real or dry.
 
 The stack's own Lambda does it, with its settings and permissions: a caller needs only permission to
-invoke it. If there are more files than it can delete in 15 minutes, the next run goes on.
+invoke it. If there are more files than it can delete in 15 minutes, the next run continues.
 """
 
 import json

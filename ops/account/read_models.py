@@ -1,6 +1,8 @@
 """What a stack client returns: frozen models, whose fields are also those of the JSON output."""
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from events.manifests import Quarantine, Release, SurveyRef
 from functions.core.deployments import Candidate, Deployment
@@ -10,7 +12,7 @@ from functions.core.releases import ReleaseRecord
 class ReadModel(BaseModel):
     """Base of them all."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, serialize_by_alias=True)
 
 
 class SiteStatus(ReadModel):
@@ -21,7 +23,7 @@ class SiteStatus(ReadModel):
     endpoint_status: str
     live: Candidate | None
     live_since: AwareDatetime | None
-    former: Candidate | None
+    previous_champion: Annotated[Candidate | None, Field(serialization_alias="former")]
     in_flight: Deployment | None
     waiting: Deployment | None
     frozen: str | None
@@ -30,7 +32,7 @@ class SiteStatus(ReadModel):
 
 
 class ReleaseRow(ReadModel):
-    """A release that arrived, with its deployments."""
+    """A registered release, with its deployments."""
 
     record: ReleaseRecord
     is_live: bool

@@ -128,14 +128,12 @@ def find_stack(aws: AwsSession, stage: str) -> Stack:
         found = aws.ssm.get_parameter(Name=stack_parameter(stage))
     except ClientError as error:
         if error.response["Error"]["Code"] != "ParameterNotFound":
-            raise NoStackError(f"{where} refused to say where the stack is: {error}") from error
+            raise NoStackError(f"{where} refused to look the stack up: {error}") from error
         raise NoStackError(
             f"There is no stack of stage {stage} in {where}. {NEXT_STEPS}"
         ) from error
     except BotoCoreError as error:
-        raise NoStackError(
-            f"{where} can't be asked for the stack: {error}. {NEXT_STEPS}"
-        ) from error
+        raise NoStackError(f"{where} can't be reached: {error}. {NEXT_STEPS}") from error
     return Stack.model_validate_json(found["Parameter"]["Value"])
 
 

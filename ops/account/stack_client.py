@@ -49,7 +49,7 @@ DROP_ENDS = frozenset(
 )
 POLL_S = 0.2
 CLOCK_SLACK = timedelta(minutes=1)
-"""How far this machine's clock may be from that of the log."""
+"""Largest expected difference between this machine's clock and the log's."""
 
 
 class StackClient:
@@ -152,7 +152,7 @@ class StackClient:
             endpoint_status=view.status if view else "none",
             live=state.champion,
             live_since=went_live[-1] if went_live else None,
-            former=state.previous_champion,
+            previous_champion=state.previous_champion,
             in_flight=state.in_flight,
             waiting=state.waiting,
             frozen=state.frozen,
@@ -229,14 +229,14 @@ class StackClient:
                 return deployment
             time.sleep(POLL_S)
         raise OpsError(
-            f"The rollback had not ended after {timeout_s:.0f} s; it goes on without this command. "
+            f"The rollback had not ended after {timeout_s:.0f} s; it continues in the cloud. "
             f"`rssi status --site {site}` shows its state."
         )
 
     def predict(
         self, site: str, body: bytes, content_type: str, attempts: int = ATTEMPTS
     ) -> Prediction:
-        """Ask a site's endpoint, ``attempts`` times at most.
+        """Predict by a site's endpoint, with ``attempts`` attempts at most.
 
         Raises:
             OpsError: there is no endpoint, or it refused the request; the reason is the endpoint's.
@@ -281,14 +281,14 @@ class StackClient:
     def _trace_survey(self, what: str) -> Trace:
         for site in self.sites():
             releases = self._manifests(site)
-            learned = [survey for release in releases for survey in release.snapshot.surveys]
+            trained_on = [survey for release in releases for survey in release.snapshot.surveys]
             quarantined = self.quarantined(site)
-            candidates = [*learned, *(entry.survey for entry in quarantined)]
+            candidates = [*trained_on, *(entry.survey for entry in quarantined)]
             candidates += self._survey_versions(site)
             found = next((survey for survey in candidates if _is_called(survey, what)), None)
             if found is None:
                 continue
-            ours = tuple(
+            with_it = tuple(
                 release
                 for release in releases
                 if any(survey.id == found.id for survey in release.snapshot.surveys)
@@ -296,8 +296,8 @@ class StackClient:
             return Trace(
                 survey=found,
                 quarantine=next((q for q in quarantined if q.survey.id == found.id), None),
-                releases=ours,
-                deployments=self._deployments_of(site, {release.run_id for release in ours}),
+                releases=with_it,
+                deployments=self._deployments_of(site, {release.run_id for release in with_it}),
             )
         raise OpsError(
             f"Nothing is called {what}. Give a release id (`rssi releases --site S` lists them) or "

@@ -63,7 +63,7 @@ def print_trained(console: Console, result: "TrainingResult") -> None:
     console.print(quality_table(result.metrics, result.metrics.held_out_rows, title))
     console.print(
         f"\n{result.bundle}  {result.bundle_bytes / 1000:.0f} kB, fitted in "
-        f"{result.fit_seconds:.2f} s; the model card lies beside it\n"
+        f"{result.fit_seconds:.2f} s; the model card is beside it\n"
         f"Try it: rssi serve --model {result.bundle}",
         highlight=False,
         soft_wrap=True,

@@ -20,7 +20,7 @@ def open_stack(site: str | None = None) -> "StackClient":
     """A client of the stage's stack.
 
     Args:
-        site: checked before anything is asked for; None if the command is about no single site.
+        site: checked before anything is requested; None if the command is about no single site.
 
     Raises:
         UsageError: no site can have this name.

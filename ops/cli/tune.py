@@ -42,7 +42,7 @@ def tune(
         int | None, typer.Option(help="Processes; by default one per core.", min=1)
     ] = None,
     study: Annotated[
-        Path | None, typer.Option(help="Keeps the search; with the same file it goes on.")
+        Path | None, typer.Option(help="Stores the search; with the same file it resumes.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -87,8 +87,8 @@ def tune_site(
     from ops.experiments.tune_site import SiteTuneOptions, tune_on_site
 
     options = SiteTuneOptions(trials, seed, workers or os.cpu_count() or 1, rounds, settings)
-    place = RunnerOptions(runner, pod_template, namespace)
-    report = tune_on_site(open_stack(site), site, output, options, place)
+    runner_options = RunnerOptions(runner, pod_template, namespace)
+    report = tune_on_site(open_stack(site), site, output, options, runner_options)
     _report(report, output, as_json=as_json)
 
 

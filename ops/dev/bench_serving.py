@@ -57,7 +57,7 @@ OTHER_SITES = 6
 """Models loaded during a turn, each with another number of cells: a second model of one shape would
 load faster."""
 SECONDS = 3.0
-"""Of each measurement, in each turn."""
+"""Length of each measurement, in each turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A soak test: good and bad requests over many connections, for minutes.
 
 Looks for wrong or missing answers, growing memory and growing latency. The rate is bounded: at its
-limit a machine says nothing about the tenth minute that it did not say about the first. On a shared
+limit a machine shows nothing in the tenth minute that it did not show in the first. On a shared
 machine latencies vary anyway, so the same client sends requests to an echo server as a control, and
 only a rise relative to the control counts.
 """
@@ -66,9 +66,9 @@ class SoakMinute:
     p50_ms: float
     p99_ms: float
     control_p99_ms: float
-    """Of the echo server."""
+    """The echo server's."""
     memory_mb: float
-    """Of the server's own pages, without mapped files."""
+    """The server's own pages, without mapped files."""
 
     @property
     def ratio(self) -> float:

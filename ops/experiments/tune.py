@@ -38,7 +38,7 @@ class TuneOptions:
     trials: int
     """How many settings to try, those in a study file included."""
     seed: int
-    """Of what is drawn, and of the fits that are compared."""
+    """Seed of the sampler and of the fits that are compared."""
     settings_file: Path | None = None
     """The settings to begin with; the recipe's own if None."""
     study_file: Path | None = None

@@ -222,9 +222,9 @@ def _locked(file: Path | None) -> Iterator[None]:
     if file is None:
         yield
         return
-    with file.open("ab") as held:
+    with file.open("ab") as locked:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UsageError(
                 f"Another search is using {file}: wait for it, or name another file."

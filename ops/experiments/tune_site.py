@@ -43,7 +43,6 @@ from trainer.agent.runners.indexed import IndexedRunner, IndexedWork
 from trainer.agent.runners.process.indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.settings import SITE_SHA256
 from trainer.training.tuning.plan import TUNING_MODULE, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
@@ -68,7 +67,7 @@ class SiteTuneOptions:
 
 @dataclass(frozen=True, slots=True)
 class SiteTuneInputs:
-    """The release that a search starts from, and where its plans and results lie."""
+    """The release that a search starts from, and where its plans and results are stored."""
 
     release: Release
     artifacts: Bucket
@@ -77,10 +76,9 @@ class SiteTuneInputs:
 
     def plan(self, tasks: Sequence[TuningTask]) -> TuningPlan:
         """A plan on the release's surveys."""
-        pinned = self.release.hyperparameters.get(SITE_SHA256)
         return TuningPlan(
             snapshot=self.release.snapshot,
-            site_sha256=None if pinned is None else str(pinned),
+            site_sha256=self.release.site_sha256,
             tasks=tuple(tasks),
         )
 
@@ -212,7 +210,7 @@ def tune_on_site(
     site: str,
     output: Path,
     options: SiteTuneOptions,
-    place: RunnerOptions,
+    runner_options: RunnerOptions,
 ) -> TuningReport:
     """Search on the surveys of a site's newest release, and write the best settings to a file.
 
@@ -224,7 +222,7 @@ def tune_on_site(
         raise UsageError(f"{options.trials} trials can't be divided into {options.rounds} rounds.")
     release = _newest_release(stack_client, site)
     first = read_settings(options.settings_file) or _settings_of_release(release)
-    settings = agent_settings(place.environment)
+    settings = agent_settings(runner_options.environment)
     artifacts = Bucket(stack_client.aws.s3, stack_client.stack.artifact_bucket)
     template = settings.job_template(artifacts.name, settings.trainer_image)
     inputs = SiteTuneInputs(release, artifacts, template)
@@ -261,11 +259,8 @@ def _newest_release(stack_client: StackClient, site: str) -> Release:
 
 
 def _settings_of_release(release: Release) -> Hyperparameters:
-    settings = {
-        name: value for name, value in release.hyperparameters.items() if name != SITE_SHA256
-    }
     try:
-        return Hyperparameters.model_validate(settings)
+        return Hyperparameters.model_validate(release.hyperparameters)
     except ValidationError as error:
         raise UsageError(
             f"{release.run_id} was trained with settings that this version does not know; name "

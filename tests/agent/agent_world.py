@@ -171,6 +171,11 @@ class MemoryBucket(Bucket):
         self._keep(key, body)
         return True
 
+    def delete(self, objects: Sequence[tuple[str, str | None]]) -> None:
+        self._reach()
+        for key, _ in objects:
+            self._objects.pop(key, None)
+
     def folders(self, prefix: str) -> tuple[str, ...]:
         self._reach(f"folders {prefix}")
         below = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]

@@ -1,4 +1,4 @@
-"""The benchmark's own load: it counts answers, and says when they are no 200."""
+"""The benchmark's own load: it counts answers, and says when they are not 200."""
 
 import asyncio
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def test_refusals_are_errors(server: RunningServer) -> None:
     assert measured.errors > 1
 
 
-def test_a_server_without_a_thought_answers_as_many_bytes_as_it_is_told() -> None:
+def test_an_echo_server_answers_the_requested_number_of_bytes() -> None:
     with running_echo(answer_bytes=70_000, processes=2) as echo:
         measured = measure(echo.port, Load("echo", 3, 1, b" " * 70_000), seconds=0.2)
 
@@ -36,7 +36,7 @@ def test_a_server_without_a_thought_answers_as_many_bytes_as_it_is_told() -> Non
         assert cpu_s(echo.pid) >= 0
 
 
-def test_a_soak_tells_minute_by_minute_how_many_answers_were_not_what_they_had_to_be(
+def test_a_soak_counts_wrong_answers_minute_by_minute(
     server: RunningServer,
 ) -> None:
     running = ServerProcess(server.port, server.process.pid, 0.0)
@@ -83,12 +83,12 @@ MEMORY, GROWING = [100.0, 101.0, 100.0] * 3, [100.0 + more for more in range(9)]
     ],
     ids=["steady", "slower", "a busier machine", "a calmer machine", "a leak", "one minute"],
 )
-def test_what_rises_from_the_first_third_to_the_last_and_beside_the_control_is_ours(
+def test_only_a_rise_relative_to_the_control_is_the_servers(
     p99_ms: Sequence[float],
     control_p99_ms: Sequence[float],
     memory_mb: Sequence[float],
     said: Sequence[str],
 ) -> None:
-    told = verdict(minutes(p99_ms, control_p99_ms, memory_mb))
+    printed = verdict(minutes(p99_ms, control_p99_ms, memory_mb))
 
-    assert [part.rpartition(": ")[2] for part in told.split("; ")] == said
+    assert [part.rpartition(": ")[2] for part in printed.split("; ")] == said

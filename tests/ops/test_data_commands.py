@@ -1,4 +1,4 @@
-"""`rssi audit` and `rssi tune` as a person meets them: what is printed, written and refused."""
+"""`rssi audit` and `rssi tune` by their command lines: what is printed, written and refused."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_a_survey_that_would_be_quarantined_fails_the_audit_with_its_reason(
     assert "'loud' is no number" in ended.output
 
 
-def test_the_audit_speaks_json(survey_file: Path) -> None:
+def test_the_audit_prints_json(survey_file: Path) -> None:
     printed = json.loads(rssi("audit", survey_file, "--json").output)
 
     assert printed["quarantined"] == {}

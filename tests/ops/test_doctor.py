@@ -21,14 +21,14 @@ def site(aws, kubernetes, tmp_path, monkeypatch):
     data.put("sites/lab/surveys/a.csv", b"rows", "text/csv")
     sqs = aws.client("sqs")
     dead = sqs.create_queue(QueueName=f"dead-{data.name}")["QueueUrl"]
-    asked = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
-    policy = {"deadLetterTargetArn": asked["Attributes"]["QueueArn"], "maxReceiveCount": "3"}
+    attributes = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])
+    policy = {"deadLetterTargetArn": attributes["Attributes"]["QueueArn"], "maxReceiveCount": "3"}
     queue = sqs.create_queue(
         QueueName=f"q-{data.name}", Attributes={"RedrivePolicy": json.dumps(policy)}
     )
     aws.client("events").create_event_bus(Name=f"bus-{data.name}")
     (tmp_path / "template.yaml").write_text(f"image: {IMAGE}")
-    told = {
+    variables = {
         **aws.environment,
         "KUBECONFIG": str(kubeconfig(tmp_path, kubernetes.server)),
         "RSSI_RUNNER": "kubernetes",
@@ -39,7 +39,7 @@ def site(aws, kubernetes, tmp_path, monkeypatch):
         "RSSI_BUS": f"bus-{data.name}",
         "RSSI_QUEUE_URL": queue["QueueUrl"],
     }
-    for name, value in told.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return artifacts
 
@@ -48,7 +48,7 @@ def findings() -> dict[str, CheckResult]:
     return {result.what: result for result in check_agent("dev")}
 
 
-def test_an_agent_that_has_everything_is_told_so_and_nothing_is_left_behind(site):
+def test_an_agent_that_has_everything_passes_and_nothing_is_left_behind(site):
     found = findings()
 
     assert {finding.health for finding in found.values()} == {CheckStatus.GOOD}, found
@@ -90,7 +90,7 @@ def test_each_permission_that_the_role_does_not_grant_is_named(site, kubernetes)
     assert found["may create jobs"].health is CheckStatus.GOOD
 
 
-def test_a_cluster_that_refuses_is_a_finding_and_no_crash(site, kubernetes):
+def test_a_cluster_that_refuses_is_a_result_and_no_crash(site, kubernetes):
     kubernetes.server.faults.append(Fault("GET", "jobs", 403))
 
     assert findings()["Jobs"].health is CheckStatus.MISSING
@@ -105,7 +105,7 @@ def test_a_missing_queue_is_only_doubtful_since_the_resync_finds_everything(site
     assert CliRunner().invoke(app, ["doctor"]).exit_code == 0
 
 
-def test_names_that_nobody_gave_are_asked_for(site, monkeypatch):
+def test_missing_names_are_reported(site, monkeypatch):
     monkeypatch.delenv("RSSI_BUS")
 
     found = findings()
@@ -115,7 +115,7 @@ def test_names_that_nobody_gave_are_asked_for(site, monkeypatch):
     assert "bus" not in found, "what rests on it is left"
 
 
-def test_what_is_asked_for_is_what_the_shipped_role_grants():
+def test_the_shipped_role_grants_exactly_what_is_checked():
     role = next(
         document
         for document in yaml.safe_load_all((DEPLOY / "base" / "role.yaml").read_text())
@@ -129,9 +129,9 @@ def test_what_is_asked_for_is_what_the_shipped_role_grants():
         for resource in rule["resources"]
     }
 
-    asked = {
+    checked = {
         (needed.verb, needed.group, "/".join(filter(None, (needed.resource, needed.subresource))))
         for needed in (*NEEDED, *NEEDED_TO_LEAD)
     }
 
-    assert asked == granted
+    assert checked == granted

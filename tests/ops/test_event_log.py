@@ -1,4 +1,4 @@
-"""What `rssi events` reads back: each thing that was said, once, in the order in which it was."""
+"""`rssi events`: each event once, in the order in which they were logged."""
 
 import itertools
 import json
@@ -13,8 +13,8 @@ SURVEY = {"key": "sites/lab/surveys/a.csv", "version_id": "v1"}
 class Logs:
     """CloudWatch Logs with the given events, a second between them."""
 
-    def __init__(self, *said: tuple[str, dict[str, Any]]) -> None:
-        self.said = list(said)
+    def __init__(self, *logged: tuple[str, dict[str, Any]]) -> None:
+        self.logged = list(logged)
         self._ids = itertools.count()
 
     def get_paginator(self, _: str) -> "Logs":
@@ -23,7 +23,7 @@ class Logs:
     def paginate(self, **_: object) -> list[dict[str, Any]]:
         lines = [
             {"timestamp": 1000 * second, "message": message(kind, detail, event_id=f"e{second}")}
-            for second, (kind, detail) in enumerate(self.said)
+            for second, (kind, detail) in enumerate(self.logged)
         ]
         return [{"events": lines}]
 
@@ -33,15 +33,15 @@ def message(kind: str, detail: dict[str, Any], event_id: str) -> str:
     return json.dumps({**fields, "detail": {"site": "lab", **detail}})
 
 
-def read(*said: tuple[str, dict[str, Any]]) -> list[LoggedEvent]:
-    return EventLog(Logs(*said), "log").read()
+def read(*logged: tuple[str, dict[str, Any]]) -> list[LoggedEvent]:
+    return EventLog(Logs(*logged), "log").read()
 
 
 def failed(start: str | None) -> tuple[str, dict[str, Any]]:
     return ("TrainingFailed", {"run_id": RUN, "start": start})
 
 
-def test_what_was_said_twice_is_there_once_as_it_was_said_first():
+def test_repeats_are_left_out():
     quarantined = ("SurveyQuarantined", {"survey": SURVEY, "run_id": RUN})
     events = read(failed("one"), quarantined, failed("one"), quarantined)
     assert [event.id for event in events] == ["e0", "e1"]
@@ -56,12 +56,12 @@ def test_the_start_and_the_end_of_a_run_are_two_things():
     assert len(read(started, failed("one"))) == 2
 
 
-def test_where_nothing_tells_repeats_all_is_shown():
+def test_where_repeats_can_not_be_recognised_all_are_shown():
     stalled = ("DeploymentStalled", {"deployment": 1})
     assert len(read(failed(None), failed(None), stalled, stalled)) == 4
 
 
-def test_who_follows_hears_of_each_thing_once():
+def test_following_yields_each_event_once():
     log = EventLog(Logs(failed("one"), failed("one"), failed("two")), "log")
-    heard = list(log.follow(timeout_s=0.05, every_s=0.01))
-    assert [event.id for event in heard] == ["e0", "e2"]
+    seen = list(log.follow(timeout_s=0.05, every_s=0.01))
+    assert [event.id for event in seen] == ["e0", "e2"]

@@ -1,4 +1,4 @@
-"""The typed client, against a real server and against answers that pass or stay."""
+"""The typed client, against a real server, and against transient and lasting errors."""
 
 import io
 import json
@@ -95,7 +95,7 @@ def test_a_refusal_names_rows_and_columns_and_is_not_repeated(asking: Prediction
     assert [(found.row, found.column) for found in caught.value.problems] == [(1, "b3001")]
 
 
-def test_a_server_that_is_gone_is_unreachable_and_one_that_came_back_is_asked_anew(
+def test_a_stopped_server_is_unreachable_and_a_restarted_one_answers(
     bundle: Path,
 ) -> None:
     with RunningServer(bundle) as running:
@@ -111,7 +111,7 @@ def test_a_server_that_is_gone_is_unreachable_and_one_that_came_back_is_asked_an
 
 
 @pytest.mark.parametrize("passing", [response(503), response(429), UnreachableError("reset")])
-def test_what_passes_is_repeated_with_growing_pauses(
+def test_transient_errors_are_retried_with_growing_pauses(
     passing: TransportResponse | Exception,
 ) -> None:
     pauses: list[float] = []
@@ -122,7 +122,7 @@ def test_what_passes_is_repeated_with_growing_pauses(
 
 
 @pytest.mark.parametrize("passing", [response(503), UnreachableError("reset")])
-def test_what_does_not_pass_is_given_up(passing: TransportResponse | Exception) -> None:
+def test_lasting_errors_end_after_all_attempts(passing: TransportResponse | Exception) -> None:
     script = Script(*[passing] * ATTEMPTS)
 
     with pytest.raises(UnreachableError):
@@ -130,14 +130,14 @@ def test_what_does_not_pass_is_given_up(passing: TransportResponse | Exception) 
     assert script.answers == []
 
 
-def test_two_releases_in_one_answer_are_no_answer() -> None:
+def test_parts_by_two_releases_are_refused() -> None:
     script = Script(response(200), response(200, {**ANSWER, "digest": "other"}))
 
     with pytest.raises(PredictionError, match="changed its release"):
         client(script).predict([{}] * (PART_ROWS + 1))
 
 
-def test_an_answer_that_is_none_is_said_to_be_unreadable() -> None:
+def test_an_unreadable_answer_is_an_error() -> None:
     with pytest.raises(PredictionError, match="can't be read"):
         client(Script(TransportResponse(200, b"<html>"))).predict([{}])
 

@@ -1,4 +1,4 @@
-"""`rssi agent`, as people run it: a process that works until it is told to stop."""
+"""`rssi agent`, as people run it: a process that works until it is stopped."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ def start(settings: dict[str, str], *options: str) -> subprocess.Popen[str]:
     )
 
 
-def test_it_works_until_it_is_told_to_stop(settings):
+def test_it_works_until_it_is_stopped(settings):
     agent = start(settings, "--runner", "process")
     assert '"event": "ready"' in agent.stdout.readline()
 
@@ -44,7 +44,7 @@ def test_it_works_until_it_is_told_to_stop(settings):
     assert '"event": "stopped"' in printed
 
 
-def test_what_it_lacks_is_said_in_a_sentence_and_by_its_exit_code(settings, tmp_path):
+def test_what_is_missing_is_logged_and_shown_by_the_exit_code(settings, tmp_path):
     agent = start(settings, "--runner", "kubernetes", "--pod-template", str(tmp_path / "missing"))
 
     printed, complaint = agent.communicate(timeout=20)
@@ -54,7 +54,7 @@ def test_what_it_lacks_is_said_in_a_sentence_and_by_its_exit_code(settings, tmp_
     assert "exit code 78" in complaint
 
 
-def test_without_any_names_it_asks_the_stages_stack(monkeypatch):
+def test_without_any_names_it_uses_the_stages_stack(monkeypatch):
     monkeypatch.delenv("RSSI_DATA_BUCKET", raising=False)
     assert agent_environment("prod") == {"RSSI_STACK_PARAMETER": "/rssi-mlops/prod/stack"}
 

@@ -1,4 +1,4 @@
-"""`rssi tune --site`: plans and results in a bucket, worked off by numbered processes."""
+"""`rssi tune-site`: plans and results in a bucket, measured by indexed processes."""
 
 import os
 import random
@@ -12,9 +12,9 @@ from events.manifests import Release, Snapshot, SurveyRef
 from ops.errors import OpsError
 from ops.experiments.tune_site import SiteTuneInputs, SiteTuneOptions, _runner, search
 from tests.agent.agent_world import Clock, MemoryBucket, release_of, survey_ref, training_run
-from tests.agent.aws_world import Aws
 from tests.agent.kubernetes_world import KubernetesWorld, kubeconfig
 from tests.agent.runner_contract import eventually
+from tests.aws.aws_world import Aws
 from trainer.agent.adapters.survey_store import SurveyStore
 from trainer.agent.core.job_template import JobTemplate
 from trainer.agent.core.runs import RunState
@@ -24,7 +24,6 @@ from trainer.agent.runners.process.indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import OutcomeKind, RunOutcome
-from trainer.training.settings import SITE_SHA256
 from trainer.training.tuning.job import TuningJob
 from trainer.training.tuning.plan import TuningPlan, TuningResult, TuningSettings, TuningTask
 
@@ -39,18 +38,20 @@ def _one_thread(monkeypatch):
 
 def rows(count: int = 120) -> bytes:
     """A survey of four places that comes by each of them often."""
-    chance = random.Random(0)
+    noise = random.Random(0)
     lines = ["location,b1,b2,b3,b4"]
     for row in range(count):
         place = row // 5 % 4
-        heard = [-60 - 12 * abs(beacon - place) + chance.randint(-3, 3) for beacon in range(4)]
+        heard = [-60 - 12 * abs(beacon - place) + noise.randint(-3, 3) for beacon in range(4)]
         lines.append(f"{'ABCD'[place]}01,{','.join(map(str, heard))}")
     return "\n".join(lines).encode()
 
 
 def release(surveys: tuple[SurveyRef, ...], **settings: str) -> Release:
     made = release_of(training_run(*surveys), Snapshot.of("lab", surveys))
-    return made.model_copy(update={"hyperparameters": {**made.hyperparameters, **settings}})
+    stored = made.model_dump()
+    stored["hyperparameters"] |= settings
+    return Release.model_validate(stored)
 
 
 class Here:
@@ -123,8 +124,8 @@ class Lab:
         self.data.put("sites/lab/surveys/a.csv", rows())
         (listed,) = self.data.current("sites/lab/surveys/")
         survey = survey_ref(version=listed.version_id, etag=listed.etag, size=listed.size)
-        told = JobTemplate(artifact_bucket="artifacts", image="process")
-        self.ground = SiteTuneInputs(release((survey,), **settings), self.artifacts, told)
+        template = JobTemplate(artifact_bucket="artifacts", image="process")
+        self.ground = SiteTuneInputs(release((survey,), **settings), self.artifacts, template)
         self.runner = (Pretending if pretending else Here)(self.data, self.artifacts)
 
     def search(self, **changes: int):
@@ -144,7 +145,7 @@ class Lab:
         return [TuningPlan.model_validate_json(self.artifacts.get(key).body) for key in keys]
 
 
-def test_a_round_is_one_plan_and_the_rematch_another():
+def test_a_round_is_one_plan_and_the_comparison_another():
     lab = Lab(pretending=True)
 
     report = lab.search(trials=2)
@@ -164,7 +165,7 @@ def test_what_is_best_on_fresh_seeds_is_kept():
     assert report.kept.settings.visit_damping > QUICK.visit_damping
 
 
-def test_everything_lies_below_the_folder_that_the_agents_role_may_write_to():
+def test_everything_is_below_the_folder_that_the_agents_role_may_write_to():
     lab = Lab(pretending=True)
 
     lab.search()
@@ -173,7 +174,7 @@ def test_everything_lies_below_the_folder_that_the_agents_role_may_write_to():
     assert folders == {"sites/lab/runs"}
 
 
-def test_the_same_words_again_find_everything_done():
+def test_the_same_command_again_finds_everything_done():
     lab = Lab(pretending=True)
     first = lab.search(trials=24, rounds=2)
     begun = len(lab.runner.started)
@@ -186,7 +187,7 @@ def test_an_interrupted_search_measures_only_what_is_missing():
     lab = Lab(pretending=True)
     first = lab.search()
     plan = next(plan for plan in lab.plans() if len(plan.tasks) == 4)
-    lab.artifacts.delete(plan.result_key(2))
+    lab.artifacts.delete([(plan.result_key(2), None)])
     versions = {found.key: found.version_id for found in lab.artifacts.objects("")}
 
     assert lab.search() == first
@@ -195,7 +196,7 @@ def test_an_interrupted_search_measures_only_what_is_missing():
     assert versions.items() <= after.items()
 
 
-def test_a_later_round_is_drawn_from_what_the_earlier_one_came_to():
+def test_a_later_round_learns_from_the_earlier_one():
     # Before ten trials have ended, everything is drawn at random.
     lab = Lab(pretending=True)
     lab.search(trials=40, rounds=2)
@@ -221,7 +222,7 @@ def test_another_seed_searches_elsewhere():
 
 def test_a_survey_that_is_gone_ends_the_search_with_its_name():
     lab = Lab()
-    lab.data.delete("sites/lab/surveys/a.csv")
+    lab.data.delete([("sites/lab/surveys/a.csv", None)])
 
     with pytest.raises(OpsError, match=r"failed: .*surveys/a\.csv"):
         lab.search()
@@ -236,7 +237,7 @@ def test_a_survey_that_was_written_over_is_not_taken_for_what_was_planned():
 
 
 def test_a_site_description_that_changed_ends_the_search():
-    lab = Lab(**{SITE_SHA256: "0" * 64})
+    lab = Lab(site_sha256="0" * 64)
     lab.data.put("sites/lab/site.json", b"{}")
 
     with pytest.raises(OpsError, match=r"site\.json was changed"):
@@ -284,7 +285,7 @@ def test_a_plan_for_another_version_of_the_trainer_is_refused():
     assert "trainer version 0" in outcome.reason
 
 
-def test_a_search_that_failed_is_started_anew():
+def test_a_failed_search_is_started_again():
     lab = Lab(pretending=True)
     lab.runner.outcomes = [RunOutcome(kind=OutcomeKind.FAILED, reason="its node was lost")]
 
@@ -301,12 +302,12 @@ def test_a_number_that_is_started_twice_writes_one_result():
     assert [*lab.artifacts.objects(plan.result_key(0))] == [*written]
 
 
-def test_a_process_of_this_machine_works_a_number_off(aws: Aws, tmp_path: Path):
+def test_a_process_of_this_machine_measures_a_task(aws: Aws, tmp_path: Path):
     data, artifacts = aws.bucket("data"), aws.bucket("artifacts")
     data.put("sites/lab/surveys/a.csv", rows(), "text/csv")
     surveys = SurveyStore(data, structlog.get_logger()).listing("lab").surveys
-    told = JobTemplate(artifact_bucket=artifacts.name, image="process")
-    ground = SiteTuneInputs(release(surveys), artifacts, told)
+    template = JobTemplate(artifact_bucket=artifacts.name, image="process")
+    ground = SiteTuneInputs(release(surveys), artifacts, template)
     plan = ground.plan([TuningTask(settings=QUICK, seeds=(0,))])
     artifacts.put_once(plan.key, plan.model_dump_json().encode())
     runner = IndexedProcesses(tmp_path, {"PATH": os.environ["PATH"], **aws.environment}, _silent())
@@ -320,7 +321,7 @@ def test_a_process_of_this_machine_works_a_number_off(aws: Aws, tmp_path: Path):
     assert ground.results(plan)[0].rows == 120
 
 
-def test_a_cluster_works_a_search_off_as_one_indexed_job_a_round(
+def test_a_cluster_runs_each_round_as_one_indexed_job(
     kubernetes: KubernetesWorld, monkeypatch, tmp_path: Path
 ):
     lab = Lab(pretending=True)

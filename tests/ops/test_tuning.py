@@ -75,7 +75,7 @@ class TestTheGround:
         with pytest.raises(BadSplit, match="ask for fewer"):
             CrossValidation.of(rows(survey_lines(visits=1)[:24]), HALL, 20, 0)
 
-    def test_counts_wrong_answers_where_nobody_knows_positions(self) -> None:
+    def test_counts_wrong_answers_where_positions_are_unknown(self) -> None:
         figures = FoldFigures(rows=10, exact=4)
 
         assert figures.result(TuningTask(settings=BRIEF, seeds=(0,))).loss == pytest.approx(0.6)
@@ -130,7 +130,7 @@ class TestTheStudy:
             < 0.5 * np.abs(np.array(seen[1:11]) - 0.2).mean()
         )
 
-    def test_goes_on_in_its_file(self, tmp_path: Path) -> None:
+    def test_resumes_from_its_file(self, tmp_path: Path) -> None:
         with open_study(BRIEF, "q", 0, tmp_path / "study") as study:
             first = study.ask()
             study.tell(first, result(first.settings, 1.5))
@@ -142,7 +142,7 @@ class TestTheStudy:
             assert again.ask().settings == interrupted.settings
             assert again.ask().settings not in {first.settings, interrupted.settings}
 
-    def test_of_other_data_is_not_gone_on_with(self, tmp_path: Path) -> None:
+    def test_of_other_data_is_not_resumed(self, tmp_path: Path) -> None:
         with open_study(BRIEF, "one", 0, tmp_path / "study"):
             pass
 
@@ -185,7 +185,7 @@ class TestTheStudy:
         ):
             pass
 
-    def test_lets_go_of_a_trial_that_is_worse_than_most_after_the_same_folds(self) -> None:
+    def test_prunes_a_trial_that_is_worse_than_most_after_the_same_folds(self) -> None:
         with open_study(BRIEF, "q", 0, None) as study:
             for _ in range(6):
                 asked = study.ask()
@@ -209,7 +209,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[FoldPool]:
         yield FoldPool(pool, workers=2, folds=3)
 
 
-def test_a_search_ends_after_as_many_trials_as_were_wanted(measured: FoldPool) -> None:
+def test_a_search_ends_after_the_requested_trials(measured: FoldPool) -> None:
     with open_study(BRIEF, "q", 0, None) as study:
         seen = [*measured.search(study, trials=3, seed=5)]
 

@@ -124,7 +124,7 @@ def test_every_release_is_listed_with_its_figures(terminal, releases):
     assert rows[1]["record"]["metrics"]["mean_error_m"] < 3.048
 
 
-def test_the_endpoint_answers_a_fingerprint_and_says_who_it_is(terminal, releases):
+def test_the_endpoint_answers_a_fingerprint_with_its_release(terminal, releases):
     answer = terminal.ask("predict", "--site", SITE, "--rssi", "b3001=-68,b3003=-85")
 
     assert answer["release"] == releases[1]
@@ -188,7 +188,7 @@ def test_a_bad_survey_is_quarantined_with_its_reason_and_nothing_else_changes(
     assert len(terminal.ask("releases", "--site", SITE)) == 2
 
 
-def test_a_mended_survey_is_brought_back(terminal, releases, survey_files):
+def test_a_mended_survey_is_replayed(terminal, releases, survey_files):
     good = str(survey_files["second"])
 
     back = terminal.ask("replay", "--site", SITE, "broken ü.csv", "--with", good, "--wait")
@@ -227,7 +227,7 @@ def test_an_earlier_release_is_put_back_and_forth_by_one_command(terminal, relea
         (["trace", f"{SITE}-000000000000"], 1, "rssi releases"),
     ],
 )
-def test_what_can_not_be_done_is_told_in_a_sentence(terminal, releases, arguments, code, said):
+def test_a_failure_is_one_sentence(terminal, releases, arguments, code, said):
     assert said in terminal.run(*arguments, code=code)
 
 
@@ -242,7 +242,7 @@ def test_a_folder_that_can_not_be_a_site_is_pointed_out(terminal, releases):
     assert releases[1] in said
 
 
-def test_the_clean_up_can_be_asked_what_would_go(terminal):
+def test_the_clean_up_can_run_dry(terminal):
     said = terminal.ask("clean-up", "--dry-run")["said"]
     assert said == "0 objects would be deleted, 0 versions would be purged, 0 bytes freed"
 
