@@ -102,10 +102,8 @@ class EventPublisher:
         self, pending: dict[int, BusEntry], event_ids: dict[int, str]
     ) -> PublishingError | None:
         """Put what is pending once; moves what the bus took, and returns what went wrong."""
-        from botocore.exceptions import (  # noqa: PLC0415 - loaded with the client
-            BotoCoreError,
-            ClientError,
-        )
+        # Loaded with the client already.
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
             answer = self._client.put_events(

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from botocore.paginate import PageIterator
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import (
         DeleteMarkerEntryTypeDef,
+        ListObjectVersionsOutputTypeDef,
         ObjectIdentifierTypeDef,
         ObjectTypeDef,
         ObjectVersionTypeDef,
@@ -172,10 +174,8 @@ class Bucket:
         checksum = answer.get("ChecksumSHA256", "")
         # A multipart upload's composite checksum ends in -N and is not the whole object's.
         is_whole = checksum and "-" not in checksum
-        return ObjectHead(
-            size=answer["ContentLength"],
-            sha256=base64.b64decode(checksum).hex() if is_whole else None,
-        )
+        sha256 = base64.b64decode(checksum).hex() if is_whole else None
+        return ObjectHead(answer["ContentLength"], sha256)
 
     def put(self, key: str, body: bytes, content_type: str) -> str:
         """Write an object; the store checks what arrived against its SHA-256, returned as hex."""
@@ -192,7 +192,7 @@ class Bucket:
         """
         with self._translated(f"claim {key}"):
             for attempt in range(_CLAIM_ATTEMPTS):
-                code = self._put_if(key, body, content_type, etag=None)
+                code = self._put_if(key, body, content_type, None)
                 if code not in _CONFLICT:
                     break
                 self._sleep(random.uniform(0, min(0.05 * 2**attempt, 1.0)))  # noqa: S311 - jitter
@@ -211,7 +211,7 @@ class Bucket:
             etag: the entity tag that was read, without quotes; None if there was no object.
         """
         with self._translated(f"replace {key}"):
-            code = self._put_if(key, body, "application/json", etag=etag, missing_is_change=True)
+            code = self._put_if(key, body, "application/json", etag)
         return code is None
 
     def folders(self, prefix: str) -> tuple[str, ...]:
@@ -254,10 +254,7 @@ class Bucket:
     def versions(self, prefix: str) -> Iterator[ObjectVersion]:
         """All versions and delete markers below ``prefix``, ordered by key, page by page."""
         with self._translated(f"list {prefix}"):
-            pages = self._client.get_paginator("list_object_versions").paginate(
-                Bucket=self.name, Prefix=prefix
-            )
-            for page in pages:
+            for page in self._version_pages(prefix):
                 versions = (_version(found, found["Size"]) for found in page.get("Versions", ()))
                 markers = (_version(found, None) for found in page.get("DeleteMarkers", ()))
                 yield from sorted((*versions, *markers), key=lambda version: version.key)
@@ -291,22 +288,12 @@ class Bucket:
                         f"{first.get('Message', '')}"
                     )
 
-    def _put_if(
-        self,
-        key: str,
-        body: bytes,
-        content_type: str,
-        *,
-        etag: str | None,
-        missing_is_change: bool = False,
-    ) -> str | None:
-        """Write on a condition; the error's code if it does not hold, None if it was written."""
+    def _put_if(self, key: str, body: bytes, content_type: str, etag: str | None) -> str | None:
+        """Write over ``etag`` or, with None, a free key; the error's code if it is otherwise."""
         from botocore.exceptions import ClientError  # noqa: PLC0415 - loaded with the client
 
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
-        refusals = _PRECONDITION_FAILED | _CONFLICT
-        if missing_is_change:
-            refusals |= {"NoSuchKey"}
+        refusals = _PRECONDITION_FAILED | _CONFLICT | ({"NoSuchKey"} if etag else frozenset())
         try:
             self._put(key, body, content_type, **condition)
         except ClientError as error:
@@ -328,13 +315,15 @@ class Bucket:
         )
 
     def _latest(self, prefix: str) -> Iterator[ListedObject]:
-        pages = self._client.get_paginator("list_object_versions").paginate(
-            Bucket=self.name, Prefix=prefix
-        )
-        for page in pages:
+        for page in self._version_pages(prefix):
             for found in page.get("Versions", ()):
                 if found["IsLatest"]:
                     yield _listed(found, found["VersionId"])
+
+    def _version_pages(self, prefix: str) -> "PageIterator[ListObjectVersionsOutputTypeDef]":
+        return self._client.get_paginator("list_object_versions").paginate(
+            Bucket=self.name, Prefix=prefix
+        )
 
     @contextmanager
     def _missing_or_forbidden(self, key: str, version_id: str) -> Iterator[None]:
@@ -356,21 +345,16 @@ class Bucket:
         if version_id == UNVERSIONED:
             answer = self._client.list_objects_v2(Bucket=self.name, Prefix=key, MaxKeys=1)
             return any(found["Key"] == key for found in answer.get("Contents", ()))
-        pages = self._client.get_paginator("list_object_versions").paginate(
-            Bucket=self.name, Prefix=key
-        )
         return any(
             (found["Key"], found["VersionId"]) == (key, version_id)
-            for page in pages
+            for page in self._version_pages(key)
             for found in page.get("Versions", ())
         )
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
-        from botocore.exceptions import (  # noqa: PLC0415 - loaded with the client
-            BotoCoreError,
-            ClientError,
-        )
+        # Loaded with the client already.
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         try:
             yield

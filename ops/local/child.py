@@ -21,7 +21,7 @@ def main(arguments: list[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         sys.exit(_ORPHANED)
-    os.execvp(command[0], command)  # noqa: S606 - an argument list of ours, never a shell
+    os.execvp(command[0], command)  # noqa: S606 - an argument list, no shell
 
 
 if __name__ == "__main__":

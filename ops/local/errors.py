@@ -99,4 +99,4 @@ class DeploymentFailedError(LocalCloudError):
 
 
 class AlreadyRunningError(LocalCloudError):
-    """moto's state is one per process, so an embedded cloud is, too."""
+    """A process can run one embedded cloud, because moto has one state per process."""

@@ -25,7 +25,7 @@ class CloudSettings:
             SageMaker's contract on 127.0.0.1, at the port in ``SAGEMAKER_BIND_TO_PORT``;
             ``{model}`` in its arguments stands for the directory of the unpacked model.
         default_serving_command: the command for every other image; without one, an endpoint on
-            such an image fails and says so.
+            such an image fails.
         startup_timeout: seconds until a serving process must answer ``/ping`` with 200.
         request_timeout: seconds until ``/invocations`` must answer; SageMaker's limit is 60.
         concurrency: most processes per Lambda function.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.agent.aws_world import fake_aws
+from tests.aws.aws_world import fake_aws
 
 
 @pytest.fixture(scope="session")

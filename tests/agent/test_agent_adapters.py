@@ -5,19 +5,16 @@ import re
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
 
 import pytest
 import structlog
-from botocore.response import StreamingBody
 from botocore.stub import Stubber
 
 from aws.event_publisher import EventPublisher
-from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, StoreUnavailableError
 from events import names
 from events.manifests import Quarantine, Snapshot
 from events.outbound import SurveyQuarantined, TrainingSucceeded
-from tests.agent.agent_world import METRICS, START, survey_ref
+from tests.agent.agent_world import METRICS, survey_ref
 from trainer.agent.adapters.artifact_store import ArtifactStore
 from trainer.agent.adapters.run_event_publisher import RunEventPublisher
 from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue, site_of
@@ -28,150 +25,6 @@ from trainer.agent.poller import Poller
 from trainer.agent.work_queue import WorkQueue
 
 LOG = structlog.get_logger()
-
-
-def listed_version(key: str) -> dict[str, object]:
-    version = {"Key": key, "VersionId": "v", "IsLatest": True}
-    return {**version, "ETag": '"e"', "Size": 3, "LastModified": START}
-
-
-class TestBucket:
-    def test_a_name_can_be_taken_once(self, aws):
-        bucket = aws.bucket("any")
-
-        assert bucket.put_once("k", b"first")
-        assert not bucket.put_once("k", b"second")
-        assert bucket.get("k").body == b"first"
-
-    @pytest.mark.parametrize(("lies_there", "version"), [("k", "null"), ("kk", "null"), ("k", "v")])
-    def test_what_is_forbidden_is_told_from_what_is_missing_by_a_listing(
-        self, aws, lies_there, version
-    ):
-        client = aws.client("s3")
-        forbidden = {"service_error_code": "AccessDenied", "http_status_code": 403}
-        missing = lies_there != "k" or version == "v"
-        with Stubber(client) as answers:
-            answers.add_client_error("get_object", **forbidden)
-            if version == UNVERSIONED:
-                answers.add_response("list_objects_v2", {"Contents": [{"Key": lies_there}]})
-            else:
-                other = {**listed_version(lies_there), "VersionId": "another"}
-                answers.add_response("list_object_versions", {"Versions": [other]})
-            with pytest.raises(ObjectMissingError if missing else StoreUnavailableError):
-                Bucket(client, "any").get("k", version)
-
-    def test_who_may_not_even_list_a_key_hears_that_the_store_is_no_help(self, aws):
-        client = aws.client("s3")
-        with Stubber(client) as answers:
-            answers.add_client_error("head_object", "403", http_status_code=403)
-            answers.add_client_error("list_objects_v2", "AccessDenied", http_status_code=403)
-            with pytest.raises(StoreUnavailableError, match="AccessDenied"):
-                Bucket(client, "any").exists("k")
-
-    def test_of_many_who_take_a_name_at_once_one_wins(self, aws):
-        bucket, won = aws.bucket("any"), []
-        threads = [
-            threading.Thread(target=lambda n=n: won.append(bucket.put_once("k", bytes([n]))))
-            for n in range(8)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-        assert sorted(won) == [False] * 7 + [True]
-
-    def test_a_race_that_s3_could_not_decide_is_tried_again(self, aws):
-        client = aws.client("s3")
-        with Stubber(client) as stub:
-            stub.add_client_error("put_object", "ConditionalRequestConflict", http_status_code=409)
-            stub.add_client_error("put_object", "PreconditionFailed", http_status_code=412)
-
-            assert not Bucket(client, "b").put_once("k", b"")
-            stub.assert_no_pending_responses()
-
-    def test_what_is_not_there_is_told_from_a_store_that_fails(self, aws):
-        bucket = aws.bucket("any")
-
-        with pytest.raises(ObjectMissingError):
-            bucket.get("missing")
-        assert not bucket.exists("missing")
-        with pytest.raises(StoreUnavailableError, match="no-such-bucket"):
-            Bucket(aws.client("s3"), "no-such-bucket").put("k", b"", "text/plain")
-
-    def test_an_older_version_can_be_read(self, aws):
-        bucket = aws.bucket("any")
-        bucket.put("k", b"old", "text/plain")
-        (old,) = bucket.current("")
-        bucket.put("k", b"new", "text/plain")
-
-        assert bucket.get("k", old.version_id).body == b"old"
-        assert bucket.get("k").body == b"new"
-
-    def test_a_large_object_comes_in_pieces(self, aws):
-        bucket, body = aws.bucket("any"), bytes(range(256)) * 10_000
-        bucket.put("k", body, "text/csv")
-
-        with bucket.open("k") as found:
-            pieces = list(found.pieces)
-
-        assert (found.size, found.etag) == (len(body), bucket.get("k").etag)
-        assert b"".join(pieces) == body
-        assert max(map(len, pieces)) < len(body) / 2
-
-    def test_an_object_that_breaks_off_is_never_taken_for_whole(self, aws):
-        client = aws.client("s3")
-        broken = {"Body": StreamingBody(BytesIO(b"row"), 5), "ContentLength": 5, "ETag": '"e"'}
-        with Stubber(client) as stub:
-            stub.add_response("get_object", broken)
-            with (
-                pytest.raises(StoreUnavailableError, match="read k"),
-                Bucket(client, "any").open("k") as found,
-            ):
-                assert list(found.pieces)
-
-    def test_a_listing_shows_only_what_is_current(self, aws):
-        bucket = aws.bucket("any")
-        for body in (b"old", b"newer"):
-            bucket.put("kept", body, "text/plain")
-        bucket.put("deleted", b"gone", "text/plain")
-        aws.client("s3").delete_object(Bucket=bucket.name, Key="deleted")
-
-        (found,) = bucket.current("")
-        assert (found.key, found.size) == ("kept", 5)
-        assert found.etag == bucket.get("kept").etag
-
-    def test_a_listing_has_all_pages(self, aws):
-        client = aws.client("s3")
-        first = {
-            "Versions": [listed_version("a")],
-            "IsTruncated": True,
-            "NextKeyMarker": "a",
-            "NextVersionIdMarker": "v",
-        }
-        with Stubber(client) as stub:
-            stub.add_response("list_object_versions", first)
-            stub.add_response("list_object_versions", {"Versions": [listed_version("b")]})
-
-            assert [found.key for found in Bucket(client, "b").current("")] == ["a", "b"]
-
-    def test_a_store_without_versions_is_listed_without_them(self, aws):
-        bucket = aws.bucket("any", versioned=False)
-        bucket.put("k", b"rows", "text/csv")
-
-        (found,) = bucket.current("")
-        assert found.version_id == UNVERSIONED
-        assert bucket.get("k", found.version_id).body == b"rows"
-
-    def test_a_store_that_does_not_know_what_versions_are_is_listed_too(self, aws):
-        client = aws.client("s3")
-        with Stubber(client) as stub:
-            stub.add_client_error("list_object_versions", "NotImplemented", http_status_code=501)
-            contents = [{"Key": "k", "ETag": '"e"', "Size": 3, "LastModified": START}]
-            stub.add_response("list_objects_v2", {"Contents": contents})
-
-            (found,) = Bucket(client, "b").current("")
-        assert (found.key, found.version_id, found.etag) == ("k", UNVERSIONED, "e")
 
 
 class TestSurveys:
@@ -439,24 +292,6 @@ class TestBus:
 
         publisher(client, "ours").publish([quarantined(), succeeded])
 
-    def test_what_the_bus_refused_although_it_answered_200_is_put_again(self, aws):
-        client, sent = aws.client("events"), []
-        client.meta.events.register(
-            "before-parameter-build.events.PutEvents",
-            lambda params, **_: sent.append([entry["Detail"] for entry in params["Entries"]]),
-        )
-        refused = {"ErrorCode": "ThrottlingException", "ErrorMessage": "slow down"}
-        with Stubber(client) as stub:
-            stub.add_response(
-                "put_events", {"FailedEntryCount": 1, "Entries": [{"EventId": "1"}, refused]}
-            )
-            stub.add_response("put_events", {"FailedEntryCount": 0, "Entries": [{"EventId": "2"}]})
-
-            publisher(client, "ours").publish([quarantined(1), quarantined(2)])
-
-        assert [len(details) for details in sent] == [2, 1]
-        assert "2.csv" in sent[1][0]
-
     def test_a_bus_that_never_takes_an_event_is_said_so(self, aws):
         client = aws.client("events")
         refused = {"ErrorCode": "AccessDenied", "ErrorMessage": "no"}
@@ -466,19 +301,3 @@ class TestBus:
 
             with pytest.raises(BorderError, match="AccessDenied"):
                 publisher(client, "ours").publish([quarantined()])
-
-    def test_no_call_breaks_the_limits_of_putevents(self, aws):
-        client, sizes = aws.client("events"), []
-
-        def measure(params, **_):
-            entries = params["Entries"]
-            sizes.append((len(entries), sum(len(entry["Detail"].encode()) for entry in entries)))
-
-        client.meta.events.register("before-parameter-build.events.PutEvents", measure)
-        client.create_event_bus(Name="wide")
-
-        publisher(client, "wide").publish([quarantined(number) for number in range(23)])
-        publisher(client, "wide").publish([quarantined(n, reason="x" * 100_000) for n in range(3)])
-
-        assert [count for count, _ in sizes] == [10, 10, 3, 2, 1]
-        assert all(size <= 256 * 1024 for _, size in sizes)

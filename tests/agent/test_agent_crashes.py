@@ -17,10 +17,10 @@ from events import names
 from events.manifests import Release, Snapshot
 from events.outbound import REPEATS
 from tests.agent.agent_world import release_of
-from tests.agent.aws_world import Aws
 from tests.agent.crashing_agent import BOUNDARIES, Agents
 from tests.agent.kubernetes_world import IMAGE, KubernetesWorld, kubeconfig
 from tests.agent.runner_contract import eventually
+from tests.aws.aws_world import Aws
 from trainer.agent.core.runs import TrainingRun
 
 SITES = {"one site": 1, "many sites": 4}

@@ -15,7 +15,7 @@ import pytest
 from events import names
 from events.stack import Stack
 from ops.demo.survey import generated_survey
-from tests.agent.aws_world import Aws, fake_aws
+from tests.aws.aws_world import Aws, fake_aws
 from tests.cdk.conftest import Synthesize
 from tests.cdk.iam_world import (
     ACCOUNT,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.aws_world import fake_aws
+from tests.aws.aws_world import fake_aws
 from tests.cluster.cluster_world import Cluster, api_of, who_plays
 from trainer.agent.runners.kubernetes.indexed import IndexedJobs
 from trainer.agent.runners.kubernetes.runner import KubernetesRunner

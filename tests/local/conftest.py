@@ -15,7 +15,7 @@ from ops.local.settings import CloudSettings
 from tests.local.local_helpers import IMAGE, ROLE, zipped
 
 QUICK = Config(read_timeout=10, retries={"total_max_attempts": 1})
-SERVER = Path(__file__).with_name("stand_in_server.py")
+SERVER = Path(__file__).with_name("fake_container.py")
 SERVING_COMMAND = ["env", "MODEL_DIR={model}", sys.executable, str(SERVER)]
 
 

@@ -8,13 +8,13 @@ from typing import TypeVar
 
 import pytest
 
-IMAGE = "stand-in:1"
+IMAGE = "fake-container:1"
 ROLE = "arn:aws:iam::123456789012:role/embedded"
 Got = TypeVar("Got")
 
 
 def eventually(probe: Callable[[], Got | None], seconds: float = 15.0) -> Got:
-    """Ask until there is an answer; fails with the probe's name after ``seconds``."""
+    """Poll until the probe returns something true; fails with its name after ``seconds``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         answer = probe()

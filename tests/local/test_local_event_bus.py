@@ -1,4 +1,4 @@
-"""The event buses: what is accepted, where it goes, and what becomes of what can't be delivered."""
+"""Event buses: accepted events, their targets, and events that can't be delivered."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The front door: one address, every service, and a hint for who comes without a signature."""
+"""The front door: one address, every service, and a hint for requests without a signature."""
 
 from collections.abc import Callable
 from typing import Any

@@ -93,7 +93,7 @@ def settled(sagemaker: Any, name: str) -> Any:
     return sagemaker.describe_endpoint(EndpointName=name)
 
 
-def ask(client: Clients, endpoint: str, body: bytes = b"x") -> str:
+def invoke(client: Clients, endpoint: str, body: bytes = b"x") -> str:
     answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=body)
     return str(answer["Body"].read().decode())
 
@@ -125,7 +125,7 @@ def test_an_error_of_the_container_reaches_the_client_as_a_model_error(
     client: Clients, live: str, body: bytes, code: int, kind: str
 ) -> None:
     with pytest.raises(ClientError) as refused:
-        ask(client, live, body)
+        invoke(client, live, body)
     response = refused.value.response
     assert response["Error"]["Code"] == "ModelError"
     assert f"Received {kind} error ({code}) from primary" in response["Error"]["Message"]
@@ -148,7 +148,7 @@ def test_an_image_that_no_command_stands_for_fails_the_endpoint_and_says_what_to
 
 def test_an_endpoint_that_does_not_exist_is_not_found(client: Clients) -> None:
     with pytest.raises(ClientError, match="Endpoint nowhere of account 123456789012 not found"):
-        ask(client, "nowhere")
+        invoke(client, "nowhere")
 
 
 def test_an_update_loses_no_request_and_ends_on_the_new_configuration(
@@ -157,14 +157,14 @@ def test_an_update_loses_no_request_and_ends_on_the_new_configuration(
     new = configure(client, bucket, f"{name}-new", release="new")
     stop = threading.Event()
 
-    def keep_asking() -> list[str]:
+    def keep_invoking() -> list[str]:
         answers: list[str] = []
         while not stop.is_set() and len(answers) < 5000:
-            answers.append(ask(client, live))
+            answers.append(invoke(client, live))
         return answers
 
     with ThreadPoolExecutor(4) as pool:
-        askers = [pool.submit(keep_asking) for _ in range(4)]
+        callers = [pool.submit(keep_invoking) for _ in range(4)]
         client("sagemaker").update_endpoint(
             EndpointName=live, EndpointConfigName=new, DeploymentConfig=PATIENT
         )
@@ -172,12 +172,12 @@ def test_an_update_loses_no_request_and_ends_on_the_new_configuration(
             end = settled(client("sagemaker"), live)
         finally:
             stop.set()
-        answers = [asker.result() for asker in askers]
+        answers = [caller.result() for caller in callers]
     assert end["EndpointConfigName"] == new
     assert {answer for each in answers for answer in each} == {"old:x", "new:x"}
     for each in answers:
         assert each == sorted(each, reverse=True), "traffic went back to the old fleet"
-    assert ask(client, live) == "new:x"
+    assert invoke(client, live) == "new:x"
 
 
 def test_an_update_whose_container_ends_returns_to_the_old_configuration_with_the_reason(
@@ -185,7 +185,7 @@ def test_an_update_whose_container_ends_returns_to_the_old_configuration_with_th
 ) -> None:
     bad = configure(client, bucket, f"{name}-bad", release="bad", mode="exit")
     client("sagemaker").update_endpoint(EndpointName=live, EndpointConfigName=bad)
-    answers = {ask(client, live) for _ in range(30)}
+    answers = {invoke(client, live) for _ in range(30)}
     end = settled(client("sagemaker"), live)
     assert answers == {"old:x"}
     assert end["EndpointStatus"] == "InService"
@@ -218,14 +218,14 @@ def test_an_alarm_during_the_bake_gives_the_traffic_back(
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": f"{name}-errors"}]},
         },
     )
-    eventually(lambda: ask(client, live) == "new:x")
+    eventually(lambda: invoke(client, live) == "new:x")
     client("cloudwatch").set_alarm_state(
         AlarmName=f"{name}-errors", StateValue="ALARM", StateReason="the test says so"
     )
     end = settled(client("sagemaker"), live)
     assert end["EndpointConfigName"] == f"{name}-old"
     assert f"{name}-errors" in end["FailureReason"]
-    assert ask(client, live) == "old:x"
+    assert invoke(client, live) == "old:x"
 
 
 def test_an_update_in_progress_refuses_another_and_a_deletion(
@@ -245,7 +245,7 @@ def test_a_killed_container_is_replaced_and_a_request_waits_for_the_replacement(
 ) -> None:
     (pid,) = cloud.serving_pids(live)
     os.kill(pid, signal.SIGKILL)
-    assert ask(client, live) == "old:x"
+    assert invoke(client, live) == "old:x"
     (successor,) = cloud.serving_pids(live)
     assert successor != pid
     assert status(client("sagemaker"), live) == "InService"
@@ -289,7 +289,7 @@ def test_deleting_the_live_configuration_is_allowed_and_the_next_update_fails(
 ) -> None:
     new = configure(client, bucket, f"{name}-new", release="new")
     sagemaker.delete_endpoint_config(EndpointConfigName=f"{name}-old")
-    assert ask(client, live) == "old:x"
+    assert invoke(client, live) == "old:x"
     with pytest.raises(ClientError, match=f"Could not find endpoint configuration .*{name}-old"):
         sagemaker.update_endpoint(EndpointName=live, EndpointConfigName=new)
 

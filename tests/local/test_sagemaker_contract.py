@@ -1,5 +1,5 @@
-"""One contract for SageMaker's adapter: over the embedded cloud, and over the fake that the tests
-of the release logic play with. What the fake refuses or forgets, the real thing does as well."""
+"""One contract for SageMaker's adapter, over the embedded cloud and over the fake of the release
+logic's tests, so that the fake refuses what the embedded cloud refuses."""
 
 import io
 import tarfile
@@ -24,7 +24,7 @@ FLEET = FleetSpecification(instance_type="ml.m5.large", instance_count=1)
 
 
 @dataclass
-class Border:
+class AdapterUnderTest:
     """The adapter over one SageMakerControlPlane, and how to wait for it."""
 
     client: Any
@@ -68,100 +68,100 @@ def empty_archive() -> bytes:
 
 
 @pytest.fixture(params=["embedded", "fake"])
-def border(request: pytest.FixtureRequest, name: str) -> Iterator[Border]:
+def subject(request: pytest.FixtureRequest, name: str) -> Iterator[AdapterUnderTest]:
     if request.param == "fake":
         client = FakeSageMaker(FakeBus())
         for number in (1, 2):
             client.bundles[f"s3://models/model-{number}.tar.gz"] = make_release(number)
-        yield Border(client, "models", name)
+        yield AdapterUnderTest(client, "models", name)
         return
     clients = request.getfixturevalue("client")
     clients("s3").create_bucket(Bucket=name)
     for number in (1, 2):
         clients("s3").put_object(Bucket=name, Key=f"model-{number}.tar.gz", Body=empty_archive())
-    border = Border(clients("sagemaker"), name, name)
-    yield border
-    if border.adapter.endpoint(name):
-        border.settle()
-        border.adapter.delete_endpoint(name)
+    subject = AdapterUnderTest(clients("sagemaker"), name, name)
+    yield subject
+    if subject.adapter.endpoint(name):
+        subject.settle()
+        subject.adapter.delete_endpoint(name)
     for number in (1, 2):
-        model = border.model(number)
+        model = subject.model(number)
         config = EndpointSpecification(release=model.release, model_name=model.name, fleet=FLEET)
         for delete, what in (
-            (border.client.delete_endpoint_config, {"EndpointConfigName": config.name}),
-            (border.client.delete_model, {"ModelName": model.name}),
+            (subject.client.delete_endpoint_config, {"EndpointConfigName": config.name}),
+            (subject.client.delete_model, {"ModelName": model.name}),
         ):
             try:
                 delete(**what)
-            except border.client.exceptions.ClientError as error:
+            except subject.client.exceptions.ClientError as error:
                 if "Could not find" not in str(error):
                     raise
 
 
-def test_a_model_is_made_once_and_found_made(border):
-    border.adapter.ensure_model(border.model(1))
-    border.adapter.ensure_model(border.model(1))
+def test_a_model_is_made_once_and_found_existing(subject):
+    subject.adapter.ensure_model(subject.model(1))
+    subject.adapter.ensure_model(subject.model(1))
 
 
-def test_a_model_of_that_name_with_other_content_is_a_conflict(border):
-    model = border.model(1)
-    border.client.create_model(
+def test_a_model_of_that_name_with_other_content_is_a_conflict(subject):
+    model = subject.model(1)
+    subject.client.create_model(
         ModelName=model.name,
         ExecutionRoleArn=ROLE,
         PrimaryContainer={"Image": "another:1", "ModelDataUrl": model.model_data_url},
     )
 
     with pytest.raises(ConflictError, match="other content"):
-        border.adapter.ensure_model(model)
+        subject.adapter.ensure_model(model)
 
 
-def test_a_configuration_is_made_once_and_found_made(border):
-    border.adapter.ensure_configuration(border.configuration(1))
+def test_a_configuration_is_made_once_and_found_existing(subject):
+    subject.adapter.ensure_configuration(subject.configuration(1))
 
 
-def test_an_endpoint_nobody_made_is_none_and_deleting_it_is_no_error(border):
-    assert border.adapter.endpoint(border.name) is None
-    border.adapter.delete_endpoint(border.name)
+def test_a_missing_endpoint_is_none_and_deleting_it_is_no_error(subject):
+    assert subject.adapter.endpoint(subject.name) is None
+    subject.adapter.delete_endpoint(subject.name)
 
 
-def test_an_endpoint_comes_into_service_on_its_configuration(border):
-    config = border.configuration(1)
-    border.adapter.create_endpoint(border.name, config.name)
+def test_an_endpoint_comes_into_service_on_its_configuration(subject):
+    config = subject.configuration(1)
+    subject.adapter.create_endpoint(subject.name, config.name)
 
-    assert border.adapter.endpoint(border.name).status == "Creating"
-    assert border.settle() == "InService"
-    assert border.adapter.endpoint(border.name).config_name == config.name
+    assert subject.adapter.endpoint(subject.name).status == "Creating"
+    assert subject.settle() == "InService"
+    assert subject.adapter.endpoint(subject.name).config_name == config.name
 
 
-def test_an_endpoint_that_is_changing_can_not_be_changed(border):
-    first, second = border.configuration(1), border.configuration(2)
-    border.adapter.create_endpoint(border.name, first.name)
+def test_an_endpoint_that_is_changing_can_not_be_changed(subject):
+    first, second = subject.configuration(1), subject.configuration(2)
+    subject.adapter.create_endpoint(subject.name, first.name)
 
     with pytest.raises(EndpointBusyError):
-        border.adapter.create_endpoint(border.name, first.name)
+        subject.adapter.create_endpoint(subject.name, first.name)
     with pytest.raises(EndpointBusyError):
-        border.adapter.update_endpoint(border.name, second.name, 0)
+        subject.adapter.update_endpoint(subject.name, second.name, 0)
 
 
-def test_an_update_says_where_it_is_heading_until_it_is_there(border):
-    first, second = border.configuration(1), border.configuration(2)
-    border.adapter.create_endpoint(border.name, first.name)
-    border.settle()
+def test_an_update_shows_its_configuration_as_pending_until_it_ends(subject):
+    first, second = subject.configuration(1), subject.configuration(2)
+    subject.adapter.create_endpoint(subject.name, first.name)
+    subject.settle()
 
-    border.adapter.update_endpoint(border.name, second.name, 0)
+    subject.adapter.update_endpoint(subject.name, second.name, 0)
 
-    view = border.adapter.endpoint(border.name)
+    view = subject.adapter.endpoint(subject.name)
     assert (view.status, view.config_name) == ("Updating", first.name)
     assert view.pending_config_name == second.name
-    assert border.settle() == "InService"
-    view = border.adapter.endpoint(border.name)
+    assert subject.settle() == "InService"
+    view = subject.adapter.endpoint(subject.name)
     assert (view.config_name, view.pending_config_name) == (second.name, None)
 
 
-def test_a_deleted_endpoint_is_gone(border):
-    border.adapter.create_endpoint(border.name, border.configuration(1).name)
-    border.settle()
+def test_a_deleted_endpoint_is_gone(subject):
+    subject.adapter.create_endpoint(subject.name, subject.configuration(1).name)
+    subject.settle()
 
-    border.adapter.delete_endpoint(border.name)
+    subject.adapter.delete_endpoint(subject.name)
 
-    assert eventually(lambda: border.adapter.endpoint(border.name) is None)
+    assert eventually(lambda: subject.adapter.endpoint(subject.name) is None)

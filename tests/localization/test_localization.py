@@ -1,4 +1,4 @@
-"""The model's own arithmetic: features, forward pass, decoding."""
+"""The model's arithmetic: features, forward pass, decoding."""
 
 from itertools import pairwise
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from trainer.localization.decoding import decode, geometric_median, least_expected_distance
+from trainer.localization.decoding import decode, geometric_median
 from trainer.localization.dense.features import FeatureParameters, featurize
 from trainer.localization.dense.network import Dense, Network, probabilities
 
@@ -98,13 +98,6 @@ def test_answers_in_a_far_frame_are_as_exact_as_near_the_origin() -> None:
     shifted = geometric_median(posteriors, GRID + away)
 
     np.testing.assert_allclose(shifted - away, geometric_median(posteriors, GRID), atol=1e-3)
-
-
-def test_the_cell_of_least_expected_distance_may_be_an_unlikely_one_between_two() -> None:
-    line = np.array([[0.0, 0.0], [3.0, 0.0], [6.0, 0.0]])
-    posterior = np.array([[0.45, 0.1, 0.45]], dtype=np.float32)
-
-    assert least_expected_distance(posterior, line).tolist() == [1]
 
 
 def test_without_positions_there_is_a_cell_and_no_point() -> None:

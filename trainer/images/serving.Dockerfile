@@ -1,14 +1,14 @@
-# The image of the SageMaker endpoint: it answers, and knows neither AWS nor MXNet.
+# The image of the SageMaker endpoint, without AWS's client and MXNet.
 #
 #   docker build -f trainer/images/serving.Dockerfile -t rssi-serving .
 #
 # SageMaker starts it as `docker run IMAGE serve`, with the unpacked release at /opt/ml/model. On top
-# of the base lie 134 MB of packages: numpy 79, LiteRT 28, uvloop 14, simdjson 7, and 6 of small ones.
+# of the base come 134 MB of packages: numpy 79, LiteRT 28, uvloop 14, simdjson 7, and 6 of small ones.
 ARG BASE=docker.io/library/python:3.11.13-slim-bookworm
 
 FROM ${BASE} AS packages
 COPY requirements/serving.txt /tmp/serving.txt
-# What runs no model stays behind: LiteRT's compilers and its driver of GPUs, types that only those
+# Left out is what runs no model: LiteRT's compilers and its GPU driver, types that only those
 # use, and simdjson's sources.
 RUN python -m venv --without-pip /opt/venv \
  && PIP_PYTHON=/opt/venv/bin/python \
@@ -18,7 +18,7 @@ RUN python -m venv --without-pip /opt/venv \
     ai_edge_litert/libLiteRtWebGpuAccelerator.so ml_dtypes simdjson/*.cpp simdjson/*.h
 
 FROM ${BASE}
-# SageMaker lets an image hold many models, and choose its port, only if it says that it can.
+# SageMaker allows many models and another port only if the image declares it.
 LABEL com.amazonaws.sagemaker.capabilities.multi-models=true \
       com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
 COPY --from=packages /opt/venv /opt/venv

@@ -6,7 +6,7 @@
 # CUDA 11; 4 GB of libraries). That image needs the node's driver even to start MXNet: it
 # is for the Jobs of a pod template that asks for nvidia.com/gpu, see docs/adr/0024.
 #
-# Programs that lie in trainer/images/bin/ come along, such as AWS's signing helper for IAM Roles
+# Programs in trainer/images/bin/ are copied, such as AWS's signing helper for IAM Roles
 # Anywhere (see the README there). BASE may be a mirror's image, best by digest; it needs Python 3.11
 # and Debian's apt.
 ARG BASE=docker.io/library/python:3.11.13-slim-bookworm
@@ -18,12 +18,12 @@ RUN python -m venv /opt/venv \
  && /opt/venv/bin/python -m pip install --no-cache-dir --require-hashes -r /tmp/${PACKAGES}.txt
 
 FROM ${BASE}
-# MXNet's library is linked against these two; it brings the rest along.
+# MXNet's library is linked against these two; the wheel has the rest.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends libgomp1 libquadmath0 \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=packages /opt/venv /opt/venv
-# Where NVIDIA's packages put their libraries, if there are any: MXNet's names none of the folders.
+# Folders of NVIDIA's libraries, if there are any: MXNet's library names none of them.
 RUN find /opt/venv -path '*/nvidia/*/lib' -type d > /etc/ld.so.conf.d/nvidia-packages.conf \
  && ldconfig
 COPY trainer/images/bin/ /usr/local/bin/
@@ -40,7 +40,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     HOME=/tmp
-# Compiled now: the root file system is read-only later.
+# Compiled now: the root file system is read-only at run time.
 RUN python -m compileall -q /app
 WORKDIR /tmp
 USER 65532:65532

@@ -1,8 +1,8 @@
 """From a posterior over cells to answers: a cell, a point and a confidence.
 
-Each figure of merit has its own best answer: the likeliest cell for "exactly right", the cell of
-least expected distance for "within one cell", the geometric median for the error in metres. Without
-positions only the first of the three exists.
+Each figure of merit has its own best answer: the likeliest cell for "exactly right", the cell with
+the most probability around it for "within one cell", the geometric median for the error in metres.
+Without positions only the first of the three exists.
 """
 
 from dataclasses import dataclass
@@ -141,21 +141,6 @@ def _distances(points: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
     square += SOFTENING_M * SOFTENING_M
     distances: FloatMatrix = np.sqrt(square, out=square)
     return distances
-
-
-def least_expected_distance(probabilities: FloatMatrix, positions: Positions) -> CellIndices:
-    """The cell that minimizes the expected distance to the true one.
-
-    Args:
-        probabilities: (rows, cells).
-        positions: (cells, 2) in metres.
-
-    Returns:
-        (rows,) indices of cells.
-    """
-    between = np.linalg.norm(positions[:, np.newaxis] - positions, axis=2).astype(np.float32)
-    cells: CellIndices = (probabilities @ between).argmin(axis=1)
-    return cells
 
 
 def most_mass_within(

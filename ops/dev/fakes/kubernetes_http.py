@@ -41,7 +41,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiRequest:
+class RecordedRequest:
     """A request as it came in."""
 
     method: str
@@ -99,7 +99,7 @@ class _ApiRequestHandler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         watching = query.get("watch") == "true"
         kind = "WATCH" if watching else method
-        self.server.fake.requests.append(ApiRequest(kind, address.path, query))
+        self.server.fake.requests.append(RecordedRequest(kind, address.path, query))
         fault = self.server.fake.take_fault(kind, address.path)
         if fault and self._apply_fault(fault, method, address.path, query, body):
             return

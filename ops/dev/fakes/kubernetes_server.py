@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 
-from ops.dev.fakes.kubernetes_http import ApiHttpServer, ApiRequest, Fault
+from ops.dev.fakes.kubernetes_http import ApiHttpServer, Fault, RecordedRequest
 from ops.dev.fakes.kubernetes_store import Document, ObjectStore, now_text
 from trainer.agent.runners.kubernetes.manifest import CONTAINER
 from trainer.agent.runners.kubernetes.shapes import Job
@@ -27,7 +27,7 @@ class FakeApiServer(ObjectStore):
     allowed: Callable[[str, str], bool] = lambda _verb, _resource: True
     """Answers an access review, by verb and resource."""
     faults: list[Fault] = field(default_factory=list)
-    requests: list[ApiRequest] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list)
     logs: dict[str, str] = field(default_factory=dict)
     """The pods' logs, by name."""
     on_job: Callable[[str], None] = lambda _name: None

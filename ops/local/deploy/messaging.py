@@ -16,16 +16,16 @@ from ops.local.events.api import DEFAULT_BUS
 from ops.local.events.event_pattern import EventPattern
 from ops.local.gateway.clients import ServiceClients
 
-_QUEUE_ATTRIBUTES = {
-    "DelaySeconds": "DelaySeconds",
-    "MaximumMessageSize": "MaximumMessageSize",
-    "MessageRetentionPeriod": "MessageRetentionPeriod",
-    "ReceiveMessageWaitTimeSeconds": "ReceiveMessageWaitTimeSeconds",
-    "VisibilityTimeout": "VisibilityTimeout",
-    "SqsManagedSseEnabled": "SqsManagedSseEnabled",
-    "FifoQueue": "FifoQueue",
-    "ContentBasedDeduplication": "ContentBasedDeduplication",
-}
+_QUEUE_ATTRIBUTES = (
+    "DelaySeconds",
+    "MaximumMessageSize",
+    "MessageRetentionPeriod",
+    "ReceiveMessageWaitTimeSeconds",
+    "VisibilityTimeout",
+    "SqsManagedSseEnabled",
+    "FifoQueue",
+    "ContentBasedDeduplication",
+)
 _TARGET_MEMBERS = (
     "Id",
     "Arn",
@@ -46,9 +46,7 @@ def _queue_identity(location: DeploymentLocation, name: str, _: PropertyText) ->
 def _queue(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
     properties.text("QueueName")
     attributes: ApiStructure = {
-        attribute: properties.text(name)
-        for name, attribute in _QUEUE_ATTRIBUTES.items()
-        if properties.has(name)
+        name: properties.text(name) for name in _QUEUE_ATTRIBUTES if properties.has(name)
     }
     redrive = properties.raw("RedrivePolicy")
     if redrive:
@@ -144,9 +142,9 @@ def _bus(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
 
 
 def _rule_identity(
-    location: DeploymentLocation, name: str, given: PropertyText
+    location: DeploymentLocation, name: str, text_of: PropertyText
 ) -> ResourceIdentity:
-    bus = given("EventBusName").rpartition("event-bus/")[2] or DEFAULT_BUS
+    bus = text_of("EventBusName").rpartition("event-bus/")[2] or DEFAULT_BUS
     path = name if bus == DEFAULT_BUS else f"{bus}/{name}"
     return ResourceIdentity(path.replace("/", "|"), {"Arn": location.arn("events", f"rule/{path}")})
 

@@ -86,10 +86,7 @@ def _lifecycle_rule(rule: PropertyReader) -> ApiArguments:
     ]
     if transitions:
         converted["Transitions"] = transitions
-    return converted | rule.pick(
-        "AbortIncompleteMultipartUpload",
-        "NoncurrentVersionExpiration",
-    )
+    return converted | rule.pick("AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration")
 
 
 def _table(properties: PropertyReader, identity: ResourceIdentity) -> Creation:

@@ -123,14 +123,14 @@ class StackTemplate:
         self.resources = {each.logical_id: each for each in self._resources()}
 
     def resolve(self, value: JsonValue) -> JsonValue:
-        """A value with every intrinsic function replaced by what it stands for.
+        """A value with every intrinsic function replaced by its value.
 
         Raises:
             AssemblyError: it refers to something that is not there.
         """
         resolved = self._resolve(value)
         if isinstance(resolved, _NoValue):
-            raise AssemblyError("AWS::NoValue stands where a value is needed.")
+            raise AssemblyError("AWS::NoValue is used where a value is needed.")
         return resolved
 
     def identity(self, logical_id: str) -> ResourceIdentity:

@@ -93,7 +93,7 @@ class PutTargets(RuleTargetsRequest):
 
 
 class RemoveTargets(RuleTargetsRequest):
-    """Targets to take from a rule."""
+    """Targets to remove from a rule."""
 
     ids: list[str]
     force: bool = False

@@ -177,14 +177,7 @@ class EventDelivery:
         if exhausted:
             attributes["EXHAUSTED_RETRY_CONDITION"] = exhausted
         try:
-            self._clients.get("sqs").send_message(
-                QueueUrl=self._sqs_url(queue_arn),
-                MessageBody=attempt.payload,
-                MessageAttributes={
-                    name: {"DataType": "String", "StringValue": value}
-                    for name, value in attributes.items()
-                },
-            )
+            self._clients.send_dead_letter(queue_arn, attempt.payload, attributes)
         except (ClientError, BotoCoreError) as failure:
             _log.warning("an event for dead-letter queue %s is lost: %s", queue_arn, failure)
 
@@ -199,7 +192,7 @@ class EventDelivery:
         )
 
     def _to_sqs_queue(self, attempt: _DeliveryAttempt) -> None:
-        sqs, url = self._clients.get("sqs"), self._sqs_url(attempt.target.arn)
+        sqs, url = self._clients.get("sqs"), self._clients.queue_url(attempt.target.arn)
         if parameters := attempt.target.sqs_parameters:
             group = parameters.message_group_id
             sqs.send_message(QueueUrl=url, MessageBody=attempt.payload, MessageGroupId=group)
@@ -219,10 +212,6 @@ class EventDelivery:
 
     def _to_bus(self, attempt: _DeliveryAttempt) -> None:
         self._forward(attempt.event, attempt.target.arn)
-
-    def _sqs_url(self, arn: str) -> str:
-        account, name = arn.split(":")[4:6]
-        return f"{self._clients.address}/{account}/{name}"
 
     def _stream(self, group: str) -> str:
         """The stream that this process writes to; only the group's own thread calls this."""

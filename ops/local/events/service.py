@@ -77,7 +77,7 @@ class EventBridgeService:
         self._route(event.as_json(), self._bus(bus))
 
     def forward(self, event: JsonObject, bus: str) -> None:
-        """Take an event from a rule whose target is another bus.
+        """Accept an event from a rule whose target is another bus.
 
         Raises:
             ServiceError: there is no such bus.
@@ -173,8 +173,7 @@ class EventBridgeService:
         rule = bus.rules.get(name)
         if rule is None:
             raise ServiceError(
-                "ResourceNotFoundException",
-                f"Rule {name} does not exist on EventBus {bus.name}.",
+                "ResourceNotFoundException", f"Rule {name} does not exist on EventBus {bus.name}."
             )
         return bus, rule
 
@@ -244,8 +243,7 @@ class EventBridgeService:
             )
         if sum(entry.size() for entry in request.entries) > _MAX_BYTES:
             raise ServiceError(
-                "ValidationException",
-                "Total size of the entries in the request is over the limit.",
+                "ValidationException", "Total size of the entries in the request is over the limit."
             )
         with self._lock:
             results = [self._put_event(entry) for entry in request.entries]

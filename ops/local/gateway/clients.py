@@ -5,6 +5,7 @@ this process is used. Threads may share a client, but not create one at the same
 """
 
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import boto3
@@ -70,6 +71,22 @@ class ServiceClients:
                     service, endpoint_url=self.address, config=_CONFIG
                 )
             return self._clients[service]
+
+    def queue_url(self, arn: str) -> str:
+        """The URL of an SQS queue."""
+        account, name = arn.split(":")[4:6]
+        return f"{self.address}/{account}/{name}"
+
+    def send_dead_letter(self, queue_arn: str, body: str, attributes: Mapping[str, str]) -> None:
+        """Send a message with text attributes to a dead-letter queue."""
+        self.get("sqs").send_message(
+            QueueUrl=self.queue_url(queue_arn),
+            MessageBody=body,
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            },
+        )
 
     def close(self) -> None:
         """Close every connection."""

@@ -20,7 +20,7 @@ import waitress.wasyncore
 
 from ops.local.errors import ServiceError
 from ops.local.gateway.protocol import (
-    ApiResponse,
+    AwsResponse,
     ServiceHandler,
     error_response,
     json_response,
@@ -137,7 +137,7 @@ def signing_name(environment: WSGIEnvironment) -> str | None:
     return scope[-2].lower() if len(scope) >= 5 else None
 
 
-def _call(service: ServiceHandler, environment: WSGIEnvironment) -> ApiResponse:
+def _call(service: ServiceHandler, environment: WSGIEnvironment) -> AwsResponse:
     body = cast("IO[bytes]", environment["wsgi.input"]).read()
     try:
         return service(request_from(environment, body))
@@ -145,7 +145,7 @@ def _call(service: ServiceHandler, environment: WSGIEnvironment) -> ApiResponse:
         return error_response(error)
 
 
-def _usage(address: str) -> ApiResponse:
+def _usage(address: str) -> AwsResponse:
     return json_response(
         {
             "service": "the embedded cloud",
@@ -155,7 +155,7 @@ def _usage(address: str) -> ApiResponse:
     )
 
 
-def _send(response: ApiResponse, start_response: StartResponse) -> Iterable[bytes]:
+def _send(response: AwsResponse, start_response: StartResponse) -> Iterable[bytes]:
     headers = {**response.headers, "Content-Length": str(len(response.body))}
     phrase = HTTPStatus(response.status).phrase
     start_response(f"{response.status} {phrase}", list(headers.items()))

@@ -21,8 +21,8 @@ WsgiEnvironment = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class ApiRequest:
-    """One HTTP request; header names are lower-case, the path is decoded."""
+class AwsRequest:
+    """One HTTP request of an AWS client; header names are lower-case, the path is decoded."""
 
     method: str
     path: str
@@ -32,15 +32,15 @@ class ApiRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class ApiResponse:
-    """One HTTP response."""
+class AwsResponse:
+    """One HTTP response to an AWS client."""
 
     status: int = 200
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-ServiceHandler = Callable[[ApiRequest], ApiResponse]
+ServiceHandler = Callable[[AwsRequest], AwsResponse]
 
 
 class ApiModel(BaseModel):
@@ -105,7 +105,7 @@ class JsonService:
         self._name = name
         self._operations = operations
 
-    def __call__(self, request: ApiRequest) -> ApiResponse:
+    def __call__(self, request: AwsRequest) -> AwsResponse:
         """Answer one request.
 
         Raises:
@@ -127,16 +127,16 @@ def json_response(
     status: int = 200,
     content_type: str = "application/json",
     headers: Mapping[str, str] | None = None,
-) -> ApiResponse:
+) -> AwsResponse:
     """A JSON response with a request id, as every AWS service gives one."""
-    return ApiResponse(
+    return AwsResponse(
         status,
         json.dumps(content).encode(),
         {"Content-Type": content_type, "x-amzn-RequestId": str(uuid4()), **(headers or {})},
     )
 
 
-def error_response(error: ServiceError) -> ApiResponse:
+def error_response(error: ServiceError) -> AwsResponse:
     """The response that clients of both JSON protocols turn into an exception."""
     content: JsonObject = {
         "__type": error.code,
@@ -147,14 +147,14 @@ def error_response(error: ServiceError) -> ApiResponse:
     return json_response(content, error.status, headers={"x-amzn-ErrorType": error.code})
 
 
-def request_from(environment: WsgiEnvironment, body: bytes) -> ApiRequest:
+def request_from(environment: WsgiEnvironment, body: bytes) -> AwsRequest:
     """The request in a WSGI environment; WSGI decodes UTF-8 paths as latin-1."""
     headers = {
         key.removeprefix("HTTP_").replace("_", "-").lower(): str(value)
         for key, value in environment.items()
         if key.startswith("HTTP_") or key in {"CONTENT_TYPE", "CONTENT_LENGTH"}
     }
-    return ApiRequest(
+    return AwsRequest(
         method=str(environment["REQUEST_METHOD"]),
         path=str(environment["PATH_INFO"]).encode("latin-1").decode(),
         query=dict(parse_qsl(str(environment.get("QUERY_STRING", "")), keep_blank_values=True)),

@@ -77,11 +77,7 @@ class InvocationDestinations:
             return
         result = "Success" if succeeded else "Failure"
         event = bus_event(
-            self._settings,
-            "lambda",
-            f"Lambda Function Invocation Result - {result}",
-            record,
-            [arn],
+            self._settings, "lambda", f"Lambda Function Invocation Result - {result}", record, [arn]
         )
         self._publish(event, arn)
 
@@ -94,7 +90,7 @@ class AsyncInvocations:
         timer: for retries.
         clients: for dead-letter queues.
         destinations: for records of finished invocations.
-        find: returns the function of a name and its policy; None if it is gone.
+        find: returns the function of a name and its policy; None if it was deleted.
     """
 
     def __init__(
@@ -184,20 +180,12 @@ class AsyncInvocations:
     def _send_to_dead_letter_queue(
         self, event: _QueuedInvocation, queue_arn: str, outcome: InvocationOutcome
     ) -> None:
-        account, name = queue_arn.split(":")[4:6]
         attributes = {
             "RequestID": event.request_id,
             "ErrorCode": "200",
             "ErrorMessage": outcome.payload.decode()[:1024],
         }
-        self._clients.get("sqs").send_message(
-            QueueUrl=f"{self._clients.address}/{account}/{name}",
-            MessageBody=event.payload.decode(),
-            MessageAttributes={
-                key: {"DataType": "String", "StringValue": value}
-                for key, value in attributes.items()
-            },
-        )
+        self._clients.send_dead_letter(queue_arn, event.payload.decode(), attributes)
 
 
 def _record(

@@ -14,13 +14,7 @@ from datetime import UTC, datetime
 
 from ops.local.errors import ServiceError, UndeliverableError
 from ops.local.gateway.clients import ServiceClients
-from ops.local.gateway.protocol import (
-    ApiRequest,
-    ApiResponse,
-    JsonObject,
-    json_response,
-    parse,
-)
+from ops.local.gateway.protocol import AwsRequest, AwsResponse, JsonObject, json_response, parse
 from ops.local.lambdas import api
 from ops.local.lambdas.async_invocations import (
     AsyncInvocations,
@@ -39,7 +33,7 @@ _MAX_EVENT = 1024 * 1024  # bytes of an asynchronous event
 _MAX_PAYLOAD = 6 * 1024 * 1024  # bytes of a synchronous one
 
 
-_Route = Callable[[ApiRequest, str], ApiResponse]
+_Route = Callable[[AwsRequest, str], AwsResponse]
 
 
 class LambdaService:
@@ -90,7 +84,7 @@ class LambdaService:
             )
         ]
 
-    def service(self, request: ApiRequest) -> ApiResponse:
+    def service(self, request: AwsRequest) -> AwsResponse:
         """Answer one request.
 
         Raises:
@@ -141,9 +135,7 @@ class LambdaService:
         deployed = self._functions.get(name)
         if deployed is None:
             raise ServiceError(
-                "ResourceNotFoundException",
-                f"Function not found: {self._arn(name)}",
-                status=404,
+                "ResourceNotFoundException", f"Function not found: {self._arn(name)}", status=404
             )
         return deployed
 
@@ -152,7 +144,7 @@ class LambdaService:
 
     # --- creating and changing functions
 
-    def _create(self, request: ApiRequest, _: str) -> ApiResponse:
+    def _create(self, request: AwsRequest, _: str) -> AwsResponse:
         new = parse(api.CreateFunction, request.body)
         if new.function_name in self._functions:
             raise ServiceError(
@@ -166,7 +158,7 @@ class LambdaService:
         deployed = self._deploy(configuration, self._archives.unpack(new.code), None)
         return json_response(deployed.description(), 201)
 
-    def _update_configuration(self, request: ApiRequest, name: str) -> ApiResponse:
+    def _update_configuration(self, request: AwsRequest, name: str) -> AwsResponse:
         with self._lock:
             old = self._existing(name)
             members = (
@@ -178,14 +170,14 @@ class LambdaService:
             )
         return json_response(deployed.description())
 
-    def _update_code(self, request: ApiRequest, name: str) -> ApiResponse:
+    def _update_code(self, request: AwsRequest, name: str) -> AwsResponse:
         with self._lock:
             old = self._existing(name)
             code = parse(api.UpdateFunctionCode, request.body, {"FunctionName": name})
             deployed = self._deploy(old.configuration, self._archives.unpack(code), old)
         return json_response(deployed.description())
 
-    def _put_concurrency(self, request: ApiRequest, name: str) -> ApiResponse:
+    def _put_concurrency(self, request: AwsRequest, name: str) -> AwsResponse:
         limit = parse(api.PutFunctionConcurrency, request.body, {"FunctionName": name})
         with self._lock:
             old = self._existing(name)
@@ -253,16 +245,16 @@ class LambdaService:
             spec, self._processes, lambda line: self._logs.write(group, stream, line)
         )
 
-    def _delete(self, _: ApiRequest, name: str) -> ApiResponse:
+    def _delete(self, _: AwsRequest, name: str) -> AwsResponse:
         with self._lock:
             deployed = self._existing(name)
             del self._functions[name]
         deployed.function.close()
-        return ApiResponse(204)
+        return AwsResponse(204)
 
     # --- reading
 
-    def _get(self, _: ApiRequest, name: str) -> ApiResponse:
+    def _get(self, _: AwsRequest, name: str) -> AwsResponse:
         deployed = self._existing(name)
         response: JsonObject = {
             "Configuration": deployed.description(),
@@ -272,23 +264,23 @@ class LambdaService:
             response["Concurrency"] = {"ReservedConcurrentExecutions": deployed.reserved}
         return json_response(response)
 
-    def _get_configuration(self, _: ApiRequest, name: str) -> ApiResponse:
+    def _get_configuration(self, _: AwsRequest, name: str) -> AwsResponse:
         return json_response(self._existing(name).description())
 
-    def _list(self, *_: object) -> ApiResponse:
+    def _list(self, *_: object) -> AwsResponse:
         with self._lock:
             functions = [deployed.description() for deployed in self._functions.values()]
         return json_response({"Functions": [*functions]})
 
     # --- event invoke configuration and permissions
 
-    def _put_event_config(self, request: ApiRequest, name: str) -> ApiResponse:
+    def _put_event_config(self, request: AwsRequest, name: str) -> AwsResponse:
         config = parse(api.EventInvokeConfig, request.body, {"FunctionName": name})
         with self._lock:
             self._functions[name] = replace(self._existing(name), events=config)
         return self._get_event_config(request, name)
 
-    def _get_event_config(self, _: ApiRequest, name: str) -> ApiResponse:
+    def _get_event_config(self, _: AwsRequest, name: str) -> AwsResponse:
         deployed = self._existing(name)
         if deployed.events is None:
             raise ServiceError(
@@ -300,7 +292,7 @@ class LambdaService:
         response.pop("FunctionName")
         return json_response(response)
 
-    def _add_permission(self, request: ApiRequest, name: str) -> ApiResponse:
+    def _add_permission(self, request: AwsRequest, name: str) -> AwsResponse:
         permission = parse(api.InvokePermission, request.body, {"FunctionName": name})
         with self._lock:
             deployed = self._existing(name)
@@ -316,7 +308,7 @@ class LambdaService:
 
     # --- invoking
 
-    def _invoke(self, request: ApiRequest, name: str) -> ApiResponse:
+    def _invoke(self, request: AwsRequest, name: str) -> AwsResponse:
         deployed = self._existing(name)
         kind = request.headers.get("x-amz-invocation-type", "RequestResponse")
         limit = _MAX_EVENT if kind == "Event" else _MAX_PAYLOAD
@@ -330,12 +322,12 @@ class LambdaService:
         payload = request.body or b"{}"
         if kind == "Event":
             self._events.accept(name, payload)
-            return ApiResponse(202)
+            return AwsResponse(202)
         outcome = deployed.function.invoke(payload)
         headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
         if outcome.failed:
             headers["X-Amz-Function-Error"] = "Unhandled"
-        return ApiResponse(200, outcome.payload, headers)
+        return AwsResponse(200, outcome.payload, headers)
 
 
 def _short_name(name_or_arn: str) -> str:

@@ -224,7 +224,7 @@ def page(rows: Sequence[JsonObject], kind: str, request: ListRequest, name_key: 
     Args:
         rows: each with ``CreationTime``, a name and perhaps ``EndpointStatus``.
         kind: the member of the response that holds the rows.
-        asked: filters, order and where to go on.
+        request: filters, order and page.
         name_key: the member of a row that holds its name.
     """
     key = {"Name": name_key, "Status": "EndpointStatus"}.get(request.sort_by, request.sort_by)

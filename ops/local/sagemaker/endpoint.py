@@ -202,7 +202,7 @@ class Endpoint:
         self._in_background(lambda: self._update(rollout))
 
     def delete(self) -> None:
-        """Take it out of service; its processes end in the background.
+        """Delete it; its processes end in the background.
 
         Raises:
             ServiceError: another operation is in progress.

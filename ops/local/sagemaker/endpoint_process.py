@@ -219,7 +219,9 @@ class ServingProcess:
             body = response.read()
         except TimeoutError as error:
             connection.close()
-            raise ContainerTimeoutError(f"no answer in {self._spec.request_timeout:g} s") from error
+            raise ContainerTimeoutError(
+                f"no response in {self._spec.request_timeout:g} s"
+            ) from error
         headers = {name.lower(): value for name, value in response.getheaders()}
         self._return_to_pool(connection)
         return ContainerResponse(response.status, body, headers)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from uuid import uuid4
 
 from ops.local.errors import ServiceError
-from ops.local.gateway.protocol import ApiRequest, ApiResponse, error_response
+from ops.local.gateway.protocol import AwsRequest, AwsResponse, error_response
 from ops.local.sagemaker.endpoint import Endpoint
 from ops.local.sagemaker.endpoint_process import (
     ContainerRequest,
@@ -19,8 +19,8 @@ _FORWARDED_HEADERS = ("content-type", "accept", _CUSTOM_ATTRIBUTES)
 
 
 def invoke_endpoint(
-    settings: CloudSettings, endpoints: Mapping[str, Endpoint], name: str, request: ApiRequest
-) -> ApiResponse:
+    settings: CloudSettings, endpoints: Mapping[str, Endpoint], name: str, request: AwsRequest
+) -> AwsResponse:
     """Let the endpoint ``name`` answer.
 
     Raises:
@@ -64,7 +64,7 @@ def _model_error(settings: CloudSettings, endpoint: str, status: int, text: str)
     )
 
 
-def _inference(response: ContainerResponse, variant: str) -> ApiResponse:
+def _inference(response: ContainerResponse, variant: str) -> AwsResponse:
     headers = {
         "Content-Type": response.headers.get("content-type", "application/octet-stream"),
         "x-Amzn-Invoked-Production-Variant": variant,
@@ -73,4 +73,4 @@ def _inference(response: ContainerResponse, variant: str) -> ApiResponse:
     attributes = response.headers.get(_CUSTOM_ATTRIBUTES)
     if attributes:
         headers["X-Amzn-SageMaker-Custom-Attributes"] = attributes
-    return ApiResponse(200, response.body, headers)
+    return AwsResponse(200, response.body, headers)

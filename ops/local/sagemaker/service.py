@@ -20,8 +20,8 @@ from ops.local.events.bus_event import BusEvent
 from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import (
     ApiModel,
-    ApiRequest,
-    ApiResponse,
+    AwsRequest,
+    AwsResponse,
     JsonObject,
     JsonService,
     operation,
@@ -74,7 +74,7 @@ class SageMakerService:
         self._publish = publish
         self._random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
         self._workspace = tempfile.TemporaryDirectory(
-            prefix="rssi-endpoints-", ignore_cleanup_errors=True
+            prefix="local-endpoints-", ignore_cleanup_errors=True
         )
         self._rollouts = RolloutFactory(
             settings, clients, processes, logs, Path(self._workspace.name)
@@ -106,7 +106,7 @@ class SageMakerService:
             },
         )
 
-    def service(self, request: ApiRequest) -> ApiResponse:
+    def service(self, request: AwsRequest) -> AwsResponse:
         """Answer one request of the control plane or the runtime, which share a signing name.
 
         Raises:

@@ -11,6 +11,7 @@
 =====================  =======================================================================
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,3 +81,8 @@ class BundleInfo:
     path: Path
     digest: str
     size: int
+
+
+def sha256_of(content: bytes) -> str:
+    """In hexadecimal, as ``bundle.json`` holds it."""
+    return hashlib.sha256(content).hexdigest()

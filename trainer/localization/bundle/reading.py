@@ -4,7 +4,6 @@ Every file is checked against its hash before it is used, nothing is unpacked to
 bounded before anything is read.
 """
 
-import hashlib
 import io
 import re
 import tarfile
@@ -30,6 +29,7 @@ from trainer.localization.bundle.description import (
     ErrorRadius,
     ModelDescription,
     SmokeRow,
+    sha256_of,
 )
 from trainer.localization.bundle.loaded_model import LoadedModel
 from trainer.localization.decoding import HIGHEST_TEMPERATURE, LOWEST_TEMPERATURE, Answer
@@ -97,7 +97,7 @@ def _assemble(document: _Manifest, files: Mapping[str, bytes], pause: Pause) -> 
     _check_fit(description, network)
     pause()
     smoke = _smoke_rows(files[SMOKE])
-    return LoadedModel(description, network, smoke, _sha256(files[MANIFEST]), pause)
+    return LoadedModel(description, network, smoke, sha256_of(files[MANIFEST]), pause)
 
 
 def _check_fit(description: ModelDescription, network: Network) -> None:
@@ -163,7 +163,7 @@ def _verify_hashes(document: _Manifest, files: Mapping[str, bytes]) -> None:
     if set(hashes) != set(PINNED):
         raise BadBundle(f"{MANIFEST} pins {sorted(hashes)}, and a bundle is {list(PINNED)}.")
     for name in PINNED:
-        if _sha256(files[name]) != hashes[name]:
+        if sha256_of(files[name]) != hashes[name]:
             raise BadBundle(
                 f"{name} is not the file that {MANIFEST} pins: its SHA-256 differs. It was changed "
                 "after it was packed and must not be served; deploy another release."
@@ -283,7 +283,3 @@ def _check_size(size: int, path: Path | str) -> None:
             f"{path} is larger than {MAX_UNPACKED_BYTES // 2**20} MiB when unpacked; no bundle of "
             "ours is."
         )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -1,7 +1,6 @@
 """Packs a model as a deterministic archive: sorted names, no times, no owners."""
 
 import gzip
-import hashlib
 import io
 import json
 import tarfile
@@ -22,6 +21,7 @@ from trainer.localization.bundle.description import (
     BundleInfo,
     ModelDescription,
     SmokeRow,
+    sha256_of,
 )
 from trainer.localization.dense.mxnet_graph import MxnetExport, parameter_names
 from trainer.localization.dense.network import Network
@@ -55,11 +55,11 @@ def write_bundle(
     files[MANIFEST] = _manifest(description, files)
     archive = _pack(files)
     path.write_bytes(archive)
-    return BundleInfo(path=path, digest=_sha256(files[MANIFEST]), size=len(archive))
+    return BundleInfo(path=path, digest=sha256_of(files[MANIFEST]), size=len(archive))
 
 
 def _manifest(description: ModelDescription, files: Mapping[str, bytes]) -> bytes:
-    hashes = {name: _sha256(files[name]) for name in PINNED}
+    hashes = {name: sha256_of(files[name]) for name in PINNED}
     return _json_bytes({"schema_version": SCHEMA_VERSION, **asdict(description), "sha256": hashes})
 
 
@@ -92,7 +92,3 @@ def _pack(files: Mapping[str, bytes]) -> bytes:
 def _json_bytes(document: object) -> bytes:
     text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     return text.encode() + b"\n"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""A serving container's stand-in: standard library only, told how to behave by its model's files.
+"""A fake serving container of the standard library, whose model's files control its behaviour.
 
 `release` is what it answers with; `mode` may be `exit` (ends at once) or `deaf` (never healthy).
 A request's body may be `fail`, `refuse`, `slow` or `die`.
