@@ -77,6 +77,28 @@ def test_the_radius_holds_its_share_of_rows_that_it_was_not_fitted_to() -> None:
     assert found.radius.scale == pytest.approx(-np.log(1 - RADIUS_SHARE), rel=0.1)
 
 
+def test_each_half_of_the_visits_is_covered_by_the_scale_of_the_other() -> None:
+    visits = np.arange(400) // 4
+    # Errors ten times as large on one half: its own scale would cover it, the other's covers none.
+    errors = np.where(visits % 2 == 0, 1.0, 10.0)
+
+    found = fit_radius(np.ones(400), errors, visits)
+
+    assert found is not None
+    assert found.coverage == 0.5
+    assert found.median_m == pytest.approx(10.0)
+
+
+def test_the_radius_makes_room_for_one_more_row() -> None:
+    errors = np.arange(1.0, 22.0)
+
+    found = fit_radius(np.ones(21), errors, np.arange(21))
+
+    assert found is not None
+    # 0.9 of 22 rows are 19.8: the twentieth of the 21 errors.
+    assert found.radius.scale == 20.0
+
+
 def test_too_few_rows_give_no_radius() -> None:
     assert fit_radius(np.ones(19), np.ones(19), np.arange(19)) is None
 
