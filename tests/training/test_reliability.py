@@ -38,6 +38,22 @@ def test_an_interval_holds_the_mean_and_narrows_with_more_visits() -> None:
     assert (narrow.high - narrow.low) < 0.25 * (wide.high - wide.low)
 
 
+def test_an_interval_of_a_normal_mean_is_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(5).normal(size=2000)
+
+    found = Bootstrap(np.arange(2000)).mean(values)
+
+    assert found.high - found.low == pytest.approx(2 * 1.96 / 2000**0.5, rel=0.12)
+
+
+def test_rows_without_a_value_do_not_count_in_an_interval() -> None:
+    values = np.tile([5.0, np.nan], 50)
+
+    found = Bootstrap(np.arange(100) // 2).mean(values)
+
+    assert (found.low, found.high) == pytest.approx((5.0, 5.0))
+
+
 def test_rows_of_one_visit_count_as_one_look() -> None:
     looks = np.repeat(np.random.default_rng(1).normal(size=30), 20)
 
