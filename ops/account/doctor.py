@@ -37,8 +37,9 @@ from trainer.agent.runners.kubernetes.shapes import Job
 from trainer.agent.settings import AgentResources, AgentSettings
 
 if TYPE_CHECKING:
-    from botocore.client import BaseClient
     from types_boto3_events import EventBridgeClient
+    from types_boto3_s3 import S3Client
+    from types_boto3_sqs import SQSClient
 
 _PROBE_SITE = "doctor"
 _CHECK_ERRORS = (ClientError, BotoCoreError, AgentError, PublishingError, ValidationError)
@@ -223,7 +224,7 @@ def check_agent(stage: str) -> Iterator[CheckResult]:
     yield from Doctor(settings, os.environ, Clients()).check()
 
 
-def _list(client: "BaseClient", bucket: str, sites: Collection[str]) -> str:
+def _list(client: "S3Client", bucket: str, sites: Collection[str]) -> str:
     """List as the agent would: all sites, or each of its own."""
     for site in sorted(sites):
         client.list_objects_v2(Bucket=bucket, Prefix=f"sites/{site}/", MaxKeys=1)
@@ -233,7 +234,7 @@ def _list(client: "BaseClient", bucket: str, sites: Collection[str]) -> str:
     return f"{bucket}, {len(answer.get('CommonPrefixes', ()))} sites"
 
 
-def _begin_upload(client: "BaseClient", bucket: str, sites: Collection[str]) -> str:
+def _begin_upload(client: "S3Client", bucket: str, sites: Collection[str]) -> str:
     for site in sorted(sites) or (_PROBE_SITE,):
         key = snapshot_key(site, "0" * 64)
         upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
@@ -253,11 +254,12 @@ def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
     raise AgentError(f"{bus} accepted an event that is no JSON")
 
 
-def _look_at_queue(client: "BaseClient", url: str | None) -> str:
+def _look_at_queue(client: "SQSClient", url: str | None) -> str:
     if url is None:
         raise _DoubtfulError("there is none")
-    wanted = ["ApproximateNumberOfMessages", "RedrivePolicy"]
-    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
+    found = client.get_queue_attributes(
+        QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages", "RedrivePolicy"]
+    )["Attributes"]
     if "RedrivePolicy" not in found:
         raise _DoubtfulError(f"{url} has no dead-letter queue")
     return f"{url}, {found['ApproximateNumberOfMessages']} messages"
