@@ -5,16 +5,25 @@ Only ``champion.json`` is written over, as what is live changes.
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+    model_validator,
+)
+from pydantic.json_schema import SkipJsonSchema
 
 from events.base import Contract, canonical_digest
 from events.metrics import Metrics
 from events.names import Digest, RunId, Site, run_id
 
 HyperparameterValue = bool | int | float | str | tuple[int, ...] | tuple[float, ...]
+_SITE_SHA256 = "site_sha256"
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -57,13 +66,39 @@ class Snapshot(Contract):
         return max(self.surveys, key=lambda survey: (survey.uploaded_at, survey.key)).id
 
 
-class RunSpec(Contract):
+class _DependsOnSite(Contract):
+    """What pins ``site.json``: a field here, and the last hyperparameter where it is stored.
+
+    The stored form is from the time when it was a hyperparameter; run ids are digests of it.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_out(cls, data: Any) -> Any:
+        parameters = data.get("hyperparameters") if isinstance(data, Mapping) else None
+        if not isinstance(parameters, Mapping) or _SITE_SHA256 not in parameters:
+            return data
+        others = {name: value for name, value in parameters.items() if name != _SITE_SHA256}
+        return {**data, "hyperparameters": others, _SITE_SHA256: parameters[_SITE_SHA256]}
+
+    @model_serializer(mode="wrap")
+    def _put_in(self, serialize: SerializerFunctionWrapHandler):  # type: ignore[no-untyped-def]  # a return type would become the schema
+        stored = serialize(self)
+        pinned = stored.pop(_SITE_SHA256, None)
+        if pinned is not None:
+            stored["hyperparameters"] = {**stored["hyperparameters"], _SITE_SHA256: pinned}
+        return stored
+
+
+class RunSpec(_DependsOnSite):
     """What is trained: one snapshot, by one trainer version, with one set of hyperparameters."""
 
     site: Site
     snapshot: Digest
     trainer_version: Text
     hyperparameters: dict[str, HyperparameterValue]
+    site_sha256: SkipJsonSchema[Digest | None] = None
+    """SHA-256 (hex) of ``site.json`` as it was; None if the site has none."""
 
     @property
     def run_id(self) -> str:
@@ -119,7 +154,7 @@ class Artifact(Contract):
     size: int
 
 
-class Release(Contract):
+class Release(_DependsOnSite):
     """``release.json``: written last and once; it makes the files beside it a release."""
 
     site: Site
@@ -135,6 +170,8 @@ class Release(Contract):
     trainer_version: Text
     image: Text
     hyperparameters: dict[str, HyperparameterValue]
+    site_sha256: SkipJsonSchema[Digest | None] = None
+    """SHA-256 (hex) of ``site.json`` as it was; None if the site has none."""
     attempt: Text
     metrics: Metrics
     smoke: Annotated[tuple[SmokeCase, ...], Field(min_length=1)]

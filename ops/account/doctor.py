@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from types_boto3_events import EventBridgeClient
     from types_boto3_s3 import S3Client
     from types_boto3_sqs import SQSClient
+    from types_boto3_sqs.literals import QueueAttributeFilterType
 
 _PROBE_SITE = "doctor"
 _CHECK_ERRORS = (ClientError, BotoCoreError, AgentError, PublishingError, ValidationError)
@@ -103,29 +104,29 @@ class Doctor:
         self._settings = settings
         self._environment = environment
         self._clients = clients
+        self._resources: AgentResources | None = None
+        self._cluster: Cluster | None = None
 
     def check(self) -> Iterator[CheckResult]:
         """Run all checks; those that depend on something missing are left out."""
         yield self._identity().run()
-        places: list[AgentResources] = []
         yield _Check(
             "settings",
             "set RSSI_STACK_PARAMETER, or RSSI_DATA_BUCKET, RSSI_ARTIFACT_BUCKET and RSSI_BUS; "
             "`rssi doctor` uses the same variables as the agent",
-            lambda: self._look_up_names(places),
+            self._look_up_names,
         ).run()
-        for found in places:
-            yield from (check.run() for check in self._aws_checks(found))
+        if self._resources is not None:
+            yield from (check.run() for check in self._aws_checks(self._resources))
         if self._settings.runner == "kubernetes":
-            clusters: list[Cluster] = []
             yield _Check(
                 "cluster",
                 "mount the pod template and set KUBECONFIG, or run this in the agent's pod: "
                 "kubectl -n rssi exec deploy/rssi-agent -- ...",
-                lambda: self._find_cluster(clusters),
+                self._find_cluster,
             ).run()
-            for cluster in clusters:
-                yield from (check.run() for check in self._cluster_checks(cluster))
+            if self._cluster is not None:
+                yield from (check.run() for check in self._cluster_checks(self._cluster))
 
     def _identity(self) -> _Check:
         def look() -> str:
@@ -143,55 +144,52 @@ class Doctor:
             look,
         )
 
-    def _look_up_names(self, places: list[AgentResources]) -> str:
+    def _look_up_names(self) -> str:
         parameter = self._settings.stack_parameter
         stack = None
         if parameter:
             answer = self._clients.client("ssm").get_parameter(Name=parameter)
             stack = Stack.model_validate_json(answer["Parameter"]["Value"])
         self._settings.recipe()
-        places.append(self._settings.resources(stack))
+        self._resources = self._settings.resources(stack)
         return f"from {parameter}" if parameter else "from variables"
 
-    def _aws_checks(self, places: AgentResources) -> Iterator[_Check]:
+    def _aws_checks(self, resources: AgentResources) -> Iterator[_Check]:
         data = self._clients.data_client(self._settings.data_store)
-        artifacts, policy = (
-            self._clients.client("s3"),
-            "attach the stack's agent policy to the role",
-        )
+        artifacts = self._clients.client("s3")
+        policy = "attach the stack's agent policy to the role"
         yield _Check(
             "data bucket",
             f"{policy}: s3:ListBucket; for a store other than S3 check RSSI_DATA_ENDPOINT_URL, "
             "RSSI_DATA_PROFILE and RSSI_DATA_CA_BUNDLE",
-            lambda: _list(data, places.data_bucket, places.sites),
+            lambda: _list(data, resources.data_bucket, resources.sites),
         )
         yield _Check(
             "artifact bucket, reading",
             f"{policy}: s3:ListBucket and s3:GetObject on sites/",
-            lambda: _list(artifacts, places.artifact_bucket, places.sites),
+            lambda: _list(artifacts, resources.artifact_bucket, resources.sites),
         )
         yield _Check(
             "artifact bucket, writing",
-            f"{policy}: s3:PutObject and s3:AbortMultipartUpload on sites/*/releases and the like",
-            lambda: _begin_upload(artifacts, places.artifact_bucket, places.sites),
+            f"{policy}: s3:PutObject and s3:AbortMultipartUpload on sites/*/releases and so on",
+            lambda: _begin_upload(artifacts, resources.artifact_bucket, resources.sites),
         )
         yield _Check(
             "bus",
             f"{policy}: events:PutEvents for the source {EventSource.AGENT.value}",
-            lambda: _put_unacceptable(self._clients.client("events"), places.bus),
+            lambda: _put_unacceptable(self._clients.client("events"), resources.bus),
         )
         yield _Check(
             "queue",
-            f"{policy}: sqs:ReceiveMessage and its kin. Without a queue surveys are found all the "
-            "same, at each resync",
-            lambda: _look_at_queue(self._clients.client("sqs"), places.queue_url),
+            f"{policy}: sqs:ReceiveMessage, sqs:DeleteMessage and sqs:ChangeMessageVisibility. "
+            "Without a queue surveys are found at each resync",
+            lambda: _look_at_queue(self._clients.client("sqs"), resources.queue_url),
         )
 
-    def _find_cluster(self, clusters: list[Cluster]) -> str:
+    def _find_cluster(self) -> str:
         context = RunnerContext(self._settings, self._environment, Event(), structlog.get_logger())
-        cluster = open_backend(context)
+        self._cluster = cluster = open_backend(context)
         host = cluster.api.access.client.configuration.host
-        clusters.append(cluster)
         return f"{host}, namespace {cluster.api.namespace}, image {cluster.pods.image}"
 
     def _cluster_checks(self, cluster: Cluster) -> Iterator[_Check]:
@@ -257,9 +255,8 @@ def _put_unacceptable(client: "EventBridgeClient", bus: str) -> str:
 def _look_at_queue(client: "SQSClient", url: str | None) -> str:
     if url is None:
         raise _DoubtfulError("there is none")
-    found = client.get_queue_attributes(
-        QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages", "RedrivePolicy"]
-    )["Attributes"]
+    wanted: list[QueueAttributeFilterType] = ["ApproximateNumberOfMessages", "RedrivePolicy"]
+    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
     if "RedrivePolicy" not in found:
         raise _DoubtfulError(f"{url} has no dead-letter queue")
     return f"{url}, {found['ApproximateNumberOfMessages']} messages"

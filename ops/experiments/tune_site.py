@@ -43,7 +43,6 @@ from trainer.agent.runners.indexed import IndexedRunner, IndexedWork
 from trainer.agent.runners.process.indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.settings import SITE_SHA256
 from trainer.training.tuning.plan import TUNING_MODULE, TuningPlan, TuningResult, TuningTask
 
 POLL_S = 1.0
@@ -77,10 +76,9 @@ class SiteTuneInputs:
 
     def plan(self, tasks: Sequence[TuningTask]) -> TuningPlan:
         """A plan on the release's surveys."""
-        pinned = self.release.hyperparameters.get(SITE_SHA256)
         return TuningPlan(
             snapshot=self.release.snapshot,
-            site_sha256=None if pinned is None else str(pinned),
+            site_sha256=self.release.site_sha256,
             tasks=tuple(tasks),
         )
 
@@ -261,11 +259,8 @@ def _newest_release(stack_client: StackClient, site: str) -> Release:
 
 
 def _settings_of_release(release: Release) -> Hyperparameters:
-    settings = {
-        name: value for name, value in release.hyperparameters.items() if name != SITE_SHA256
-    }
     try:
-        return Hyperparameters.model_validate(settings)
+        return Hyperparameters.model_validate(release.hyperparameters)
     except ValidationError as error:
         raise UsageError(
             f"{release.run_id} was trained with settings that this version does not know; name "

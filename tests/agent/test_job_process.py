@@ -29,7 +29,6 @@ from trainer.training.evaluation.champion import ChampionModel, NoChampion, read
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 from trainer.training.job.training_job import LOG_FILE, TrainingJob
-from trainer.training.settings import SITE_SHA256
 
 IMAGE = "registry/trainer@sha256:1"
 QUICK = Recipe("1", Hyperparameters(epochs=2, hidden=(8,)).model_dump())
@@ -300,7 +299,7 @@ def test_a_site_may_describe_where_its_reference_points_lie(site):
     body = json.dumps({"cell_size_m": 50, "positions": positions}).encode()
     digest = site.data.put("sites/lab/site.json", body, "application/json")
     site.upload("a.csv", rows())
-    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_SHA256: digest})
+    pinned = Recipe("1", QUICK.hyperparameters, digest)
     run = site.seal(pinned)
 
     assert site.outcome(run).kind is OutcomeKind.SUCCEEDED
@@ -308,7 +307,7 @@ def test_a_site_may_describe_where_its_reference_points_lie(site):
     assert places, "the model answers in the described metres"
     assert all(0 <= x <= 50 and 0 <= y <= 50 for x, y in places)
     site.data.put("sites/lab/site.json", b"{}", "application/json")
-    later = site.outcome(site.seal(Recipe("2", pinned.hyperparameters)))
+    later = site.outcome(site.seal(Recipe("2", pinned.hyperparameters, digest)))
     assert later.kind is OutcomeKind.STALE_SNAPSHOT
 
 
@@ -316,7 +315,7 @@ def test_a_site_that_is_described_wrongly_is_said_so(site):
     digest = site.data.put("sites/lab/site.json", b'{"cell_size_m": -1}', "application/json")
     site.upload("a.csv", rows())
 
-    pinned = Recipe("1", {**QUICK.hyperparameters, SITE_SHA256: digest})
+    pinned = Recipe("1", QUICK.hyperparameters, digest)
     outcome = site.outcome(site.seal(pinned))
 
     assert outcome.kind is OutcomeKind.MISCONFIGURED
@@ -401,8 +400,9 @@ def test_the_picture_of_the_floor_lies_beside_the_description_of_the_site(site):
     body = json.dumps({"floor_plan": plan}).encode()
     digest = site.data.put("sites/lab/site.json", body, "application/json")
     site.upload("a.csv", rows())
-    recipe = {**QUICK.hyperparameters, SITE_SHA256: digest}
-    without, drawn = site.seal(Recipe("1", recipe)), site.seal(Recipe("2", recipe))
+    without, drawn = (
+        site.seal(Recipe(version, QUICK.hyperparameters, digest)) for version in ("1", "2")
+    )
 
     assert site.outcome(without).kind is OutcomeKind.SUCCEEDED
     picture = b"<svg xmlns='http://www.w3.org/2000/svg'/>"

@@ -24,7 +24,6 @@ from trainer.agent.runners.process.indexed import IndexedProcesses
 from trainer.agent.settings import AgentSettings
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import OutcomeKind, RunOutcome
-from trainer.training.settings import SITE_SHA256
 from trainer.training.tuning.job import TuningJob
 from trainer.training.tuning.plan import TuningPlan, TuningResult, TuningSettings, TuningTask
 
@@ -50,7 +49,9 @@ def rows(count: int = 120) -> bytes:
 
 def release(surveys: tuple[SurveyRef, ...], **settings: str) -> Release:
     made = release_of(training_run(*surveys), Snapshot.of("lab", surveys))
-    return made.model_copy(update={"hyperparameters": {**made.hyperparameters, **settings}})
+    stored = made.model_dump()
+    stored["hyperparameters"] |= settings
+    return Release.model_validate(stored)
 
 
 class Here:
@@ -236,7 +237,7 @@ def test_a_survey_that_was_written_over_is_not_taken_for_what_was_planned():
 
 
 def test_a_site_description_that_changed_ends_the_search():
-    lab = Lab(**{SITE_SHA256: "0" * 64})
+    lab = Lab(site_sha256="0" * 64)
     lab.data.put("sites/lab/site.json", b"{}")
 
     with pytest.raises(OpsError, match=r"site\.json was changed"):

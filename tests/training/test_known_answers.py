@@ -75,7 +75,7 @@ def read(text: str, name: str = "walk.csv") -> Survey:
     return read_survey(text.encode(), OFFICE, name=name)
 
 
-def looked_over(*texts: str, known: tuple[bool, ...] = ()) -> Audit:
+def audit_of(*texts: str, known: tuple[bool, ...] = ()) -> Audit:
     surveys = [read(text, f"{number}.csv") for number, text in enumerate(texts)]
     return audited(surveys, OFFICE, known)
 
@@ -112,7 +112,7 @@ def test_the_error_falls_as_data_grow(tmp_path: Path) -> None:
 
 
 def test_a_beacon_that_is_off_is_found_and_no_other() -> None:
-    report = looked_over(World().survey(1, 8, with_beacon(2, lambda _: -200.0)))
+    report = audit_of(World().survey(1, 8, with_beacon(2, lambda _: -200.0)))
 
     assert warned(report).keys() == {"dead beacons"}
     assert warned(report)["dead beacons"].startswith("b2:")
@@ -122,7 +122,7 @@ def test_a_beacon_that_is_off_is_found_and_no_other() -> None:
 def test_a_site_that_did_not_change_does_not_drift(seed: int) -> None:
     world = World(seed)
 
-    report = looked_over(world.survey(1, 4), world.survey(2, 4), known=(True, False))
+    report = audit_of(world.survey(1, 4), world.survey(2, 4), known=(True, False))
 
     assert "drift" not in warned(report)
     assert "one survey that the champion has not learnt from" in report.drift_between
@@ -133,7 +133,7 @@ def test_a_beacon_that_lost_power_is_found_against_the_champion_s_data(seed: int
     world = World(seed)
     weak = with_beacon(5, lambda dbm: dbm - 10.0)
 
-    report = looked_over(world.survey(1, 6), world.survey(2, 6, weak), known=(True, False))
+    report = audit_of(world.survey(1, 6), world.survey(2, 6, weak), known=(True, False))
 
     assert warned(report).keys() == {"drift"}
     named = warned(report)["drift"].split(":")[0]
@@ -144,7 +144,7 @@ def test_a_beacon_that_fell_silent_since_is_the_largest_drift() -> None:
     world = World(1)
     off = with_beacon(4, lambda _: -200.0)
 
-    report = looked_over(world.survey(1, 6), world.survey(2, 6, off), known=(True, False))
+    report = audit_of(world.survey(1, 6), world.survey(2, 6, off), known=(True, False))
 
     assert report.beacons[4].drift == 1.0
     assert "b4 (1.00)" in warned(report)["drift"]
@@ -174,7 +174,7 @@ def test_without_a_champion_the_newest_survey_is_compared_with_the_earlier_ones(
     world = World(1)
     weak = with_beacon(5, lambda dbm: dbm - 10.0)
 
-    report = looked_over(world.survey(1, 6), world.survey(2, 6), world.survey(3, 6, weak))
+    report = audit_of(world.survey(1, 6), world.survey(2, 6), world.survey(3, 6, weak))
 
     assert report.drift_between == "Compared: the newest survey, with 2 surveys before it."
     assert "b5" in warned(report)["drift"]
@@ -184,22 +184,22 @@ def test_without_a_champion_the_newest_survey_is_compared_with_the_earlier_ones(
     ("known", "said"),
     [((), "There is one survey"), ((True,), "has learnt from every survey")],
 )
-def test_where_there_is_nothing_to_compare_it_is_said(known: tuple[bool, ...], said: str) -> None:
-    report = looked_over(World().survey(1, 4), known=known)
+def test_the_audit_says_why_nothing_is_compared(known: tuple[bool, ...], said: str) -> None:
+    report = audit_of(World().survey(1, 4), known=known)
 
     assert said in report.drift_between
     assert all(beacon.drift is None for beacon in report.beacons)
     assert any("Not measured" in finding.seen for finding in report.findings)
 
 
-def test_a_lowest_reading_that_lies_apart_is_warned_of_where_it_may_be_one() -> None:
+def test_an_isolated_lowest_reading_is_reported() -> None:
     # A row that reads -99 makes the gap a narrow one, and fewer than half are the lowest.
     text = (
         World().survey(1, 4).replace("-200", "-106") + "A00,2026-11-01 10:00:00" + ",-99" * BEACONS
     )
 
-    assert "-106 dBm" in warned(looked_over(text))["a lowest reading apart"]
-    assert "a lowest reading apart" not in warned(looked_over(World().survey(1, 4)))
+    assert "-106 dBm" in warned(audit_of(text))["a lowest reading apart"]
+    assert "a lowest reading apart" not in warned(audit_of(World().survey(1, 4)))
 
 
 def test_the_audit_says_how_the_files_are_written() -> None:

@@ -1,4 +1,4 @@
-"""Numbers such as -110 that stand for "not heard": found by looking, told, and served alike."""
+"""Sentinels such as -110 for "not heard": detected, reported and served like missing values."""
 
 import io
 import json
@@ -113,7 +113,7 @@ def test_plain_mxnet_takes_the_number_for_not_heard_too(filled: TrainingResult) 
     np.testing.assert_allclose(theirs, model.predict(heard).probabilities, atol=1e-5)
 
 
-def test_the_audit_tells_what_the_number_is_and_how_often_it_stands() -> None:
+def test_the_audit_names_the_sentinel_and_its_frequency() -> None:
     read = [survey(floor("-110"))]
     times = floor().count("-200")
 
@@ -129,7 +129,7 @@ def test_the_audit_tells_what_the_number_is_and_how_often_it_stands() -> None:
     assert "a lowest reading apart" not in said
 
 
-def test_surveys_are_looked_at_together() -> None:
+def test_all_surveys_of_a_site_are_searched_together() -> None:
     usual, filled = survey(floor()), survey(floor("-110", seed=1))
 
     data = combine([usual, filled], HALL)
@@ -175,7 +175,7 @@ def test_a_receivers_own_floor_is_left_alone(seed: int) -> None:
         (["A01,,-108,-102,-70,-70,-70"] * 50, "a narrow gap, and too small a share"),
     ],
 )
-def test_what_is_not_clear_is_left_as_it_stands(lines: list[str], why: str) -> None:
+def test_a_doubtful_sentinel_is_left_unchanged(lines: list[str], why: str) -> None:
     read = survey(survey_text(lines))
 
     assert mask_sentinel([read], HALL)[0] is read, why

@@ -1,4 +1,4 @@
-"""What is read from a survey, and what makes it useless."""
+"""What is read from a survey, and why one is refused."""
 
 import json
 import math
@@ -195,7 +195,7 @@ def outcome(text: str, *, large: bool, block_bytes: int = 1 << 20) -> tuple[obje
     return (survey.labels, readings, places, survey.lines.tolist(), times, survey.faults, found)
 
 
-def test_the_fast_reader_reads_what_the_thorough_one_reads() -> None:
+def test_the_fast_parser_reads_what_the_thorough_one_reads() -> None:
     lines = [*survey_lines(seed=3), "A01,,-70,NaN,,0,100", "?,x,-70.5,null,NA,-1e2,-200"]
     text = survey_text(lines)
 
@@ -224,7 +224,7 @@ TIMES = st.sampled_from(["9-8-2016 11:15:21", "09-18-2016 11:15:22 ", "", " ", "
     st.integers(30, 300),
     st.sampled_from(["\n", "\r\n", "\r"]),
 )
-def test_fast_or_thorough_whole_or_in_blocks_a_survey_is_read_the_same(
+def test_both_parsers_read_the_same_whole_or_in_blocks(
     rows: list[str], block_bytes: int, end: str
 ) -> None:
     good = ["A01,1,1,10-18-2016 11:15:21,-70,-71", "B02,2.5,1,,-80,"] * 2
@@ -244,7 +244,7 @@ def test_fast_or_thorough_whole_or_in_blocks_a_survey_is_read_the_same(
         *("A01,inf,-7", "A01,-70\nA01,-70,-70,-70", "A01" + "," * 258, "A01,-7" + "0" * 70_000),
     ],
 )
-def test_the_fast_reader_leaves_what_is_not_plain_to_the_thorough_one(line: str) -> None:
+def test_the_fast_parser_leaves_what_is_not_plain_to_the_thorough_one(line: str) -> None:
     header = read_header("location,b1,b2\n")
     plain = "A01,-70,-70\n"
 
@@ -269,7 +269,7 @@ def test_a_wide_survey_is_read_fast_too() -> None:
     assert table.numbers[1, -2:].tolist() == [100, -70]
 
 
-def test_one_odd_row_costs_a_large_survey_the_fast_reader_for_its_block_only() -> None:
+def test_an_odd_row_sends_only_its_own_block_to_the_thorough_parser() -> None:
     lines = survey_lines() * 40
     odd = [*lines, "A01,, -70 ,-71,,,", *lines]
 
@@ -353,7 +353,7 @@ def test_a_column_without_any_number_is_named_and_may_be_ignored() -> None:
     assert read(text, SiteDescription(name="hall", ignored_columns=("comment",))).beacons == ("b1",)
 
 
-def test_the_report_says_how_a_file_is_written() -> None:
+def test_the_survey_says_how_its_file_is_written() -> None:
     text = "location;date;b1;b2\nA01;10-18-2016 11:15:21;-200;-70\nA01;10-18-2016 11:15:23;-199;\n"
 
     found = read("\ufeff" + text.replace("-199", "-71")).file_format

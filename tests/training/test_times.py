@@ -1,4 +1,4 @@
-"""Times of rows: one form for all of them, and the same by either reader."""
+"""Times of rows: one format for all of them, and the same from either implementation."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ def written(form: str, rows: int) -> list[str]:
 
 
 @pytest.mark.parametrize("form", [*TIME_FORMATS, *EPOCHS])
-def test_many_times_are_read_as_few_are(form: str) -> None:
+def test_both_implementations_parse_alike(form: str) -> None:
     words = written(form, 300)
     words[3:7] = ["", " ", "noon", f" {words[6]} "]
 
@@ -38,7 +38,7 @@ def test_many_times_are_read_as_few_are(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["%m-%d-%Y %H:%M:%S", "%H:%M:%S", EPOCH_SECONDS])
-def test_more_rows_than_are_read_word_by_word_are_read_too(form: str) -> None:
+def test_large_columns_are_parsed(form: str) -> None:
     words = written(form, 25_000)
 
     times = read_times([time_column(words)])
@@ -48,7 +48,7 @@ def test_more_rows_than_are_read_word_by_word_are_read_too(form: str) -> None:
     assert len(set(np.diff(times.seconds).round().tolist()) - {977.0, 977.0 - 86_400.0}) == 0
 
 
-def test_a_form_has_to_fit_the_samples_of_every_part() -> None:
+def test_a_format_has_to_fit_the_samples_of_every_part() -> None:
     early, late = written("%d-%m-%Y %H:%M:%S", 2), ["31-10-2016 09:00:00"]
 
     times = read_times([time_column(["05-10-2016 09:00:00"]), time_column(late)])
@@ -68,7 +68,7 @@ def test_rows_that_are_dropped_take_their_times_along() -> None:
     np.testing.assert_array_equal(few.seconds(TIME_FORMATS[0]), many.seconds(TIME_FORMATS[0]))
 
 
-def test_a_column_that_tells_times_here_and_there_is_sampled_where_it_does() -> None:
+def test_a_sparse_column_is_sampled_where_it_has_times() -> None:
     words = ["", " "] * 12_000
     words[4_001] = "2016-10-18 11:15:21"
 

@@ -11,7 +11,6 @@ from trainer.agent.adapters.artifact_store import ArtifactStore
 from trainer.agent.adapters.survey_store import SurveyStore
 from trainer.agent.core.observed import Listing, ObservedState
 from trainer.agent.core.reconcile import Recipe, due_run
-from trainer.training.settings import SITE_SHA256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +53,7 @@ class Observer:
 
     def _recipe_of(self, listing: Listing) -> Recipe:
         """The recipe with the site's description pinned, if there is one."""
-        if listing.description is None:
-            return self.recipe
-        pinned = {**self.recipe.hyperparameters, SITE_SHA256: listing.description}
-        return replace(self.recipe, hyperparameters=pinned)
+        return replace(self.recipe, site_sha256=listing.description)
 
 
 def _is_csv(survey: SurveyRef) -> bool:

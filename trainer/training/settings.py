@@ -17,9 +17,6 @@ TRAINER_VERSION = "4"
 
 KUBERNETES_TERMINATION_LOG = Path("/dev/termination-log")
 
-SITE_SHA256 = "site_sha256"
-"""The hyperparameter that pins ``site.json``, so that a run's id covers all its inputs."""
-
 _PREFIX = "RSSI_"
 
 

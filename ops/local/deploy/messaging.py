@@ -142,9 +142,9 @@ def _bus(properties: PropertyReader, identity: ResourceIdentity) -> Creation:
 
 
 def _rule_identity(
-    location: DeploymentLocation, name: str, given: PropertyText
+    location: DeploymentLocation, name: str, text_of: PropertyText
 ) -> ResourceIdentity:
-    bus = given("EventBusName").rpartition("event-bus/")[2] or DEFAULT_BUS
+    bus = text_of("EventBusName").rpartition("event-bus/")[2] or DEFAULT_BUS
     path = name if bus == DEFAULT_BUS else f"{bus}/{name}"
     return ResourceIdentity(path.replace("/", "|"), {"Arn": location.arn("events", f"rule/{path}")})
 

@@ -17,9 +17,9 @@ from ops.local.gateway.clients import ServiceClients
 
 
 def _role_identity(
-    location: DeploymentLocation, name: str, given: PropertyText
+    location: DeploymentLocation, name: str, text_of: PropertyText
 ) -> ResourceIdentity:
-    arn = f"arn:aws:iam::{location.settings.account_id}:role{given('Path') or '/'}{name}"
+    arn = f"arn:aws:iam::{location.settings.account_id}:role{text_of('Path') or '/'}{name}"
     return ResourceIdentity(name, {"Arn": arn})
 
 
@@ -64,9 +64,9 @@ def _policy(properties: PropertyReader, _: ResourceIdentity) -> Creation:
 
 
 def _managed_policy_identity(
-    location: DeploymentLocation, name: str, given: PropertyText
+    location: DeploymentLocation, name: str, text_of: PropertyText
 ) -> ResourceIdentity:
-    arn = f"arn:aws:iam::{location.settings.account_id}:policy{given('Path') or '/'}{name}"
+    arn = f"arn:aws:iam::{location.settings.account_id}:policy{text_of('Path') or '/'}{name}"
     return ResourceIdentity(arn, {"PolicyArn": arn})
 
 

@@ -29,6 +29,8 @@ class Recipe:
 
     trainer_version: str
     hyperparameters: Mapping[str, HyperparameterValue]
+    site_sha256: str | None = None
+    """SHA-256 (hex) of the site's description, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def due_run(
         snapshot=snapshot.digest,
         trainer_version=recipe.trainer_version,
         hyperparameters=dict(recipe.hyperparameters),
+        site_sha256=recipe.site_sha256,
     )
     run = TrainingRun(
         spec=spec,

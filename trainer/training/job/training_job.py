@@ -25,7 +25,7 @@ from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import OutcomeKind, RunOutcome
 from trainer.training.reading.site_description import SiteDescription
-from trainer.training.settings import SITE_SHA256, JobSettings, site_description_key
+from trainer.training.settings import JobSettings, site_description_key
 
 if TYPE_CHECKING:
     from trainer.training.job.pipeline import TrainingResult
@@ -141,17 +141,14 @@ class TrainingJob:
         return snapshot
 
     def _hyperparameters(self) -> Hyperparameters:
-        asked = self.settings.run_spec.hyperparameters
         try:
-            return Hyperparameters.model_validate(
-                {name: value for name, value in asked.items() if name != SITE_SHA256}
-            )
+            return Hyperparameters.model_validate(self.settings.run_spec.hyperparameters)
         except ValidationError as error:
             raise Misconfigured(f"the run's hyperparameters can't be used: {error}") from error
 
     def _site(self, snapshot: Snapshot) -> SiteDescription:
         """The site as it was described when the run was named; by default a plain one."""
-        described = self.settings.run_spec.hyperparameters.get(SITE_SHA256)
+        described = self.settings.run_spec.site_sha256
         if described is None:
             return SiteDescription(name=self.settings.site)
         key = site_description_key(self.settings.site)
@@ -297,6 +294,7 @@ class TrainingJob:
             trainer_version=spec.trainer_version,
             image=self.settings.image,
             hyperparameters=spec.hyperparameters,
+            site_sha256=spec.site_sha256,
             attempt=self.settings.attempt,
             metrics=result.metrics,
             smoke=result.smoke,

@@ -1,4 +1,4 @@
-"""All that a release's reports say, handed over by the training."""
+"""What the training hands over to the reports."""
 
 from dataclasses import dataclass
 

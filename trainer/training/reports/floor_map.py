@@ -1,7 +1,7 @@
-"""The floor as an SVG: each reference point, coloured by how far off the answers there were.
+"""The floor as an SVG: each reference point, coloured by the mean error there.
 
-It needs nothing around it, light or dark, and lies over the floor's picture if there is one. Sites
-without positions are drawn in reading order and coloured by the share of wrong answers.
+It fits into any page, light or dark, and covers the floor's picture if there is one. Sites without
+positions are drawn in reading order and coloured by the share of wrong answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from trainer.training.reading.site_description import Position
 from trainer.training.reports.floor_plan import Picture
 from trainer.training.reports.pages import page_templates
 
-# ColorBrewer's RdYlBu in 5 classes: told apart by colour-blind readers too.
+# ColorBrewer's RdYlBu in 5 classes: colour-blind readers distinguish them too.
 _COLOURS = ("#2c7bb6", "#abd9e9", "#ffffbf", "#fdae61", "#d7191c")
 _METRES = (2.0, 4.0, 6.0, 9.0)
 _SHARES = (0.2, 0.4, 0.6, 0.8)
@@ -63,7 +63,7 @@ def floor_map_svg(
     Args:
         cells: with positions, or none of them with one; north (larger y) is up.
         beacons: where they hang, in metres, if the site's description has it.
-        picture: of the floor, to lie under the locations; only where they have positions.
+        picture: drawn under the locations; only where they have positions.
 
     Returns:
         One ``<svg>`` element with its own style, safe to put into any page.
@@ -110,7 +110,7 @@ def floor_map_svg(
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """Where metres lie on the drawing, and which part of the world it shows."""
+    """Converts metres to drawing units, within the part of the world that is shown."""
 
     west: float
     south: float
@@ -122,7 +122,7 @@ class _Scale:
     def around(
         cls, points: Sequence[Position], beacons: Iterable[Position], picture: Picture | None
     ) -> "_Scale":
-        """So that everything fits, and neighbouring locations do not overlap if they can."""
+        """The scale at which everything fits and, if possible, neighbours do not overlap."""
         shown = [*points, *beacons, *(_corners(picture) if picture else ())]
         west, east = min(x for x, _ in shown), max(x for x, _ in shown)
         south, north = min(y for _, y in shown), max(y for _, y in shown)

@@ -94,16 +94,19 @@ def _comparison(comparison: Comparison | None) -> ChampionComparison | None:
 
 def _difference(comparison: Comparison) -> ChampionDifference | None:
     """In metres, or where a site has labels only in the share of exact answers."""
-    told, unit = comparison.summary, FigureUnit.METRES
-    value, between = told.mean_error_difference_m, told.mean_error_difference_between_m
+    against, unit = comparison.summary, FigureUnit.METRES
+    value, between = against.mean_error_difference_m, against.mean_error_difference_between_m
     if value is None or between is None:
         unit = FigureUnit.SHARE
-        value, between = told.exact_accuracy_difference, told.exact_accuracy_difference_between
+        value, between = (
+            against.exact_accuracy_difference,
+            against.exact_accuracy_difference_between,
+        )
     if value is None or between is None:
         return None
     interval = ConfidenceInterval(low=between[0], high=between[1])
     return ChampionDifference(
-        value=value, unit=unit, interval=interval, rows=told.rows, basis=told.basis
+        value=value, unit=unit, interval=interval, rows=against.rows, basis=against.basis
     )
 
 

@@ -1,4 +1,4 @@
-"""The templates' environment: whatever they print is escaped, and every name has to exist."""
+"""The templates' environment: all output is escaped, and an undefined name is an error."""
 
 from functools import cache
 

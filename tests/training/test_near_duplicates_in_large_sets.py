@@ -1,4 +1,4 @@
-"""Copied blocks are found where rows are too many to compare them all, and honest ones pass."""
+"""Near-duplicates in sets too large to compare all rows, and honest visits that resemble them."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def one_beacon(visits: Rows, random: np.random.Generator) -> Signals:
 
 
 def slow_fading(visits: Rows, random: np.random.Generator) -> Signals:
-    """What is heard hardly moves within a visit, and is another level the next time."""
+    """Signals hardly change within a visit, and differ between visits."""
     signals = random.uniform(-80, -60, size=(CELLS, BEACONS))
     signals[:, 4:] = -200
     of_visit = random.normal(0, 3, size=(visits.max() + 1, BEACONS))
@@ -61,7 +61,7 @@ def steady_beacon(visits: Rows, random: np.random.Generator) -> Signals:
 
 
 def walked(floor: Floor, rows: int = LARGE, seed: int = 0) -> TrainingSet:
-    """One route, again and again, ten rows at each place."""
+    """One route, walked repeatedly, with ten rows at each place."""
     visits = np.arange(rows) // DWELL
     dbm = np.round(floor(visits, np.random.default_rng(seed)))
     rssi = np.where(dbm < -92, np.nan, dbm).astype(np.float32)
@@ -83,7 +83,7 @@ def training_set(rssi: npt.NDArray[np.float32], cells: Rows, visits: Rows) -> Tr
 def with_copies(
     data: TrainingSet, block: range, order: Order, seed: int = 1
 ) -> tuple[TrainingSet, set[tuple[int, int]]]:
-    """A block put in front once more, up to 2 dB off, and the pairs that this makes."""
+    """A set with a block repeated at the front, up to 2 dB off, and the pairs of copies."""
     rows = np.array(block)[:: order.step]
     noise = np.random.default_rng(seed).integers(-2, 3, size=(len(rows), len(data.beacons)))
     visits = np.r_[data.visits[rows], data.visits + data.visits.max() + 1]
@@ -126,7 +126,7 @@ def test_a_block_with_rows_missing_here_and_there_is_found(order: Order) -> None
 
 
 @pytest.mark.parametrize("order", list(Order))
-def test_of_a_large_block_every_row_and_its_copy_stay_on_one_side(order: Order) -> None:
+def test_rows_of_a_large_block_stay_with_their_copies(order: Order) -> None:
     data, planted = with_copies(walked(many_beacons), range(5_000, 25_000), order)
 
     pairs = find_near_duplicates(data).pairs
@@ -140,12 +140,12 @@ def test_of_a_large_block_every_row_and_its_copy_stay_on_one_side(order: Order) 
 
 @pytest.mark.parametrize("rows", [3_000, LARGE])
 @pytest.mark.parametrize("floor", [many_beacons, one_beacon, slow_fading, steady_beacon])
-def test_a_route_that_is_walked_again_and_again_is_no_copy(floor: Floor, rows: int) -> None:
+def test_a_route_that_is_walked_repeatedly_is_no_copy(floor: Floor, rows: int) -> None:
     for seed in range(2):
         assert len(find_near_duplicates(walked(floor, rows, seed)).pairs) == 0
 
 
-def test_the_report_says_where_everything_is_too_usual_to_be_searched() -> None:
+def test_the_audit_counts_rows_that_are_too_common_to_be_searched() -> None:
     data = walked(steady_beacon)
 
     found = find_near_duplicates(data)
@@ -176,7 +176,7 @@ def test_two_places_with_many_rows_take_little_memory(rows: int) -> None:
     assert len(found.pairs) == 0
 
 
-def test_twice_the_pairs_ask_a_bit_more_of_a_chain() -> None:
+def test_twice_the_pairs_require_another_bit_of_a_chain() -> None:
     def of(rows: int) -> TrainingSet:
         cells = np.zeros(rows, dtype=np.intp)
         return training_set(np.zeros((rows, 1), dtype=np.float32), cells, np.arange(rows))

@@ -1,4 +1,4 @@
-"""What the audit finds on a made-up floor whose faults were planted."""
+"""The audit of a simulated floor with planted faults."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def dataset(lines: list[str]) -> TrainingSet:
     return combine(surveys_of(survey_text(lines)), HALL)
 
 
-def looked_over(*texts: str, site: SiteDescription = HALL) -> Audit:
+def audit_of(*texts: str, site: SiteDescription = HALL) -> Audit:
     surveys = surveys_of(*texts, site=site)
     return audited(surveys, site)
 
@@ -47,7 +47,7 @@ def test_honest_visits_are_not_taken_for_copies(seed: int, visits: int) -> None:
 
 @pytest.mark.parametrize("order", list(Order))
 @pytest.mark.parametrize("by", [0, 1, -2])
-def test_a_planted_block_of_copies_is_found_whichever_way_it_runs(order: Order, by: int) -> None:
+def test_a_planted_block_of_copies_is_found_in_either_order(order: Order, by: int) -> None:
     lines = survey_lines(seed=5, visits=4)
     block = [shifted(line, by) for line in lines[100:160]]
     planted = block if order is Order.FORWARD else block[::-1]
@@ -76,7 +76,7 @@ def test_copies_stay_on_one_side_of_the_hold_out() -> None:
 def test_a_survey_that_is_uploaded_twice_is_one_block_and_its_exact_copies_are_counted() -> None:
     lines = survey_lines(visits=3)
 
-    report = looked_over(survey_text([*lines, *lines]))
+    report = audit_of(survey_text([*lines, *lines]))
 
     assert (report.copied_pairs, report.exact_copies) == (len(lines), 2 * len(lines))
     assert "copies" in warnings_of(report)
@@ -85,7 +85,7 @@ def test_a_survey_that_is_uploaded_twice_is_one_block_and_its_exact_copies_are_c
 def test_a_dead_beacon_is_found() -> None:
     header, *rows = survey_text(survey_lines()).splitlines()
 
-    report = looked_over("\n".join([f"{header},b9", *(f"{row},-200" for row in rows)]))
+    report = audit_of("\n".join([f"{header},b9", *(f"{row},-200" for row in rows)]))
 
     assert warnings_of(report) == {"dead beacons"}
     assert report.beacons[-1].heard_share == 0.0
@@ -94,7 +94,7 @@ def test_a_dead_beacon_is_found() -> None:
 def test_a_stuck_beacon_is_found() -> None:
     header, *rows = survey_text(survey_lines()).splitlines()
 
-    report = looked_over("\n".join([f"{header},b9", *(f"{row},-61" for row in rows)]))
+    report = audit_of("\n".join([f"{header},b9", *(f"{row},-61" for row in rows)]))
 
     assert warnings_of(report) == {"stuck beacons"}
 
@@ -106,7 +106,7 @@ def test_a_beacon_that_grew_weaker_is_found_and_no_other() -> None:
         fields[3] = fields[3] if fields[3] == "-200" else str(int(fields[3]) - 9)
         weaker.append(",".join(fields))
 
-    report = looked_over(survey_text(survey_lines(seed=1)), survey_text(weaker))
+    report = audit_of(survey_text(survey_lines(seed=1)), survey_text(weaker))
 
     [finding] = [found for found in report.findings if found.topic == "drift"]
     assert finding.seen.startswith(f"{BEACONS[1]} (")
@@ -114,13 +114,13 @@ def test_a_beacon_that_grew_weaker_is_found_and_no_other() -> None:
 
 
 def test_an_unchanged_site_does_not_drift() -> None:
-    report = looked_over(survey_text(survey_lines(seed=1)), survey_text(survey_lines(seed=2)))
+    report = audit_of(survey_text(survey_lines(seed=1)), survey_text(survey_lines(seed=2)))
 
     assert warnings_of(report) == set()
 
 
 def test_sentinels_that_are_off_by_one_are_found() -> None:
-    report = looked_over(survey_text([*survey_lines(), "A01,,-70,-199,-200,,"]))
+    report = audit_of(survey_text([*survey_lines(), "A01,,-70,-199,-200,,"]))
 
     assert warnings_of(report) == {"off-by-one sentinels"}
 
@@ -129,20 +129,20 @@ def test_described_locations_without_a_row_are_named() -> None:
     positions = {cell: HALL.grid_position(cell) or (0.0, 0.0) for cell in CELLS}
     site = SiteDescription(name="hall", positions={**positions, "attic": (50.0, 50.0)})
 
-    report = looked_over(survey_text(survey_lines()), site=site)
+    report = audit_of(survey_text(survey_lines()), site=site)
 
     assert report.empty_cells == ("attic",)
     assert warnings_of(report) == {"locations without data"}
 
 
 def test_dropped_rows_are_counted_by_reason() -> None:
-    report = looked_over(survey_text([*survey_lines(), "A01,,12,,,,", "A01,,,,,,"]))
+    report = audit_of(survey_text([*survey_lines(), "A01,,12,,,,", "A01,,,,,,"]))
 
     assert dict(report.dropped) == {"a number that is no RSSI": 1, "no beacon heard": 1}
     assert "dropped rows" in warnings_of(report)
 
 
-def test_a_long_pause_parts_two_visits_of_one_location() -> None:
+def test_a_long_pause_separates_two_visits_of_one_location() -> None:
     rows = [f"A01,2026-11-01 1{hour}:00:0{row},-60,,,," for hour in (0, 1) for row in range(3)]
     others = [f"B01,2026-11-01 12:00:0{row},,-70,,," for row in range(5)]
 
