@@ -122,7 +122,7 @@ class StackClient:
                 return event
         raise OpsError(
             f"The survey was neither live nor refused after {timeout_s:.0f} s. Is an agent running "
-            "for this stack? `rssi up` starts one; `rssi status` and `rssi events` show what happened."
+            "for this stack? `rssi up` starts one; `rssi status` and `rssi events` show more."
         )
 
     def sites(self) -> list[str]:
