@@ -126,7 +126,7 @@ def test_no_smoke_row_is_a_row_of_the_survey_though_only_a_sample_is_blended(
     lines = [f"{'AB'[level % 2]}01,{-50 - level % 40}" for level in range(400)]
     survey = tmp_path / "survey.csv"
     survey.write_text("\n".join(["location,b1", *lines]))
-    monkeypatch.setattr(smoke_rows, "MOST_BLENDED", 60)
+    monkeypatch.setattr(smoke_rows, "MAX_BLENDED", 60)
 
     smoke = train_files([survey], tmp_path / "out", 1, HALL, QUICK).smoke
 

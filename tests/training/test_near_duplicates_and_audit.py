@@ -7,8 +7,9 @@ from tests.training.audits import audited
 from tests.training.made_up_floor import BEACONS, CELLS, HALL, survey_lines, survey_text
 from trainer.training.evaluation.hold_out import hold_out
 from trainer.training.quality.audit import Audit
+from trainer.training.quality.chains import Order
 from trainer.training.quality.findings import Severity
-from trainer.training.quality.near_duplicates import Order, find_near_duplicates
+from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine

@@ -12,10 +12,11 @@ from trainer.training.quality.audit import audit
 from trainer.training.quality.chains import (
     REFERENCE_PAIRS,
     SIGNIFICANT_BITS,
+    Order,
     Rows,
     significant_bits,
 )
-from trainer.training.quality.near_duplicates import Order, find_near_duplicates
+from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 

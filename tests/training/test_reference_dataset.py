@@ -12,8 +12,9 @@ from trainer.training.evaluation.hold_out import HoldOutScheme, hold_out
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.train import train_files
 from trainer.training.quality.audit import audit
+from trainer.training.quality.chains import Order
 from trainer.training.quality.findings import Severity
-from trainer.training.quality.near_duplicates import Order, find_near_duplicates
+from trainer.training.quality.near_duplicates import find_near_duplicates
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine

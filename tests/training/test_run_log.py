@@ -1,6 +1,6 @@
 """The trainer's own log: kept as written, and never without end."""
 
-from trainer.training.job.run_log import MOST_HEAD_BYTES, MOST_TAIL_BYTES, RunLog
+from trainer.training.job.run_log import MAX_HEAD_BYTES, MAX_TAIL_BYTES, RunLog
 
 
 def test_a_short_log_is_kept_whole() -> None:
@@ -20,7 +20,7 @@ def test_of_a_long_log_the_beginning_and_the_end_are_kept_and_the_rest_is_counte
         log(None, "info", line)
 
     kept = log.content().decode().splitlines()
-    assert len(log.content()) <= MOST_HEAD_BYTES + MOST_TAIL_BYTES + 100
+    assert len(log.content()) <= MAX_HEAD_BYTES + MAX_TAIL_BYTES + 100
     place = next(place for place, line in enumerate(kept) if line.startswith("..."))
     head, tail = kept[:place], kept[place + 1 :]
     assert head == lines[: len(head)]
@@ -31,6 +31,6 @@ def test_of_a_long_log_the_beginning_and_the_end_are_kept_and_the_rest_is_counte
 def test_a_line_without_end_is_cut() -> None:
     log = RunLog()
 
-    log(None, "info", "y" * 10 * MOST_HEAD_BYTES)
+    log(None, "info", "y" * 10 * MAX_HEAD_BYTES)
 
-    assert len(log.content()) <= MOST_HEAD_BYTES
+    assert len(log.content()) <= MAX_HEAD_BYTES

@@ -1,8 +1,8 @@
 """``python -m trainer.training``: what a Kubernetes Job's pod, or the process runner, runs.
 
-Says how it ended three times: in its log, by its exit code (`ExitCode`), and in a note at
-``RSSI_TERMINATION_LOG``. The log lies beside the release; where there is none, it is left where it
-would lie, if the bucket lets us.
+It reports the outcome three times: in its log, by its exit code (`ExitCode`), and in a note at
+``RSSI_TERMINATION_LOG``. The log is stored with the release, or without a release under the same
+key, if the bucket allows it.
 """
 
 import os
@@ -16,7 +16,7 @@ from aws.s3 import StoreError
 from trainer import logs
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 from trainer.training.job.run_log import RunLog
-from trainer.training.job.stores import stores
+from trainer.training.job.stores import open_stores
 from trainer.training.job.training_job import TrainingJob
 from trainer.training.settings import JobSettings
 
@@ -40,14 +40,14 @@ def main() -> int:
         settings.note_path.write_bytes(outcome.note())
     log.info("ended", kind=outcome.kind, exit_code=int(outcome.exit_code), reason=outcome.reason)
     if job is not None and outcome.exit_code is not ExitCode.DONE:
-        job.leave_log()
+        job.store_log()
     return outcome.exit_code
 
 
 def _attempt(
     settings: JobSettings, log: FilteringBoundLogger, run_log: RunLog
 ) -> tuple[RunOutcome, TrainingJob | None]:
-    """How it ended, and the job unless not even its clients could be made."""
+    """The outcome, and the job unless its clients could not even be made."""
     job = None
     try:
         job = _job(settings, log, run_log)
@@ -55,14 +55,14 @@ def _attempt(
     except StoreError as error:
         log.warning("a store failed", reason=str(error))
         return RunOutcome(kind=OutcomeKind.TRY_AGAIN, reason=str(error)), job
-    except Exception as error:  # The process's edge: whatever it is gets told, then the exit code.
+    except Exception as error:  # The process's edge: it ends with an exit code, whatever the error.
         log.exception("crashed")
         reason = f"{type(error).__name__}: {error}"
         return RunOutcome(kind=OutcomeKind.FAILED, reason=reason), job
 
 
 def _job(settings: JobSettings, log: FilteringBoundLogger, run_log: RunLog) -> TrainingJob:
-    data, artifacts = stores(settings)
+    data, artifacts = open_stores(settings)
     return TrainingJob(
         settings=settings,
         data=data,
@@ -76,5 +76,5 @@ def _job(settings: JobSettings, log: FilteringBoundLogger, run_log: RunLog) -> T
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    # Tearing MXNet and Polars down takes 0.3 s, and all that matters is in the bucket by now.
+    # Tearing MXNet and Polars down takes 0.3 s, and all results are in the bucket by now.
     os._exit(code)

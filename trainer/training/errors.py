@@ -6,6 +6,8 @@
     ├── BadSurvey         one survey is not usable: quarantine it, with the message as the reason
     ├── NotEnoughData     the surveys are valid, but too few to learn from: wait for more
     ├── BadSplit          splits or folds that do not fit the rows: correct them
+    ├── StaleSnapshot     the snapshot lists what is no longer in the bucket: seal a new one
+    ├── Misconfigured     the run or its site is described wrongly: a person has to correct it
     └── BundleMismatch    the packaged and the trained model answer differently: page, no release
 """
 
@@ -35,6 +37,14 @@ class NotEnoughData(TrainingError):  # noqa: N818 - named after the cause
 
 class BadSplit(TrainingError):  # noqa: N818 - named after the cause
     """Splits or folds into which the given rows can't be divided."""
+
+
+class StaleSnapshot(TrainingError):  # noqa: N818 - named for what was found
+    """The snapshot lists an object that the bucket no longer holds as it was sealed."""
+
+
+class Misconfigured(TrainingError):  # noqa: N818 - named for what was found
+    """The run or its site is described wrongly; a person has to correct the description."""
 
 
 class BundleMismatch(TrainingError):  # noqa: N818 - named after the cause

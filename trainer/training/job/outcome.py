@@ -1,7 +1,7 @@
-"""How a training process ends: its exit codes and the note it leaves for whoever started it.
+"""How a training process ends: its exit codes and the note that it leaves for its runner.
 
-Both are a contract with the agent's runners and with a Job's ``podFailurePolicy``: a code that
-means "another try can't help" must not be retried, any other may be.
+Both are a contract with the agent's runners and a Job's ``podFailurePolicy``: a code that means
+"another attempt can't help" must not be retried, any other may be.
 """
 
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ class ExitCode(IntEnum):
     DONE = 0
     """The run has a release, ours or one that another attempt claimed first."""
     CRASHED = 1
-    """A defect of ours, or something nobody foresaw. Another try may help."""
+    """A defect or an unforeseen error. Another attempt may help."""
     BAD_DATA = 42
     """Surveys were quarantined and nothing was trained: seal a new snapshot without them."""
     NOT_ENOUGH_DATA = 43
-    """Every survey reads well and together they are too little: wait for more."""
+    """Every survey could be read, but together they are too little: wait for more."""
     STALE_SNAPSHOT = 44
     """A survey of the snapshot is gone or was overwritten: seal a new snapshot."""
     TRY_AGAIN = 75
-    """The network or a store failed (``EX_TEMPFAIL``). Another try may help."""
+    """The network or a store failed (``EX_TEMPFAIL``). Another attempt may help."""
     MISCONFIGURED = 78
     """The Job or the site is described wrongly (``EX_CONFIG``): a person has to correct it."""
 
@@ -43,13 +43,13 @@ FINAL_FAILURES = (
     ExitCode.STALE_SNAPSHOT,
     ExitCode.MISCONFIGURED,
 )
-"""Ends without a release that another attempt at the same run can not change."""
+"""Failures that another attempt at the same run can't change."""
 
 
 def worth_retrying(exit_code: int) -> bool:
-    """Whether the same run may end otherwise when it is started again.
+    """Whether another attempt at the same run may succeed.
 
-    A process that was killed (128 and more) may: its node may have been drained.
+    This holds for a killed process too (128 and more), as its node may have been drained.
     """
     return exit_code != ExitCode.DONE and exit_code not in FINAL_FAILURES
 
@@ -80,7 +80,7 @@ _EXIT_CODES = {
 
 
 class RunOutcome(BaseModel):
-    """The note: what came out, or a sentence about why nothing did."""
+    """The note: what came out, or a sentence on why nothing did."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,11 +91,11 @@ class RunOutcome(BaseModel):
     digest: str | None = None
     metrics: Metrics | None = None
     quarantined: tuple[str, ...] = ()
-    """Ids of surveys found bad; the bucket's quarantine has them all, this may be cut short."""
+    """Ids of bad surveys; the list may be cut short, the bucket's quarantine is complete."""
 
     @property
     def exit_code(self) -> ExitCode:
-        """The exit code that belongs to this end."""
+        """The exit code of this outcome."""
         return _EXIT_CODES[self.kind]
 
     def note(self) -> bytes:

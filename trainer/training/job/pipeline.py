@@ -99,7 +99,7 @@ def train(
         context: what only the reports depend on.
 
     Raises:
-        BadSurvey: surveys contradict each other; ``place`` tells which.
+        BadSurvey: surveys contradict each other; ``survey_index`` tells which.
         NotEnoughData: there is too little to learn from.
         BundleMismatch: the packaged model does not answer as the trained one.
     """
@@ -156,7 +156,7 @@ def join_surveys(
     """Mask missing values and put all rows into one training set.
 
     Raises:
-        BadSurvey: surveys contradict each other; ``place`` tells which.
+        BadSurvey: surveys contradict each other; ``survey_index`` tells which.
         NotEnoughData: there is too little to learn from.
     """
     masked = mask_sentinel(surveys, site)

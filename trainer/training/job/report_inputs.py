@@ -1,7 +1,7 @@
-"""Gathers what a run's reports tell besides the data, from the buckets.
+"""Reads from the buckets what a run's reports contain besides the data.
 
-What may go wrong: a store that fails. None of this is a reason to end a run; what could not be read
-has its sentence in the log and on the card.
+A store that fails is no reason to end a run: what could not be read is mentioned in the log and on
+the card.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ def report_context(
     champion: ChampionModel | NoChampion,
     floor_plan: Picture | NoPicture | None,
 ) -> ReportContext:
-    """Put together what the reports tell.
+    """Assemble what the reports contain besides the data.
 
     Args:
         settings: the run's.
-        snapshot: what is trained.
-        surveys: those that are trained from, in their order, each with the SHA-256 of its file.
-        champion: what is live.
-        floor_plan: of the site.
+        snapshot: the sealed list of surveys.
+        surveys: the surveys in their order, each with the SHA-256 of its file.
+        champion: the live release.
+        floor_plan: the site's.
     """
     known = set()
     if isinstance(champion, ChampionModel):
@@ -58,7 +58,7 @@ def report_context(
 def read_champion_and_log(
     artifacts: Bucket, site: str, folder: Path, log: FilteringBoundLogger
 ) -> ChampionModel | NoChampion:
-    """What is live at a site, told to the log; ``folder`` is an existing one to unpack to."""
+    """Read the live release of a site and log the outcome; its bundle is unpacked in ``folder``."""
     champion = read_champion(artifacts, site, folder)
     if isinstance(champion, NoChampion):
         log.info("nothing to compare with", reason=champion.reason)
@@ -68,7 +68,7 @@ def read_champion_and_log(
 
 
 def read_floor_plan(store: Bucket, name: str, site: SiteDescription) -> Picture | NoPicture | None:
-    """The picture that a site's description names, from beside it; its size is asked first."""
+    """The picture that a site's description names, unless it is too large to download."""
     if site.floor_plan is None:
         return None
     key = site_file_key(name, site.floor_plan.image)

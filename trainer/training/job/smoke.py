@@ -1,9 +1,9 @@
-"""Makes the rows that show, wherever the model goes, that it answers as it did at home.
+"""Makes the smoke set: rows whose recorded answers show that a release answers alike anywhere.
 
-They travel with the release, and the surveys may not leave the building; so none of them is a row
-of a survey: each is made of two. What may go wrong: a row that two cells fit almost equally.
-Another processor may then answer the other one, and a good rollout would be rolled back; such rows
-are not taken.
+The smoke set travels with the release, while surveys may not leave the building; so none of its
+rows is a row of a survey: each is blended from two. A row that fits two cells almost equally might
+be answered with the other one by another processor, and a good rollout would be rolled back; such
+rows are left out.
 """
 
 import numpy as np
@@ -16,19 +16,19 @@ from trainer.localization.readings import FloatMatrix
 from trainer.training.reading.training_set import TrainingSet
 
 SMOKE_ROWS = 32
-MOST_BLENDED = 20_000
-"""Of a larger set a part is made into smoke rows; there are only so many of these."""
+MAX_BLENDED = 20_000
+"""Larger sets are sampled, as only a few smoke rows are needed."""
 CLEAR_MARGIN = 1e-3
-"""By how much the likeliest cell leads; last bits differ by about 1e-7."""
+"""The least lead of the likeliest cell; processors differ by about 1e-7."""
 _NOT_HEARD = 1.0
-"""Above every RSSI, so that the lesser of two is the one that was heard."""
+"""Above every RSSI, so that the minimum of two is the one that was heard."""
 
 
 def choose_smoke_rows(data: TrainingSet, model: LoadedModel) -> list[SmokeRow]:
-    """:func:`blended_smoke_rows` of a set of any size, whatever the order of its rows."""
-    if len(data) <= MOST_BLENDED:
+    """:func:`blended_smoke_rows` for sets of any size, independent of the order of rows."""
+    if len(data) <= MAX_BLENDED:
         return blended_smoke_rows(model, data.rssi)
-    sample = np.argsort(data.keys, kind="stable")[:MOST_BLENDED]
+    sample = np.argsort(data.keys, kind="stable")[:MAX_BLENDED]
     smoke = blended_smoke_rows(model, data.rssi[sample])
     new = [row for row in smoke if not _is_measured(model.matrix([row.rssi])[0], data.rssi)]
     return new or blended_smoke_rows(model, data.rssi)
@@ -38,18 +38,18 @@ def blended_smoke_rows(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
     """Make fingerprints and record the model's own answers.
 
     Args:
-        model: what is packed.
-        rssi: (rows, beacons) in dBm, what was measured, NaN where not heard.
+        model: the model to be packed.
+        rssi: (rows, beacons) the measured rows in dBm, NaN where not heard.
 
     Returns:
-        At most :data:`SMOKE_ROWS`: rows that the model answers with as many different cells as
-        can be, one for each count of beacons heard, and, where it is clear, one that hears none.
+        At most :data:`SMOKE_ROWS` rows: one for each count of beacons heard, including none where
+        the answer is clear, and as many different answers as possible.
     """
     silence = np.full((1, rssi.shape[1]), np.nan, dtype=np.float32)
     candidates = np.concatenate([silence, _blends(rssi)])
     predictions = model.predict(candidates)
     clear = _margins(predictions.probabilities) > CLEAR_MARGIN
-    # With nothing clear, the clearest have to do; a model without smoke rows can't be deployed.
+    # Without any clear row, unclear ones must do: a model without smoke rows can't be deployed.
     rows = np.flatnonzero(clear) if clear.any() else np.argsort(~clear)[:SMOKE_ROWS]
     picked = candidates[_diverse(rows, candidates, predictions.cells)]
     answers = model.answers(picked)
@@ -60,7 +60,7 @@ def blended_smoke_rows(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
 
 
 def _blends(rssi: FloatMatrix) -> FloatMatrix:
-    """(blends, beacons) halfway between rows that are alike, none of them a row itself."""
+    """(blends, beacons) halfway between similar rows, and none of them a measured row."""
     rows = np.unique(np.nan_to_num(rssi, nan=_NOT_HEARD), axis=0)
     first, second = rows[:-1], rows[1:]
     both = (first != _NOT_HEARD) & (second != _NOT_HEARD)
@@ -73,7 +73,7 @@ def _blends(rssi: FloatMatrix) -> FloatMatrix:
 
 
 def _is_measured(fingerprint: FloatVector, rssi: FloatMatrix) -> bool:
-    """Whether a row is the very same."""
+    """Whether a measured row is equal."""
     alike = np.arange(len(rssi))
     for dbm, column in zip(fingerprint, rssi.T, strict=True):
         readings = column[alike]

@@ -1,4 +1,4 @@
-"""The buckets that a process works with: the surveys' store may be another one than AWS's S3."""
+"""The buckets of a training process; the surveys' store may be another one than AWS's S3."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,8 @@ from aws.s3 import Bucket
 from trainer.training.settings import ProcessSettings
 
 
-def stores(settings: ProcessSettings) -> tuple[Callable[[str], Bucket], Bucket]:
-    """The surveys' buckets by their names, and the bucket of artifacts."""
+def open_stores(settings: ProcessSettings) -> tuple[Callable[[str], Bucket], Bucket]:
+    """A function that opens surveys' buckets by name, and the bucket of artifacts."""
     clients = Clients()
     store = DataStore(settings.data_endpoint_url, settings.data_profile, settings.data_ca_bundle)
     artifacts = clients.client("s3")

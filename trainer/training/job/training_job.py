@@ -1,9 +1,9 @@
 """One training run, from a sealed snapshot to a claimed release.
 
-It may be started twice at once, be killed anywhere and start again: every attempt writes under
-its own keys, and ``release.json``, put last and only if nobody's is there, decides which counts.
-Nothing is trained unless every survey of the snapshot reads well. What is live meanwhile is only
-compared with, and what can't be read of it is no reason to end.
+It may be started twice at once, killed anywhere and started again: every attempt writes under its
+own keys, and ``release.json``, put last and only if there is none, decides which attempt counts.
+Nothing is trained unless every survey of the snapshot can be read. The live release is only
+compared with; failing to read it does not end the run.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 from aws.s3 import UNVERSIONED, Bucket, ObjectMissingError, ObjectStream, StoreError
 from events import names
 from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
-from trainer.training.errors import BadSurvey, NotEnoughData, TrainingError
+from trainer.training.errors import BadSurvey, Misconfigured, NotEnoughData, StaleSnapshot
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import OutcomeKind, RunOutcome
 from trainer.training.reading.site_description import SiteDescription
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 LOG_FILE = "train.log"
 
-_DOWNLOADS_AT_ONCE = 8
+_PARALLEL_DOWNLOADS = 8
 _LARGE_BYTES = 4 * 1024 * 1024
-"""Surveys from here on are read one at a time, as each takes memory and disk; small ones wait for
-the store most of the time."""
+"""Surveys of at least this size are read one at a time, as each takes memory and disk; small ones
+mostly wait for the store."""
 _CONTENT_TYPES = {
     "model.tar.gz": "application/gzip",
     "metrics.json": "application/json",
@@ -47,20 +47,12 @@ _LOG_TYPE = "application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Read:
-    """A survey that reads well."""
+class _ReadSurvey:
+    """A survey that could be read."""
 
     survey: "Survey"
     ref: SurveyRef
     sha256: str
-
-
-class StaleSnapshot(TrainingError):  # noqa: N818 - named for what was found
-    """What the snapshot lists is no longer what lies in the bucket: seal a new one."""
-
-
-class Misconfigured(TrainingError):  # noqa: N818 - named for what was found
-    """The run or its site is described wrongly: a person has to correct the description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +61,13 @@ class TrainingJob:
 
     settings: JobSettings
     data: Callable[[str], Bucket]
-    """Opens the bucket that a survey lies in, by its name."""
+    """Opens a bucket of surveys by its name."""
     artifacts: Bucket
     clock: Callable[[], datetime]
-    """Tells the time in UTC."""
+    """The time in UTC."""
     log: FilteringBoundLogger
     log_so_far: Callable[[], bytes] = bytes
-    """What this process logged, to be laid beside the release; nothing, if nobody keeps it."""
+    """What this process has logged, to be stored with the release; empty if it is not kept."""
 
     def run(self) -> RunOutcome:
         """Train and claim the release, unless it is there or the data does not allow it.
@@ -84,7 +76,7 @@ class TrainingJob:
             aws.s3.StoreUnavailableError: a store failed; the same run may be tried again.
         """
         if self.artifacts.exists(names.release_key(self.settings.run_id)):
-            return self._someone_else_was_first()
+            return self._already_released()
         try:
             return self._train_and_claim(self._snapshot())
         except NotEnoughData as error:
@@ -94,26 +86,26 @@ class TrainingJob:
         except Misconfigured as error:
             return RunOutcome(kind=OutcomeKind.MISCONFIGURED, reason=str(error))
 
-    def leave_log(self) -> None:
-        """Lay the log of an attempt without a release where that of a release would lie.
+    def store_log(self) -> None:
+        """Store the log of an attempt without a release under the key that a release's would have.
 
-        Best effort: the store may be what failed. A log that is there already stays, as a claim
+        Best effort: the store may be what failed. An existing log is not overwritten, as a claim
         whose answer was lost may have made a release that names it.
         """
         try:
             self.artifacts.put_once(self._key_of(LOG_FILE), self.log_so_far(), _LOG_TYPE)
         except StoreError as error:
-            self.log.warning("the log could not be left beside the attempt", reason=str(error))
+            self.log.warning("the attempt's log could not be stored", reason=str(error))
 
     def _train_and_claim(self, snapshot: Snapshot) -> RunOutcome:
         hyperparameters, site = self._hyperparameters(), self._site(snapshot)
-        # Of two surveys that contradict each other, the later one is to be set aside.
+        # The later of two surveys that contradict each other is quarantined.
         listed = sorted(snapshot.surveys, key=lambda survey: (survey.uploaded_at, survey.key))
         self.log.info("reading surveys", surveys=len(listed))
         readings = self._read(listed, site)
         bad = [reading for reading in readings if isinstance(reading, Quarantine)]
         if bad:
-            return self._set_aside(bad)
+            return self._quarantine_all(bad)
         good = [reading for reading in readings if not isinstance(reading, Quarantine)]
         with tempfile.TemporaryDirectory(prefix="rssi-run-") as folder:
             context = self._report_context(snapshot, good, site, Path(folder))
@@ -123,19 +115,19 @@ class TrainingJob:
             except BadSurvey as error:
                 if error.survey_index is None:
                     raise
-                return self._set_aside([self._quarantine(listed[error.survey_index], error)])
+                return self._quarantine_all([self._quarantine(listed[error.survey_index], error)])
             return self._claim(self._release(snapshot, result, Path(folder)))
 
     def _snapshot(self) -> Snapshot:
         try:
             snapshot = Snapshot.model_validate_json(self.artifacts.get(self.settings.snapshot).body)
         except ObjectMissingError as error:
-            raise Misconfigured(f"there is no snapshot to train: {error}") from error
+            raise Misconfigured(f"the snapshot is missing: {error}") from error
         except ValidationError as error:
-            raise Misconfigured(f"{self.settings.snapshot} is no snapshot: {error}") from error
+            raise Misconfigured(f"{self.settings.snapshot} is not a snapshot: {error}") from error
         if snapshot.digest != self.settings.run_spec.snapshot:
             raise Misconfigured(
-                f"{self.settings.snapshot} has the digest {snapshot.digest}, and the run asks for "
+                f"{self.settings.snapshot} has the digest {snapshot.digest}, but the run requires "
                 f"{self.settings.run_spec.snapshot}: it was changed after it was sealed"
             )
         return snapshot
@@ -148,15 +140,15 @@ class TrainingJob:
 
     def _site(self, snapshot: Snapshot) -> SiteDescription:
         """The site as it was described when the run was named; by default a plain one."""
-        described = self.settings.run_spec.site_sha256
-        if described is None:
+        sha256 = self.settings.run_spec.site_sha256
+        if sha256 is None:
             return SiteDescription(name=self.settings.site)
         key = site_description_key(self.settings.site)
         try:
             body = self.data(snapshot.surveys[0].bucket).get(key).body
         except ObjectMissingError as error:
             raise StaleSnapshot(f"the site's description is gone: {error}") from error
-        if hashlib.sha256(body).hexdigest() != described:
+        if hashlib.sha256(body).hexdigest() != sha256:
             raise StaleSnapshot(f"{key} was changed after the run was named")
         try:
             return SiteDescription.model_validate_json(body).model_copy(
@@ -167,16 +159,16 @@ class TrainingJob:
 
     def _read(
         self, listed: Sequence[SurveyRef], site: SiteDescription
-    ) -> "list[_Read | Quarantine]":
-        """Look at every survey, so that one run finds all bad ones."""
+    ) -> "list[_ReadSurvey | Quarantine]":
+        """Read every survey, so that one run finds all bad ones."""
         with (
-            # Where a container may write: /tmp, a volume of its own, unless TMPDIR says otherwise.
+            # In /tmp or TMPDIR, the only places where the container may write.
             tempfile.TemporaryDirectory(prefix="rssi-surveys-") as folder,
-            ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as beside,
-            ThreadPoolExecutor(1) as alone,
+            ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as parallel,
+            ThreadPoolExecutor(1) as serial,
         ):
             readings = [
-                (beside if survey.size < _LARGE_BYTES else alone).submit(
+                (parallel if survey.size < _LARGE_BYTES else serial).submit(
                     self._read_one, survey, site, Path(folder) / str(place)
                 )
                 for place, survey in enumerate(listed)
@@ -184,18 +176,18 @@ class TrainingJob:
             try:
                 return [reading.result() for reading in readings]
             finally:
-                # Once one could not be fetched, those that have not begun would be in vain.
+                # After one download failed, the ones that have not begun are pointless.
                 for reading in readings:
                     reading.cancel()
 
     def _read_one(
         self, survey: SurveyRef, site: SiteDescription, path: Path
-    ) -> "_Read | Quarantine":
+    ) -> "_ReadSurvey | Quarantine":
         from trainer.training.reading.surveys import read_survey  # noqa: PLC0415 - Polars takes a second
 
         sha256 = self._download(survey, path)
         try:
-            return _Read(read_survey(path, site, name=survey.key), survey, sha256)
+            return _ReadSurvey(read_survey(path, site, name=survey.key), survey, sha256)
         except BadSurvey as error:
             return self._quarantine(survey, error)
         finally:
@@ -210,11 +202,11 @@ class TrainingJob:
         )
 
     def _download(self, survey: SurveyRef, path: Path) -> str:
-        """Write the very survey that was sealed to ``path``; its SHA-256 as hex."""
+        """Write the sealed version of a survey to ``path`` and return its SHA-256 in hex."""
         digest = hashlib.sha256()
         try:
             with self.data(survey.bucket).open(survey.key, survey.version_id) as stored:
-                _check_as_sealed(survey, stored)
+                _check_sealed(survey, stored)
                 with path.open("wb") as file:
                     for piece in stored.pieces:
                         digest.update(piece)
@@ -226,10 +218,10 @@ class TrainingJob:
             ) from error
         return digest.hexdigest()
 
-    def _set_aside(self, bad: Sequence[Quarantine]) -> RunOutcome:
+    def _quarantine_all(self, bad: Sequence[Quarantine]) -> RunOutcome:
         for quarantine in bad:
             key = names.quarantine_key(self.settings.site, quarantine.survey.id)
-            # An earlier attempt may have said so already; then its word stands.
+            # The reason of an earlier attempt stays.
             self.artifacts.put_once(key, quarantine.model_dump_json(by_alias=True).encode())
             self.log.warning(
                 "survey quarantined", survey=quarantine.survey.key, reason=quarantine.reason
@@ -241,9 +233,9 @@ class TrainingJob:
         )
 
     def _report_context(
-        self, snapshot: Snapshot, good: Sequence[_Read], site: SiteDescription, folder: Path
+        self, snapshot: Snapshot, good: Sequence[_ReadSurvey], site: SiteDescription, folder: Path
     ) -> "ReportContext":
-        """What the reports tell besides the data."""
+        """What the reports contain besides the data."""
         from trainer.training.job import report_inputs  # noqa: PLC0415 - its libraries take a while
 
         champion = report_inputs.read_champion_and_log(
@@ -279,7 +271,7 @@ class TrainingJob:
         )
 
     def _release(self, snapshot: Snapshot, result: "TrainingResult", folder: Path) -> Release:
-        """Upload the files; what comes back makes them a release once it is claimed."""
+        """Upload the files and describe them; claiming the result makes them a release."""
         model, metrics, card = self._upload(folder)
         spec = self.settings.run_spec
         return Release(
@@ -310,7 +302,7 @@ class TrainingJob:
             yield artifact
 
     def _upload_log(self) -> Artifact | None:
-        """The log as far as it goes; what comes after is how the claim ended."""
+        """The log so far; only the outcome of the claim comes after it."""
         return self._put(LOG_FILE, self.log_so_far(), _LOG_TYPE) if self.log_so_far() else None
 
     def _put(self, name: str, body: bytes, content_type: str) -> Artifact:
@@ -325,23 +317,23 @@ class TrainingJob:
         key = names.release_key(release.run_id)
         claimed = self.artifacts.put_once(key, release.model_dump_json(by_alias=True).encode())
         if not claimed and self._claimed_by() != release.attempt:
-            return self._someone_else_was_first()
+            return self._already_released()
         self.log.info("released", key=key, digest=release.digest)
         return RunOutcome(
             kind=OutcomeKind.SUCCEEDED, digest=release.digest, metrics=release.metrics
         )
 
     def _claimed_by(self) -> str:
-        """The attempt that the release is from: ours, if only the answer to our claim was lost."""
+        """The attempt that made the release: ours, if only the answer to our claim was lost."""
         key = names.release_key(self.settings.run_id)
         return Release.model_validate_json(self.artifacts.get(key).body).attempt
 
-    def _someone_else_was_first(self) -> RunOutcome:
+    def _already_released(self) -> RunOutcome:
         self.log.info("the run has a release already", attempt=self.settings.attempt)
         return RunOutcome(kind=OutcomeKind.ALREADY_RELEASED)
 
 
-def _check_as_sealed(survey: SurveyRef, stored: ObjectStream) -> None:
+def _check_sealed(survey: SurveyRef, stored: ObjectStream) -> None:
     if (stored.etag, stored.size) != (survey.etag, survey.size):
         versions = " (the bucket keeps no versions)" * (survey.version_id == UNVERSIONED)
         raise StaleSnapshot(

@@ -1,8 +1,8 @@
-"""Serves a packaged model once, with the code that will serve it, and compares with MXNet.
+"""Serves a packaged model once, with the code that will serve it, and compares it with MXNet.
 
-The request goes through the service that the container runs, from JSON to JSON; only HTTP is left
-out. What may go wrong is what this is for: weights that were
-packed wrongly, features that training and serving compute differently, columns in another order.
+The request goes from JSON to JSON through the service that the container runs; only HTTP is left
+out. It finds wrongly packed weights, features that training and serving compute differently, and
+columns in another order.
 """
 
 import json
@@ -23,20 +23,20 @@ TOLERANCE = 1e-5
 
 
 def verify_bundle(path: Path, export: MxnetExport) -> None:
-    """Ask a bundle its smoke rows over its own server.
+    """Have a bundle answer its smoke rows through its own service.
 
     Raises:
-        BundleMismatch: it answers otherwise than it is recorded or than MXNet says.
-        BadBundle: it can't even be opened.
+        BundleMismatch: its answers differ from the recorded ones or from MXNet's.
+        BadBundle: it can't be opened.
     """
     model = load_bundle(path)
     served = _served(path, model)
     recorded = [row.answer for row in model.smoke]
     if served != recorded:
-        wrong = next(pair for pair in zip(served, recorded, strict=True) if pair[0] != pair[1])
+        differing = next(pair for pair in zip(served, recorded, strict=True) if pair[0] != pair[1])
         raise BundleMismatch(
-            f"Served from its bundle, the model answers {wrong[0]}, and {wrong[1]} is recorded: "
-            "packing or serving is broken; nothing was released."
+            f"Served from its bundle, the model answers {differing[0]}, but {differing[1]} is "
+            "recorded: packing or serving is broken; nothing was released."
         )
     _compare_with_mxnet(model, export, served)
 
@@ -67,7 +67,7 @@ def _compare_with_mxnet(model: LoadedModel, export: MxnetExport, served: list[An
         for answer, cell, confidence in pairs
     ):
         raise BundleMismatch(
-            f"The served answers are not MXNet's (probabilities differ by {apart:.1e}, and "
-            f"{TOLERANCE:.0e} is the most): the exported weights or features are not the served "
+            f"The served answers are not MXNet's (probabilities differ by {apart:.1e}, but "
+            f"{TOLERANCE:.0e} is allowed): the exported weights or features are not the served "
             "ones; nothing was released."
         )

@@ -1,7 +1,7 @@
 """``python -m trainer.training.job.worker``: a training process as one of several workers.
 
-A module of its own, and nothing imports it: what runs as ``__main__`` is there a second time under
-its own name, and the fit would not see what was joined in the first.
+Nothing imports this module: a module that runs as ``__main__`` exists a second time under its own
+name, and the fit would not see the worker group that the first one joined.
 """
 
 import os

@@ -11,12 +11,10 @@ from trainer.training.quality.beacon_findings import (
     on_beacons,
     on_drift,
 )
+from trainer.training.quality.chains import CopiedBlock
 from trainer.training.quality.drift import beacon_drifts, choose_windows
 from trainer.training.quality.findings import Finding
-from trainer.training.quality.near_duplicates import (
-    CopiedBlock,
-    NearDuplicates,
-)
+from trainer.training.quality.near_duplicates import NearDuplicates
 from trainer.training.quality.row_findings import on_duplicates, on_locations, on_visits
 from trainer.training.quality.survey_findings import (
     on_dropped_rows,

@@ -39,8 +39,6 @@ from trainer.training.quality.seed_and_extend import (
 )
 from trainer.training.reading.training_set import TrainingSet
 
-__all__ = ["CopiedBlock", "NearDuplicates", "Order", "find_near_duplicates"]
-
 NEIGHBOUR_BITS = 5.0
 """Least score of a chain next to a significant one in the same order: copies come in blocks."""
 NEIGHBOUR_ROWS = 8
@@ -81,12 +79,6 @@ class NearDuplicates:
     unsearched_rows: int
     """Number of rows of a large set that were not searched: their readings are too common, or too
     many rows are like them."""
-
-    @property
-    def rows(self) -> Rows:
-        """Every row of a pair, ascending."""
-        found: Rows = np.unique(self.pairs)
-        return found
 
 
 def find_near_duplicates(data: TrainingSet) -> NearDuplicates:

@@ -1,7 +1,7 @@
-"""Measures settings on folds, one fold after the other, so that a search may stop at any of them.
+"""Measures settings on folds, fold by fold, so that a search may stop after any of them.
 
-What may go wrong: figures that flatter; copies and visits are whole in one fold, the folds are the
-same for all settings, and no test split is ever looked at.
+Copies and visits stay in one fold, the folds are the same for all settings, and no test split is
+ever used, so that figures do not flatter.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from trainer.training.tuning.plan import TuningResult, TuningTask
 
 @dataclass(frozen=True, slots=True)
 class FoldFigures:
-    """Sums over the rows of one fold or of several, so that they can be added."""
+    """Sums over the rows of folds; they can be added up."""
 
     rows: int = 0
     exact: int = 0
     placed: int = 0
-    """Rows whose true position is known."""
+    """Rows with a known true position."""
     metres: float = 0.0
     """The sum of their errors."""
 
@@ -39,7 +39,7 @@ class FoldFigures:
         )
 
     def result(self, task: TuningTask) -> TuningResult:
-        """What all of it says of a task; the rows of one seed are counted."""
+        """The means for a task; rows are counted for one seed."""
         return TuningResult(
             settings=task.settings,
             seeds=task.seeds,
@@ -54,12 +54,12 @@ NO_FIGURES = FoldFigures()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CrossValidation:
-    """The rows that a search is about, and how they are divided."""
+    """The rows of a search and their folds."""
 
     data: TrainingSet
     site: SiteDescription
     tests: tuple[Rows, ...]
-    """The rows that are asked in each fold; all others are trained on."""
+    """The test rows of each fold; all others are trained on."""
 
     @classmethod
     def of(
@@ -73,20 +73,20 @@ class CrossValidation:
         return cls(data, site, grouped_folds(data, count, seed))
 
     def measure_fold(self, settings: Hyperparameters, seed: int, fold: int) -> FoldFigures:
-        """Train on all folds but one, with a seed, and ask that one."""
-        asked = self.tests[fold]
-        trained = np.setdiff1d(np.arange(len(self.data)), asked)
+        """Train on all folds but one, with a seed, and measure that one."""
+        test = self.tests[fold]
+        trained = np.setdiff1d(np.arange(len(self.data)), test)
         seeded = settings.model_copy(update={"seed": seed})
-        return _figures(measure_hold_out(self.data, trained, asked, self.site, seeded).scores)
+        return _figures(measure_hold_out(self.data, trained, test, self.site, seeded).scores)
 
     def measure(self, task: TuningTask) -> TuningResult:
         """Measure a task on every fold with every seed."""
-        every = (
+        figures = (
             self.measure_fold(task.settings, seed, fold)
             for seed in task.seeds
             for fold in range(len(self.tests))
         )
-        return sum(every, NO_FIGURES).result(task)
+        return sum(figures, NO_FIGURES).result(task)
 
 
 def _figures(scores: RowScores) -> FoldFigures:

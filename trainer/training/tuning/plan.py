@@ -1,9 +1,9 @@
 """A search for hyperparameters that is spread over processes which share nothing but a bucket.
 
-The plan is written once and named by its content; each index of it is measured by whichever
-process has that number, and its result lies under that number. So a process that is started twice
-does the same work and writes the same words, and who searches again finds what is done. Light to
-import: who plans or starts processes must not pay for MXNet.
+The plan is written once and named by its content. Each of its tasks is measured by the process of
+that index, and the result is stored under that index. So a process that is started twice writes the
+same result, and a repeated search finds what is done. The module is light to import: planning or
+starting processes must not load MXNet.
 """
 
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.settings import TRAINER_VERSION, ProcessSettings
 
 TUNING_MODULE = "trainer.training.tuning.job"
-"""The module that works off one number."""
+"""The module that measures one task."""
 FOLDS = 5
 
 
@@ -31,15 +31,15 @@ class TuningTask(BaseModel):
 
 
 class TuningPlan(BaseModel):
-    """What is measured, on what: all that the processes of a search need."""
+    """All that the processes of a search need: what is measured, and on which rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     trainer_version: Text = TRAINER_VERSION
-    """Who measures; another version's results are not comparable."""
+    """The trainer that measures; another version's results are not comparable."""
     snapshot: Snapshot
-    """The surveys, every one of which read well in a training before."""
+    """The surveys; a training has read every one of them before."""
     site_sha256: Digest | None = None
     """Of ``site.json`` as it was in that training; None if there was none."""
     folds: Annotated[int, Field(ge=2, le=100)] = FOLDS
@@ -54,11 +54,11 @@ class TuningPlan(BaseModel):
 
     @property
     def key(self) -> str:
-        """Where the plan lies, in the artifact bucket."""
+        """The plan's key in the artifact bucket."""
         return f"{self._folder}plan.json"
 
     def result_key(self, index: int) -> str:
-        """Where the result of one task lies, in the artifact bucket."""
+        """The key of a task's result in the artifact bucket."""
         return f"{self._folder}{index}.json"
 
     @property
@@ -68,7 +68,7 @@ class TuningPlan(BaseModel):
 
 
 class TuningResult(BaseModel):
-    """What the folds say of one set of settings: means over its seeds, of the rows of all folds."""
+    """The figures of one set of settings: means over its seeds and the rows of all folds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +87,7 @@ class TuningResult(BaseModel):
 
 
 class TuningSettings(ProcessSettings):
-    """One task as its process sees it."""
+    """The environment of the process that measures one task."""
 
     plan: Text
     """Key of the plan, in the artifact bucket."""
