@@ -121,8 +121,8 @@ class StackClient:
             if event.detail_type in DROP_ENDS or quarantined == ids:
                 return event
         raise OpsError(
-            f"Nothing had come of the survey after {timeout_s:.0f} s. Is an agent running for this "
-            "stack? `rssi up` starts one; `rssi status` and `rssi events` show what has happened."
+            f"The survey was neither live nor refused after {timeout_s:.0f} s. Is an agent running "
+            "for this stack? `rssi up` starts one; `rssi status` and `rssi events` show more."
         )
 
     def sites(self) -> list[str]:

@@ -51,7 +51,7 @@ def _remarks(event: LoggedEvent) -> Iterable[str]:
 
 def status_table(statuses: Sequence[SiteStatus]) -> Table:
     """What is live at each site."""
-    table = new_table("site", "live", "since", "endpoint", "going on", "surveys", "quarantined")
+    table = new_table("site", "live", "since", "endpoint", "in progress", "surveys", "quarantined")
     for status in statuses:
         table.add_row(
             status.site,

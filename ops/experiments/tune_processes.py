@@ -19,8 +19,8 @@ from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.tuning.folds import NO_FIGURES, CrossValidation, FoldFigures
 from trainer.training.tuning.plan import TuningResult, TuningTask
 
-_ground: list[CrossValidation] = []
-"""In a measuring process: what it measures on."""
+_cross_validation: list[CrossValidation] = []
+"""In a measuring process: the cross-validation that it measures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class _RunningTrial:
 
 
 class FoldPool:
-    """Processes that measure folds of one ground."""
+    """Processes that measure the folds of one cross-validation."""
 
     def __init__(self, pool: ProcessPoolExecutor, workers: int, folds: int) -> None:
         self._pool = pool
@@ -56,7 +56,7 @@ class FoldPool:
         while ended < trials:
             while len(running) < self._workers and ended + len(running) < trials:
                 drawn = study.ask()
-                self._next(
+                self._submit(
                     running,
                     _RunningTrial(drawn, TuningTask(settings=drawn.settings, seeds=(seed,))),
                 )
@@ -65,7 +65,7 @@ class FoldPool:
                 trial = running.pop(future)
                 trial = replace(trial, fold=trial.fold + 1, figures=trial.figures + future.result())
                 if not self._ended(study, trial):
-                    self._next(running, trial)
+                    self._submit(running, trial)
             ended = study.ended
             yield ended
 
@@ -84,7 +84,7 @@ class FoldPool:
             for task, futures in zip(tasks, started, strict=True)
         ]
 
-    def _next(
+    def _submit(
         self, running: dict[Future[FoldFigures], _RunningTrial], trial: _RunningTrial
     ) -> None:
         future = self._fold(trial.task.settings, trial.task.seeds[0], trial.fold)
@@ -103,7 +103,7 @@ class FoldPool:
 
 
 @contextmanager
-def fold_pool(ground: CrossValidation, workers: int) -> Iterator[FoldPool]:
+def fold_pool(cross_validation: CrossValidation, workers: int) -> Iterator[FoldPool]:
     """Start processes for a block of code.
 
     Raises:
@@ -113,8 +113,8 @@ def fold_pool(ground: CrossValidation, workers: int) -> Iterator[FoldPool]:
     os.environ["OMP_NUM_THREADS"] = "1"
     spawn = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(workers, spawn, _initialize, (ground,)) as pool:
-            yield FoldPool(pool, workers, len(ground.tests))
+        with ProcessPoolExecutor(workers, spawn, _initialize, (cross_validation,)) as pool:
+            yield FoldPool(pool, workers, len(cross_validation.tests))
     except BrokenProcessPool as error:
         raise OpsError(
             "A measuring process was killed, most likely for lack of memory: use fewer --workers. "
@@ -122,11 +122,11 @@ def fold_pool(ground: CrossValidation, workers: int) -> Iterator[FoldPool]:
         ) from error
 
 
-def _initialize(ground: CrossValidation) -> None:
+def _initialize(cross_validation: CrossValidation) -> None:
     # The searching process handles Ctrl-C: it lets the current fold end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _ground.append(ground)
+    _cross_validation.append(cross_validation)
 
 
 def _measure(settings: Hyperparameters, seed: int, fold: int) -> FoldFigures:
-    return _ground[0].measure_fold(settings, seed, fold)
+    return _cross_validation[0].measure_fold(settings, seed, fold)

@@ -204,7 +204,7 @@ class TestTheStudy:
 def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[FoldPool]:
     """Measures in a thread what the command measures in processes."""
     ground = CrossValidation.of(rows(), HALL, 3, 0)
-    monkeypatch.setattr("ops.experiments.tune_processes._ground", [ground])
+    monkeypatch.setattr("ops.experiments.tune_processes._cross_validation", [ground])
     with ThreadPoolExecutor(1) as pool:
         yield FoldPool(pool, workers=2, folds=3)
 
