@@ -146,14 +146,14 @@ def test_the_best_answer_to_within_one_cell_has_the_most_around_it() -> None:
 def test_the_model_beats_the_most_frequent_location_and_neighbours_are_judged_beside_it(
     floor: TrainingSet, trained: TrainingResult
 ) -> None:
-    told = json.loads((trained.bundle.parent / "metrics.json").read_text())
-    named = {baseline["name"]: baseline for baseline in told["baselines"]}
+    figures = json.loads((trained.bundle.parent / "metrics.json").read_text())
+    named = {baseline["name"]: baseline for baseline in figures["baselines"]}
 
     assert set(named) == {"nearest neighbour", "7 weighted neighbours", "most frequent location"}
-    assert told["exact_accuracy"] > named["most frequent location"]["exact_accuracy"]
-    assert told["intervals"]["mean_error_m"]["low"] < told["mean_error_m"]
-    assert 0.0 <= told["calibration"]["expected_error"] <= 1.0
-    assert told["training_curve"][-1] < told["training_curve"][0]
+    assert figures["exact_accuracy"] > named["most frequent location"]["exact_accuracy"]
+    assert figures["intervals"]["mean_error_m"]["low"] < figures["mean_error_m"]
+    assert 0.0 <= figures["calibration"]["expected_error"] <= 1.0
+    assert figures["training_curve"][-1] < figures["training_curve"][0]
 
 
 def test_a_nearest_neighbour_that_knows_the_row_is_right(floor: TrainingSet) -> None:
