@@ -360,10 +360,10 @@ class Bucket:
             yield
         except ClientError as error:
             kind = ObjectMissingError if _code(error) in _MISSING else StoreUnavailableError
-            raise kind(f"the bucket {self.name} did not let us {what}: {error}") from error
+            raise kind(f"the bucket {self.name} refused to {what}: {error}") from error
         except BotoCoreError as error:
             raise StoreUnavailableError(
-                f"the bucket {self.name} could not be reached to {what}: {error}"
+                f"the bucket {self.name} gave no answer to {what}: {error}"
             ) from error
 
 

@@ -53,7 +53,7 @@ def boto3_client(service: str) -> Any:
     """A client for the Lambda's own region and role."""
     import boto3  # noqa: PLC0415  # see the top of this file
 
-    return boto3.client(service)
+    return boto3.client(service)  # type: ignore[call-overload]  # any service
 
 
 def utc_now() -> datetime:

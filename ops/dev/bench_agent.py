@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import structlog
@@ -45,7 +45,7 @@ from trainer.agent.settings import AgentSettings
 from trainer.agent.work_queue import WorkQueue
 
 if TYPE_CHECKING:
-    from botocore.client import BaseClient
+    from types_boto3_s3 import S3Client
 
 DROPS = 15
 SITES = 1000
@@ -327,7 +327,7 @@ class _BenchClients:
         self._environment = environment
         self._session = Session()
 
-    def client(self, service: str) -> "BaseClient":
+    def client(self, service: str) -> Any:
         return self._session.create_client(
             service,
             endpoint_url=self._environment["AWS_ENDPOINT_URL"],
@@ -337,10 +337,9 @@ class _BenchClients:
         )
 
 
-def _bucket(s3: "BaseClient", name: str) -> Bucket:
+def _bucket(s3: "S3Client", name: str) -> Bucket:
     s3.create_bucket(Bucket=name)
-    enabled = {"Status": "Enabled"}
-    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=enabled)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     return Bucket(s3, name)
 
 

@@ -118,7 +118,7 @@ def _read_aws_descriptions() -> None:
     """Read AWS's descriptions of its services once for all: they take a client half a second."""
     reader = botocore.loaders.JSONFileLoader
     read = functools.cache(functools.partial(reader.load_file, reader()))
-    reader.load_file = lambda _self, path: read(path)
+    reader.load_file = lambda _self, path: read(path)  # type: ignore[method-assign,assignment]
     for service in ("s3", "sqs", "events"):
         botocore.session.Session().create_client(service, region_name="eu-west-1")
 

@@ -173,7 +173,7 @@ class AwsWorld(World):
         try:
             return own.get(service) or super()._client(service)
         except KeyError:
-            return boto3.client(service)
+            return boto3.client(service)  # type: ignore[call-overload]  # any service
 
     def dead_letters(self) -> list[dict[str, object]]:
         answer = boto3.client("sqs").receive_message(

@@ -126,7 +126,7 @@ def test_an_error_of_the_container_reaches_the_client_as_a_model_error(
 ) -> None:
     with pytest.raises(ClientError) as refused:
         invoke(client, live, body)
-    response = refused.value.response
+    response: dict[str, Any] = {**refused.value.response}
     assert response["Error"]["Code"] == "ModelError"
     assert f"Received {kind} error ({code}) from primary" in response["Error"]["Message"]
     assert response["OriginalStatusCode"] == code

@@ -67,7 +67,7 @@ class ServiceClients:
         """The client of a service."""
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = self._session.client(
+                self._clients[service] = self._session.client(  # type: ignore[call-overload]
                     service, endpoint_url=self.address, config=_CONFIG
                 )
             return self._clients[service]

@@ -215,7 +215,7 @@ class Api:
             return
         status = _status(_content(answer))
         raise ClusterError(
-            f"the API server did not let us {what}: {answer.status} "
+            f"the API server refused {what}: {answer.status} "
             f"{status.message or status.reason or answer.reason}",
             status=answer.status,
             retry_after_s=_seconds(answer.headers.get("Retry-After")),
