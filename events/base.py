@@ -1,7 +1,7 @@
-"""What all contract models share: frozen, versioned, tolerant of fields they do not know.
+"""The base of all contract models: frozen, versioned, tolerant of unknown fields.
 
-A field that a newer writer adds must not break an older reader, so unknown fields are ignored;
-a missing or malformed one is an error that names the field.
+A field that a newer writer adds must not break an older reader, so unknown fields are ignored. A
+missing or malformed field is an error that names it.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_snake
 
 
 class Contract(BaseModel):
-    """Base of everything that is written to a bus, a bucket or the ledger."""
+    """Base of every document that is written to a bus, a bucket or the ledger."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -25,6 +25,7 @@ class Contract(BaseModel):
     )
 
     schema_version: Literal[1] = 1
+    """The version of the document's form."""
 
     @classmethod
     def kind(cls) -> str:

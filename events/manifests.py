@@ -1,7 +1,7 @@
-"""The documents that lie in buckets: surveys' references, snapshots, quarantine, releases.
+"""The documents in buckets: references to surveys, snapshots, quarantine, releases.
 
-They are immutable and named by what they contain; none carries a time inside what is digested.
-Only ``champion.json`` is written over, as what is live changes.
+They are immutable and named by their content, so no field that is digested holds a time of writing.
+Only ``champion.json`` is overwritten.
 """
 
 import hashlib
@@ -31,11 +31,17 @@ class SurveyRef(Contract):
     """One uploaded CSV, identified by bucket, key, version and checksum."""
 
     bucket: Text
+    """The data bucket."""
     key: Text
+    """The object's key, ``sites/SITE/surveys/NAME.csv``."""
     version_id: Text
+    """The object's version; ``null`` in a bucket without versions."""
     etag: Text
+    """Its entity tag, without quotes."""
     size: Annotated[int, Field(ge=0)]
+    """Its size in bytes."""
     uploaded_at: AwareDatetime
+    """When it was uploaded."""
 
     @property
     def id(self) -> str:
@@ -48,7 +54,9 @@ class Snapshot(Contract):
     """The sealed list of a site's surveys at a moment, ordered by key."""
 
     site: Site
+    """The site."""
     surveys: tuple[SurveyRef, ...]
+    """Its surveys, ordered by key."""
 
     @classmethod
     def of(cls, site: str, surveys: Iterable[SurveyRef]) -> "Snapshot":
@@ -94,9 +102,13 @@ class RunSpec(_DependsOnSite):
     """What is trained: one snapshot, by one trainer version, with one set of hyperparameters."""
 
     site: Site
+    """The site."""
     snapshot: Digest
+    """Digest of the snapshot."""
     trainer_version: Text
+    """Raised when changed code shall train the same data again."""
     hyperparameters: dict[str, HyperparameterValue]
+    """The settings of the trainer, by name."""
     site_sha256: SkipJsonSchema[Digest | None] = None
     """SHA-256 (hex) of ``site.json`` as it was; None if the site has none."""
 
@@ -107,23 +119,30 @@ class RunSpec(_DependsOnSite):
 
 
 class Quarantine(Contract):
-    """Why a survey is not used. It lies beside the releases; the survey itself stays untouched."""
+    """Why a survey is not used. Stored beside the releases; the survey itself stays untouched."""
 
     site: Site
+    """The site."""
     survey: SurveyRef
+    """The upload that is not used."""
     reason: Text
+    """What is wrong with it."""
     run_id: RunId | None = None
+    """The run that found it; None if it was refused before any run."""
 
 
 class Champion(Contract):
-    """``champion.json``: what is live at a site, for those who can't read the ledger.
+    """``champion.json``: what is live at a site, for readers without access to the ledger.
 
-    A projection: it may be written again at any time, and never by an older look at the ledger.
+    A projection: it may be written again at any time, and never from an older state of the ledger.
     """
 
     site: Site
+    """The site."""
     release: RunId
+    """The release that is live."""
     digest: Digest
+    """SHA-256 (hex) of the release's ``bundle.json``."""
     since: AwareDatetime | None = None
     """When it became live; None where the ledger does not remember."""
     ledger_version: Annotated[int, Field(ge=1)]
@@ -131,49 +150,72 @@ class Champion(Contract):
 
 
 class SmokeAnswer(Contract):
-    """What the packaged model answered before it left the building; x and y in metres."""
+    """What the packaged model answered before it was uploaded."""
 
     location: str
+    """The label of the most probable cell."""
     x: float | None
+    """Metres; None where the site's reference points have no positions."""
     y: float | None
+    """Metres; None where the site's reference points have no positions."""
     confidence: float
+    """Probability of the location, 0 to 1."""
 
 
 class SmokeCase(Contract):
-    """One fingerprint (dBm by beacon) and its recorded answer."""
+    """One fingerprint and its recorded answer."""
 
     rssi: dict[str, float]
+    """dBm by beacon."""
     answer: SmokeAnswer
+    """The recorded answer."""
 
 
 class Artifact(Contract):
     """One file of a release."""
 
     key: Text
+    """The object's key in the artifact bucket."""
     sha256: Digest
+    """SHA-256 (hex) of its content."""
     size: int
+    """Its size in bytes."""
 
 
 class Release(_DependsOnSite):
     """``release.json``: written last and once; it makes the files beside it a release."""
 
     site: Site
+    """The site."""
     run_id: RunId
+    """The run that made it; the release's id."""
     digest: Digest
     """SHA-256 of the bundle's ``bundle.json``, which pins every file in it; answers carry it."""
     model: Artifact
+    """The bundle, ``model.tar.gz``."""
     metrics_file: Artifact
+    """``metrics.json``: all that was measured."""
     card: Artifact
+    """``model-card.html``, for people."""
     log: Artifact | None = None
     """The trainer's own log, up to the claim; releases from before it was kept have none."""
     snapshot: Snapshot
+    """The surveys that it learned from."""
     trainer_version: Text
+    """The trainer's version."""
     image: Text
+    """Reference of the image that trained it, or ``process``."""
     hyperparameters: dict[str, HyperparameterValue]
+    """What it was trained with."""
     site_sha256: SkipJsonSchema[Digest | None] = None
     """SHA-256 (hex) of ``site.json`` as it was; None if the site has none."""
     attempt: Text
+    """The attempt at the run that claimed the release."""
     metrics: Metrics
+    """How good it is on held-out rows."""
     smoke: Annotated[tuple[SmokeCase, ...], Field(min_length=1)]
+    """Fingerprints with the answers that a live endpoint must repeat."""
     correlation_id: Text
+    """The id of the newest survey in the snapshot."""
     created_at: AwareDatetime
+    """When the release was claimed."""

@@ -1,9 +1,9 @@
 """Our own events: what happened to a survey, a run, a release or a deployment.
 
-The detail-type on the bus is the class's name. Listeners get each at least once, for EventBridge
-knows no idempotency: who says it may die between saying it and noting that it is said. Repeats are
-told by what they name: `REPEATS` lists the fields of a detail that are the same in a repeat, and
-never in another event of that kind; the cloud's events name their ``deployment`` or ``trigger``.
+The detail-type on the bus is the class's name. Delivery is at least once: EventBridge repeats, and
+a publisher that dies before it notes that an event is out publishes it again. `REPEATS` lists the
+fields that identify an event among those of its kind; the cloud's events are identified by their
+``deployment`` or ``trigger``.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from events.triggers import Trigger
 
 
 class EventSource(StrEnum):
-    """Who says it."""
+    """Who publishes an event; IAM holds each identity to its own."""
 
     AGENT = "rssi-mlops.agent"
     RELEASE = "rssi-mlops.release"
@@ -36,155 +36,201 @@ class Cause(StrEnum):
 
 
 class Event(Contract):
-    """What every event of ours says: about which site, and in which chain of causes."""
+    """What all of our events have."""
 
     site: Site
+    """The site that it is about."""
     correlation_id: Text
+    """The id of the first cause; all that follows from one upload shares it."""
 
 
 class SurveyQuarantined(Event):
-    """A survey will not be used, and why."""
+    """A survey will not be used."""
 
     survey: SurveyRef
+    """The upload that is not used."""
     reason: Text
+    """What is wrong with it, for the person who uploaded it."""
     run_id: RunId | None = None
+    """The run that found it; None if it was refused before any run."""
 
 
 class TrainingEvent(Event):
     """What events about a run share."""
 
     run_id: RunId
+    """The run, and its release once there is one."""
     start: Text | None = None
-    """Which start of the run this is about: one that failed may be started again."""
+    """Which start of the run this is about: a failed run may be started again."""
 
 
 class TrainingStarted(TrainingEvent):
     """A run began on the site's cluster."""
 
     snapshot: Digest
+    """Digest of the sealed list of surveys."""
     surveys: int
+    """How many surveys are in the snapshot."""
 
 
 class TrainingSucceeded(TrainingEvent):
     """A run ended with a release in the artifact bucket."""
 
     digest: Digest
+    """SHA-256 (hex) of the release's ``bundle.json``."""
     metrics: Metrics
+    """How good the release is on held-out rows."""
 
 
 class TrainingFailed(TrainingEvent):
     """A run ended without a release."""
 
     reason: Text
+    """What happened and what to do, for people."""
     exit_code: int | None = None
+    """Exit code of the training process; None if there was none."""
     log_tail: tuple[str, ...] = ()
+    """The last lines of its log."""
 
 
 class ModelCreated(Event):
     """A release passed the gate and is a SageMaker model: it may be rolled out."""
 
     release: RunId
+    """The release to deploy."""
     digest: Digest
+    """SHA-256 (hex) of the release's ``bundle.json``; its answers carry it."""
     model_name: Text
+    """The model's name in SageMaker."""
     cause: Cause
+    """Why it is to be deployed."""
     trigger: Trigger
     """What asked for this deployment: the same trigger never opens two."""
     created_at: AwareDatetime
-    """When the release was made: among artifacts the newest wins, in whatever order they come."""
+    """When the release was made: of several artifacts the newest wins, whatever their order."""
     reason: str = ""
+    """For a rollback: why."""
 
 
 class ReleaseFound(Event):
-    """A release lies in the bucket and nobody has registered it: its arrival was not heard of."""
+    """A release is in the bucket and not registered: the event of its arrival was lost."""
 
     release: RunId
+    """The release that was found."""
 
 
 class ReleaseRejected(Event):
     """A release did not pass the gate; nothing was changed."""
 
     release: RunId
+    """The release that stays what it is."""
     reason: Text
+    """All that the gate found wrong."""
 
 
 class DeploymentEvent(Event):
     """What events about one deployment share."""
 
     release: RunId
+    """The release that is deployed."""
     digest: Digest
+    """SHA-256 (hex) of the release's ``bundle.json``."""
     deployment: Annotated[int, Field(ge=1)]
+    """The deployment's number; each site counts its own."""
     cause: Cause
+    """Why the deployment was opened."""
 
 
 class RolloutStarted(DeploymentEvent):
     """The endpoint is moving to a release."""
 
     endpoint: Text
+    """The endpoint's name in SageMaker."""
     endpoint_config: Text
+    """The endpoint configuration that it is moving to."""
     previous: RunId | None = None
+    """The release that is live until then."""
 
 
 class DeploymentSucceeded(DeploymentEvent):
-    """The release is live and answered its smoke set rightly."""
+    """The release is live and passed its smoke test."""
 
     previous: RunId | None = None
+    """The release that was live before."""
     latency_ms: float
+    """Median latency of one row in the smoke test, in milliseconds."""
 
 
 class SmokeTestFailed(DeploymentEvent):
-    """The endpoint serves the release, and it does not answer as it should."""
+    """The endpoint serves the release, and its answers are not the recorded ones, or too slow."""
 
     reason: Text
+    """Each check that failed."""
 
 
 class DeploymentFailed(DeploymentEvent):
     """The deployment ended without its release being live."""
 
     reason: Text
+    """What kept it from becoming live."""
     frozen: bool = False
-    """True when the endpoint was left alone for a person to look at."""
+    """True if the site is frozen: nothing is deployed there until a person requests a rollback."""
 
 
 class DeploymentSuperseded(DeploymentEvent):
     """The deployment was waiting and a later one took its place."""
 
     superseded_by: Annotated[int, Field(ge=1)]
+    """The number of the later deployment."""
 
 
 class DeploymentStalled(DeploymentEvent):
-    """The deployment has not moved for too long; whoever's turn it is should look again."""
+    """The deployment has not changed for too long; the function whose turn it is looks again."""
 
     state: Text
+    """The deployment's state."""
     seconds: float
+    """How long it has been in it."""
 
 
 class RollbackRequested(Contract):
-    """Someone wants an earlier release back; without ``to``, the one that was live before.
+    """A request to put an earlier release back.
 
-    The one event that people may put on the bus by hand, so it asks for as little as possible.
+    The one event that people may publish by hand, so it requires as little as possible.
     """
 
     site: Site
+    """The site to roll back."""
     correlation_id: Text | None = None
+    """None takes the event's own id."""
     to: RunId | None = None
+    """The release to put back; None for the one that was live before."""
     requested_by: Text = "unknown"
+    """Who asks, for the record."""
     reason: str = ""
+    """Why, for the record."""
 
 
 class RollbackRefused(Event):
-    """A rollback that was asked for can't be done; nothing was changed."""
+    """A requested rollback can't be done; nothing was changed."""
 
     to: RunId | None = None
+    """The requested release."""
     reason: Text
+    """Why not, and what would work."""
 
 
 class RolledBack(DeploymentEvent):
-    """An earlier release is live again and answered its smoke set rightly."""
+    """An earlier release is live again and passed its smoke test."""
 
     from_release: RunId | None
+    """The release that was replaced."""
     automatic: bool
+    """Whether a failed smoke test caused it, and not a request."""
     reason: str
+    """Why it was rolled back."""
     latency_ms: float
+    """Median latency of one row in the smoke test, in milliseconds."""
 
 
 OUTBOUND: tuple[type[Contract], ...] = (
@@ -212,5 +258,5 @@ REPEATS: Mapping[str, tuple[str, ...]] = {
     TrainingSucceeded.__name__: ("run_id", "start"),
     TrainingFailed.__name__: ("run_id", "start"),
 }
-"""By detail-type: the fields whose values name an event of the agent's. Where one is missing, as
-in what an older agent says, nothing is known to be a repeat."""
+"""By detail-type: the fields that identify an event of the agent's. Where one is missing, as in an
+older agent's events, no event counts as a repeat."""

@@ -23,6 +23,7 @@ from functions.core.deployments import (
 from functions.core.errors import EndpointBusyError
 from functions.core.outcomes import StepOutcome
 from functions.core.rollout import EndpointAction, next_action
+from functions.core.rollout_policies.all_at_once import AllAtOnce
 from functions.core.specification import EndpointSpecification, FleetSpecification
 from functions.core.transitions import (
     frozen,
@@ -116,7 +117,7 @@ def _act(
             services.sagemaker.create_endpoint(endpoint, config_name)
         case EndpointAction.UPDATE:
             services.sagemaker.update_endpoint(
-                endpoint, config_name, services.settings.termination_wait_s
+                endpoint, config_name, AllAtOnce(services.settings.termination_wait_s)
             )
         case EndpointAction.REPLACE:
             services.sagemaker.delete_endpoint(endpoint)

@@ -120,14 +120,14 @@ def _test(
 def _ask(release: Release, endpoint: str, services: Services[SmokeTestSettings]) -> SmokeReport:
     rows = [case.rssi for case in release.smoke]
     try:
-        batch = services.invoker.ask(endpoint, _body(rows))
-        single = [services.invoker.ask(endpoint, _body([row])) for row in rows[:SINGLE_REQUESTS]]
+        batch = services.invoker.invoke(endpoint, _body(rows))
+        single = [services.invoker.invoke(endpoint, _body([row])) for row in rows[:SINGLE_REQUESTS]]
     except NoAnswerError as error:
         return SmokeReport((str(error),), latency_ms=0.0)
     return judge_answers(
         release,
-        batch=batch.answer,
-        single=[timed.answer for timed in single],
+        batch=batch.response,
+        single=[timed.response for timed in single],
         latencies_ms=[timed.milliseconds for timed in single],
         latency_bound_ms=services.settings.smoke_latency_ms,
     )

@@ -1,24 +1,23 @@
-"""The queue for events that no repeat can mend: kept for a person, with the reason."""
+"""A function's dead-letter queue, for events that no retry can mend."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
 
 REASON_LENGTH = 1000
 
 
 class DeadLetters:
-    """A function's dead-letter queue, written by the function itself.
+    """Sends events that can't be read; Lambda's retries would all fail in the same way."""
 
-    An event that can't be read would fail every one of Lambda's retries the same way, and be
-    logged each time; so it is set aside at once.
-    """
-
-    def __init__(self, client: Any, queue_url: str) -> None:
+    def __init__(self, client: "SQSClient", queue_url: str) -> None:
         self._sqs = client
         self._queue_url = queue_url
 
     def send(self, event: object, reason: str) -> None:
-        """Keep an event and why it can't be handled."""
+        """Keep an event, with the reason why it can't be handled, for a person to read."""
         self._sqs.send_message(
             QueueUrl=self._queue_url,
             MessageBody=json.dumps(event),

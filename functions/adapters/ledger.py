@@ -1,7 +1,7 @@
 """The ledger in DynamoDB: releases, deployments and what is live, per site.
 
 A site's state changes only in a transaction that is conditional on its version, together with the
-records of the deployments that changed and the trigger that opened one. Items of one site share
+records of the changed deployments and the trigger that opened one. Items of one site share
 the partition ``site#SITE``: ``state``, ``release#RUN``, ``deployment#NUMBER``, ``trigger#TRIGGER``.
 The partition ``sites`` lists the sites.
 """
@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from events.base import Contract
 from events.triggers import Trigger
@@ -23,6 +23,10 @@ from functions.core.deployments import (
 from functions.core.errors import ContentionError
 from functions.core.releases import ReleaseRecord
 
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
 ATTEMPTS = 12
 Item = dict[str, dict[str, str]]
 
@@ -31,7 +35,7 @@ class Ledger:
     """Reads and fenced writes of the ledger's table."""
 
     def __init__(
-        self, client: Any, table: str, sleep: Callable[[float], None] = time.sleep
+        self, client: "DynamoDBClient", table: str, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._dynamodb = client
         self._table = table
@@ -129,20 +133,20 @@ class Ledger:
     def _write(self, before: SiteState, after: SiteState, change: Change) -> None:
         partition = f"site#{after.site}"
         state = _item(partition, "state", after) | {"version": {"N": str(after.version)}}
-        puts: list[dict[str, Any]] = [{"Item": state, **_unchanged_since(before)}]
+        puts = [self._put(state, **_unchanged_since(before))]
         puts += [
-            {"Item": _item(partition, f"deployment#{deployment.number:08d}", deployment)}
+            self._put(_item(partition, f"deployment#{deployment.number:08d}", deployment))
             for deployment in change.deployments
         ]
         if change.trigger is not None:
-            opened: Deployment = change.deployments[0]
-            item = _item(partition, f"trigger#{change.trigger}", opened)
-            puts.append({"Item": item, "ConditionExpression": "attribute_not_exists(pk)"})
+            item = _item(partition, f"trigger#{change.trigger}", change.deployments[0])
+            puts.append(self._put(item, ConditionExpression="attribute_not_exists(pk)"))
         if before.version == 0:
-            puts.append({"Item": _item("sites", after.site, SiteState(site=after.site))})
-        self._dynamodb.transact_write_items(
-            TransactItems=[{"Put": {"TableName": self._table, **put}} for put in puts]
-        )
+            puts.append(self._put(_item("sites", after.site, SiteState(site=after.site))))
+        self._dynamodb.transact_write_items(TransactItems=puts)
+
+    def _put(self, item: Item, **condition: Any) -> "TransactWriteItemTypeDef":
+        return {"Put": {"TableName": self._table, "Item": item, **condition}}  # type: ignore[typeddict-item]  # an expression and its values
 
 
 def _unchanged_since(before: SiteState) -> dict[str, Any]:

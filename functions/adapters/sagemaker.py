@@ -1,7 +1,7 @@
-"""SageMakerControlPlane: models, endpoint configurations, the endpoint, and asking it.
+"""SageMaker: models, endpoint configurations, endpoints, and their answers.
 
-What is named by its content may be created again: "already existing" is success once it has been
-described and compared.
+Models and configurations are named by their content, so creating one again is a success: the error
+"already existing" leads to a comparison with what is there.
 """
 
 import time
@@ -11,29 +11,36 @@ from typing import TYPE_CHECKING, Any
 
 from functions.core.errors import ConflictError, EndpointBusyError
 from functions.core.rollout import EndpointDescription
+from functions.core.rollout_policies import RolloutPolicy
 from functions.core.smoke import EndpointResponse
 from functions.core.specification import VARIANT, EndpointSpecification, ModelSpecification
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
+    from types_boto3_sagemaker import SageMakerClient
+    from types_boto3_sagemaker.type_defs import (
+        ContainerDefinitionTypeDef,
+        ProductionVariantTypeDef,
+    )
+    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
 
 
 class NoAnswerError(Exception):
-    """The endpoint gave no usable answer; the text says what it gave instead."""
+    """The endpoint gave no usable answer; the text says what happened instead."""
 
 
 @dataclass(frozen=True)
 class TimedResponse:
-    """An answer and how long it took, in milliseconds."""
+    """A response and how long it took, in milliseconds."""
 
-    answer: EndpointResponse
+    response: EndpointResponse
     milliseconds: float
 
 
 class SageMakerControlPlane:
-    """The calls of SageMaker's control plane that releases need."""
+    """Makes models and configurations, and creates, updates and deletes endpoints."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: "SageMakerClient") -> None:
         self._sagemaker = client
 
     def ensure_model(self, specification: ModelSpecification) -> None:
@@ -42,18 +49,19 @@ class SageMakerControlPlane:
         Raises:
             ConflictError: a model of that name has other content.
         """
-        wanted = {
-            "PrimaryContainer": {
-                "Image": specification.image,
-                "ModelDataUrl": specification.model_data_url,
-            },
-            "ExecutionRoleArn": specification.execution_role_arn,
+        container: ContainerDefinitionTypeDef = {
+            "Image": specification.image,
+            "ModelDataUrl": specification.model_data_url,
         }
+        role = specification.execution_role_arn
         try:
-            self._sagemaker.create_model(ModelName=specification.name, **wanted)
+            self._sagemaker.create_model(
+                ModelName=specification.name, PrimaryContainer=container, ExecutionRoleArn=role
+            )
         except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "already existing")
             found = self._sagemaker.describe_model(ModelName=specification.name)
+            wanted = {"PrimaryContainer": container, "ExecutionRoleArn": role}
             _compare(f"model {specification.name}", wanted, found)
 
     def ensure_configuration(self, specification: EndpointSpecification) -> None:
@@ -62,11 +70,11 @@ class SageMakerControlPlane:
         Raises:
             ConflictError: a configuration of that name has other content.
         """
-        variants = [
+        variants: list[ProductionVariantTypeDef] = [
             {
                 "VariantName": VARIANT,
                 "ModelName": specification.model_name,
-                "InstanceType": specification.fleet.instance_type,
+                "InstanceType": specification.fleet.instance_type,  # type: ignore[typeddict-item]  # newer types exist
                 "InitialInstanceCount": specification.fleet.instance_count,
                 "InitialVariantWeight": 1.0,
             }
@@ -108,12 +116,13 @@ class SageMakerControlPlane:
             _reraise_unless(error, "already existing")
             raise EndpointBusyError(f"endpoint {name} was created by someone else") from error
 
-    def update_endpoint(self, name: str, config_name: str, termination_wait_s: int) -> None:
-        """EndpointAction the endpoint to a configuration, blue/green, all at once.
+    def update_endpoint(self, name: str, config_name: str, policy: RolloutPolicy) -> None:
+        """Move the endpoint to a configuration in the way that the policy describes.
 
         Raises:
             EndpointBusyError: it is in the middle of another change.
         """
+        update = policy.update()
         try:
             self._sagemaker.update_endpoint(
                 EndpointName=name,
@@ -121,11 +130,11 @@ class SageMakerControlPlane:
                 DeploymentConfig={
                     "BlueGreenUpdatePolicy": {
                         "TrafficRoutingConfiguration": {
-                            "Type": "ALL_AT_ONCE",
-                            "WaitIntervalInSeconds": 0,
+                            "Type": update.routing,
+                            "WaitIntervalInSeconds": update.wait_s,
                         },
-                        "TerminationWaitInSeconds": termination_wait_s,
-                        "MaximumExecutionTimeoutInSeconds": 1800,
+                        "TerminationWaitInSeconds": update.termination_wait_s,
+                        "MaximumExecutionTimeoutInSeconds": update.maximum_execution_s,
                     }
                 },
             )
@@ -142,19 +151,21 @@ class SageMakerControlPlane:
 
 
 class Invoker:
-    """Asks an endpoint for predictions."""
+    """Invokes endpoints."""
 
-    def __init__(self, client: Any, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, client: "SageMakerRuntimeClient", clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._runtime = client
         self._clock = clock
 
-    def ask(self, endpoint: str, body: bytes) -> TimedResponse:
+    def invoke(self, endpoint: str, body: bytes) -> TimedResponse:
         """Send one JSON request and time its answer.
 
         Raises:
             NoAnswerError: the endpoint refused, failed, or answered something unreadable.
         """
-        # Who asks has loaded botocore; who only imports this module need not.
+        # Loaded by now, through the client; importing this module alone should not cost it.
         from botocore.exceptions import HTTPClientError  # noqa: PLC0415
 
         started = self._clock()
@@ -175,9 +186,9 @@ class Invoker:
             raise NoAnswerError(f"the endpoint's answer can't be read: {error}") from error
 
 
-def _reraise_unless(error: "ClientError", said: str) -> None:
-    """SageMaker answers ValidationException to most things: only the message tells them apart."""
-    if said not in error.response["Error"]["Message"].lower():
+def _reraise_unless(error: "ClientError", expected: str) -> None:
+    """SageMaker raises ValidationException for most things; only the message tells them apart."""
+    if expected not in error.response["Error"]["Message"].lower():
         raise error
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.errors import ConflictError, EndpointBusyError
+from functions.core.rollout_policies.all_at_once import AllAtOnce
 from functions.core.specification import (
     EndpointSpecification,
     FleetSpecification,
@@ -140,7 +141,7 @@ def test_an_endpoint_that_is_changing_can_not_be_changed(subject):
     with pytest.raises(EndpointBusyError):
         subject.adapter.create_endpoint(subject.name, first.name)
     with pytest.raises(EndpointBusyError):
-        subject.adapter.update_endpoint(subject.name, second.name, 0)
+        subject.adapter.update_endpoint(subject.name, second.name, AllAtOnce(0))
 
 
 def test_an_update_shows_its_configuration_as_pending_until_it_ends(subject):
@@ -148,7 +149,7 @@ def test_an_update_shows_its_configuration_as_pending_until_it_ends(subject):
     subject.adapter.create_endpoint(subject.name, first.name)
     subject.settle()
 
-    subject.adapter.update_endpoint(subject.name, second.name, 0)
+    subject.adapter.update_endpoint(subject.name, second.name, AllAtOnce(0))
 
     view = subject.adapter.endpoint(subject.name)
     assert (view.status, view.config_name) == ("Updating", first.name)
