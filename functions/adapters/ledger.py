@@ -25,7 +25,7 @@ from functions.core.releases import ReleaseRecord
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef, TransactWriteItemTypeDef
 
 ATTEMPTS = 12
 Item = dict[str, dict[str, str]]
@@ -107,7 +107,7 @@ class Ledger:
         body = self._read(f"site#{site}", f"deployment#{number:08d}")
         return None if body is None else Deployment.model_validate_json(body)
 
-    def _all(self, partition: str, prefix: str) -> list[Item]:
+    def _all(self, partition: str, prefix: str) -> "list[dict[str, AttributeValueTypeDef]]":
         condition = "pk = :pk" + (" AND begins_with(sk, :prefix)" if prefix else "")
         values = {":pk": {"S": partition}} | ({":prefix": {"S": prefix}} if prefix else {})
         pages = self._dynamodb.get_paginator("query").paginate(
