@@ -1,1 +1,4 @@
-"""The borders to AWS, one class each; client and clock are handed in."""
+"""The cloud side's adapters of AWS: one class per service or document; clients are handed in.
+
+May import `aws`, `events` and `functions.core`; handlers reach them through `functions.services`.
+"""

@@ -118,7 +118,7 @@ def releases_table(rows: Sequence[ReleaseRow]) -> Table:
     return table
 
 
-def where(answer: SmokeAnswer | PredictedLocation) -> str:
+def describe_prediction(answer: SmokeAnswer | PredictedLocation) -> str:
     """One prediction in words."""
     at = "" if answer.x is None or answer.y is None else f" ({answer.x:.1f} m, {answer.y:.1f} m)"
     return f"{answer.location}{at}, confidence {answer.confidence:.0%}"

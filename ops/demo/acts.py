@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from functions.core.deployments import Deployment, DeploymentState
 from ops.account.event_log import LoggedEvent
 from ops.assembly import ROOT
-from ops.cli.show import where
+from ops.cli.show import describe_prediction
 from ops.demo.corrupt_release import put_corrupt_release
 from ops.demo.probe import Probe
 from ops.demo.survey import broken_survey
@@ -32,7 +32,9 @@ def first_survey(world: DemoWorld) -> Evidence:
     evidence = _drop_until_live(world, "first.csv", world.survey.first)
     prediction = world.ask()
     expect("the release that answers", evidence["release"], prediction.release)
-    world.console.print(f"  a prediction: {where(prediction.predictions[0])}", highlight=False)
+    world.console.print(
+        f"  a prediction: {describe_prediction(prediction.predictions[0])}", highlight=False
+    )
     return evidence | {"prediction": prediction.predictions[0].model_dump(mode="json")}
 
 

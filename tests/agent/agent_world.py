@@ -1,5 +1,5 @@
 """A world for the agent without a network: buckets in memory, a clock that is set, a bus that
-listens. The agent's own borders work on it, so only the wire is missing."""
+listens. The agent's own adapters work on it, so only the network is missing."""
 
 import hashlib
 import itertools
@@ -37,7 +37,7 @@ from trainer.agent.adapters.survey_store import SurveyStore
 from trainer.agent.controller import Controller
 from trainer.agent.core.reconcile import Recipe, SchedulingPolicy
 from trainer.agent.core.runs import TrainingRun
-from trainer.agent.errors import BorderError
+from trainer.agent.errors import AwsUnavailableError
 from trainer.agent.health import HealthState
 from trainer.agent.metrics import AgentMetrics
 from trainer.agent.work_queue import WorkItem, WorkQueue
@@ -208,7 +208,7 @@ class ListeningBus:
 
     def publish(self, events: Sequence[Event]) -> None:
         if self.down:
-            raise BorderError("the bus is down")
+            raise AwsUnavailableError("the bus is down")
         self.heard += events
 
     def kinds(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""The borders to S3, SQS and EventBridge against moto, over a socket."""
+"""The agent's adapters of S3, SQS and EventBridge against moto, over a socket."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from trainer.agent.adapters.artifact_store import ArtifactStore
 from trainer.agent.adapters.run_event_publisher import RunEventPublisher
 from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue, site_of
 from trainer.agent.adapters.survey_store import SurveyStore
-from trainer.agent.errors import BorderError, DocumentError, MessageError
+from trainer.agent.errors import AwsUnavailableError, DocumentError, MessageError
 from trainer.agent.metrics import AgentMetrics
 from trainer.agent.poller import Poller
 from trainer.agent.work_queue import WorkQueue
@@ -245,13 +245,13 @@ class TestQueue:
         failed = {"Id": "0", "SenderFault": True, "Code": "ReceiptHandleIsInvalid"}
         with Stubber(client) as answers:
             answers.add_response("delete_message_batch", {"Successful": [], "Failed": [failed]})
-            with pytest.raises(BorderError, match=r"refused 1 .* ReceiptHandleIsInvalid"):
+            with pytest.raises(AwsUnavailableError, match=r"refused 1 .* ReceiptHandleIsInvalid"):
                 SurveyQueue(client, "any").delete(QueueMessage("x", "r", first_time=True))
 
     def test_a_queue_that_is_not_there_is_said_so(self, aws):
         missing = SurveyQueue(aws.client("sqs"), f"{aws.url}/123456789012/missing")
 
-        with pytest.raises(BorderError, match="the queue did not"):
+        with pytest.raises(AwsUnavailableError, match="the queue did not"):
             missing.receive()
 
 
@@ -299,5 +299,5 @@ class TestBus:
             for _ in range(4):
                 stub.add_response("put_events", {"FailedEntryCount": 1, "Entries": [refused]})
 
-            with pytest.raises(BorderError, match="AccessDenied"):
+            with pytest.raises(AwsUnavailableError, match="AccessDenied"):
                 publisher(client, "ours").publish([quarantined()])

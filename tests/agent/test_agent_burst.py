@@ -66,7 +66,9 @@ def test_a_burst_makes_at_most_two_runs_a_site_and_none_of_it_is_lost(
     for site, runs in Counter(names.site_of_run(run) for run in building.created).items():
         # A machine that is busy may tear a burst apart; then it is more than one.
         assert runs <= 2 + waits[site]
-    assert len(building.told()) == sum(building.told().values()) == 2 * len(building.created)
+    assert (
+        len(building.reported()) == sum(building.reported().values()) == 2 * len(building.created)
+    )
     eventually(lambda: not left_in(building))
     assert agents.stop(agent) == 0
 

@@ -77,8 +77,8 @@ class Building:
             self.data.put(key, b"rows", "text/csv")
             self.sqs.send_message(QueueUrl=self.queue, MessageBody=event_body(key, self.data.name))
 
-    def told(self) -> Counter[tuple[str, object]]:
-        """How often each event was told, by kind and by what tells repeats from others."""
+    def reported(self) -> Counter[tuple[str, object]]:
+        """How often each event was reported, by kind and by what tells repeats from others."""
         return Counter(
             (kind, tuple(detail[name] for name in REPEATS[kind]))
             for bus, kind, detail in self.aws.heard
@@ -86,13 +86,13 @@ class Building:
         )
 
     def ended(self) -> int:
-        return sum(kind == "TrainingSucceeded" for kind, _ in self.told())
+        return sum(kind == "TrainingSucceeded" for kind, _ in self.reported())
 
     def announced(self) -> bool:
-        """Whether every Job says that its whole story has been told."""
+        """Whether every Job says that its end has been reported."""
         jobs = self.kubernetes.server.jobs()
-        told = {job.metadata.annotations.get("rssi-mlops/announced") for job in jobs}
-        return told == {"2"}
+        reported = {job.metadata.annotations.get("rssi-mlops/announced") for job in jobs}
+        return reported == {"2"}
 
     def trained(self) -> bool:
         """Whether each site has a release of all that it has."""
@@ -143,12 +143,12 @@ def assert_each_survey_led_to_one_of_everything(building: Building, boundary: st
     versions = Bucket(building.aws.client("s3"), building.artifacts.name)._client
     listed = versions.list_object_versions(Bucket=building.artifacts.name)["Versions"]
     assert len(listed) == len({found["Key"] for found in listed}), "nothing was written twice"
-    told = building.told()
-    assert {kind for kind, _ in told} == {"TrainingStarted", "TrainingSucceeded"}
-    assert len(told) == 2 * len(building.sites)
+    reported = building.reported()
+    assert {kind for kind, _ in reported} == {"TrainingStarted", "TrainingSucceeded"}
+    assert len(reported) == 2 * len(building.sites)
     # PutEvents and the mark on the Job are two systems: killed between them, the agent says the
     # same once more rather than never, and its fields tell listeners that it is the same.
-    assert sum(told.values()) - len(told) <= (boundary == "published")
+    assert sum(reported.values()) - len(reported) <= (boundary == "published")
 
 
 @pytest.mark.parametrize("count", SITES.values(), ids=SITES)
@@ -180,8 +180,8 @@ def test_an_agent_that_is_killed_at_every_step_in_turn_still_gets_there(building
     eventually(lambda: world.looked_at(since) and world.trained() and world.announced())
     assert agents.stop(last) == 0
     assert len(world.created) == len(set(world.created))
-    assert len(world.told()) == 2 * len(world.created)
-    assert sum(world.told().values()) - len(world.told()) <= 1, "only the one cut off when telling"
+    assert len(world.reported()) == 2 * len(world.created)
+    assert sum(world.reported().values()) - len(world.reported()) <= 1, "only the one cut off"
 
 
 def test_when_the_leader_is_killed_the_other_replica_takes_over(building, agents):

@@ -83,8 +83,8 @@ def test_lost_repeated_late_and_reordered_messages_lead_to_the_same_end(uploads,
         assert len(newest) == 1, "the newest data has exactly one release"
     assert len(world.runner.started) == len(set(world.runner.started)), "no run was started twice"
     assert len(world.releases()) == len(world.runner.started)
-    told = [event.run_id for event in world.bus.heard if isinstance(event, TrainingSucceeded)]
-    assert sorted(told) == sorted(world.runner.started), "each end is told once"
+    reported = [event.run_id for event in world.bus.heard if isinstance(event, TrainingSucceeded)]
+    assert sorted(reported) == sorted(world.runner.started), "each end is told once"
 
 
 AT_ONCE = SchedulingPolicy(timedelta(0), timedelta(60), timedelta(300), max_parallel_runs=2)

@@ -115,9 +115,11 @@ def test_a_file_that_is_no_csv_is_set_aside_by_the_agent_and_the_rest_is_trained
 
     world.settle()
 
-    (told,) = (event for event in world.bus.heard if type(event).__name__ == "SurveyQuarantined")
-    assert told.survey.key.endswith("notes.docx")
-    assert ".csv" in told.reason
+    (reported,) = (
+        event for event in world.bus.heard if type(event).__name__ == "SurveyQuarantined"
+    )
+    assert reported.survey.key.endswith("notes.docx")
+    assert ".csv" in reported.reason
     assert len(world.releases()) == 1
 
 
@@ -470,11 +472,11 @@ def test_metrics_and_vitals_say_how_it_goes(world):
     world.upload()
     world.settle()
 
-    told = world.agent.metrics.text().decode()
+    reported = world.agent.metrics.text().decode()
 
-    assert 'rssi_runs{state="succeeded"} 1.0' in told
-    assert "rssi_sites 1.0" in told
-    assert 'rssi_events_published_total{kind="TrainingSucceeded"} 1.0' in told
+    assert 'rssi_runs{state="succeeded"} 1.0' in reported
+    assert "rssi_sites 1.0" in reported
+    assert 'rssi_events_published_total{kind="TrainingSucceeded"} 1.0' in reported
     assert world.agent.health.ready
 
 
@@ -483,8 +485,8 @@ def test_what_goes_wrong_is_counted_and_a_bad_round_is_no_good_reconcile(world):
     world.artifacts.down = True
     world.step()
 
-    told = world.agent.metrics.text().decode()
+    reported = world.agent.metrics.text().decode()
 
-    assert 'rssi_border_errors_total{border="store"} 1.0' in told
-    assert "rssi_last_successful_reconcile_timestamp_seconds 0.0" in told
+    assert 'rssi_border_errors_total{border="store"} 1.0' in reported
+    assert "rssi_last_successful_reconcile_timestamp_seconds 0.0" in reported
     assert not world.agent.health.ready

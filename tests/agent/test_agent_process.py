@@ -53,9 +53,13 @@ def stack(aws):
 def start_agent(aws, tmp_path):
     started: list[subprocess.Popen[str]] = []
 
-    def start(**told: str) -> subprocess.Popen[str]:
+    def start(**overrides: str) -> subprocess.Popen[str]:
         environment = {"PATH": os.environ["PATH"], **aws.environment}
-        settings = {"RSSI_WORK_DIR": str(tmp_path / "runs"), "RSSI_QUIET_PERIOD_S": "0.2", **told}
+        settings = {
+            "RSSI_WORK_DIR": str(tmp_path / "runs"),
+            "RSSI_QUIET_PERIOD_S": "0.2",
+            **overrides,
+        }
         process = subprocess.Popen(
             [sys.executable, "-m", "trainer.agent"],
             env={**environment, **settings},
@@ -109,19 +113,19 @@ def test_a_message_wakes_the_agent_and_sigterm_ends_it_during_a_long_poll(aws, s
 
 def test_an_agent_that_was_killed_amid_a_run_finishes_it_when_it_is_back(stack, start_agent):
     described, data, artifacts = stack
-    told = {
+    overrides = {
         "RSSI_DATA_BUCKET": data.name,
         "RSSI_ARTIFACT_BUCKET": artifacts.name,
         "RSSI_BUS": described.bus,
     }
     data.put(f"{names.surveys_prefix('lab')}a.csv", rows(), "text/csv")
-    first = start_agent(**told)
+    first = start_agent(**overrides)
     while json.loads(first.stdout.readline())["event"] != "attempt started":
         pass
     first.kill()
     first.wait()
 
-    second = start_agent(**told)
+    second = start_agent(**overrides)
     while json.loads(second.stdout.readline())["event"] != "run reported":
         pass
 

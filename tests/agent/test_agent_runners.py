@@ -126,11 +126,11 @@ def test_a_process_gets_the_variables_of_a_jobs_pod_and_nothing_else(
 
     printed = json.loads(end_of(runner).log_tail[-1])
 
-    told = {name: value for name, value in printed.items() if name.startswith("RSSI_")}
-    assert set(printed) - set(told) <= {"PATH", "HOME", "LC_CTYPE"}
-    assert told["RSSI_RUN_ID"] == RUN.id
-    assert told["RSSI_SNAPSHOT"] == RUN.snapshot_key
-    assert json.loads(told["RSSI_RUN_SPEC"])["site"] == "lab"
+    variables = {name: value for name, value in printed.items() if name.startswith("RSSI_")}
+    assert set(printed) - set(variables) <= {"PATH", "HOME", "LC_CTYPE"}
+    assert variables["RSSI_RUN_ID"] == RUN.id
+    assert variables["RSSI_SNAPSHOT"] == RUN.snapshot_key
+    assert json.loads(variables["RSSI_RUN_SPEC"])["site"] == "lab"
 
 
 def test_the_note_of_a_process_comes_back_as_its_outcome(make_process_runner):

@@ -1,4 +1,4 @@
-"""What the agent is told, and what it says when that does not suffice."""
+"""The agent's settings, and the errors where they do not suffice."""
 
 import pytest
 
@@ -37,9 +37,9 @@ def test_a_name_that_is_given_on_its_own_wins():
 
 
 def test_without_a_queue_the_agent_can_still_work():
-    told = AgentSettings(data_bucket="d", artifact_bucket="a", bus="b")
+    settings = AgentSettings(data_bucket="d", artifact_bucket="a", bus="b")
 
-    assert told.resources(None).queue_url is None
+    assert settings.resources(None).queue_url is None
 
 
 @pytest.mark.parametrize("missing", ["data_bucket", "artifact_bucket", "bus"])

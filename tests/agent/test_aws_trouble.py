@@ -14,7 +14,7 @@ from aws.s3 import Bucket, StoreUnavailableError
 from tests.agent.crashing_agent import Agents
 from tests.agent.runner_contract import eventually
 from trainer.agent.adapters.survey_queue import SurveyQueue
-from trainer.agent.errors import BorderError
+from trainer.agent.errors import AwsUnavailableError
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -31,7 +31,7 @@ def no_credentials(monkeypatch, tmp_path):
     return tmp_path
 
 
-class TestABorder:
+class TestAnAdapter:
     @pytest.mark.parametrize(
         ("code", "status"),
         [
@@ -58,7 +58,7 @@ class TestABorder:
 
         with pytest.raises(StoreUnavailableError, match="credentials"):
             Bucket(clients.client("s3"), "any").exists("k")
-        with pytest.raises(BorderError, match="credentials"):
+        with pytest.raises(AwsUnavailableError, match="credentials"):
             SurveyQueue(clients.client("sqs"), NOWHERE).receive()
 
     @pytest.mark.usefixtures("no_credentials")

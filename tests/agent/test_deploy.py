@@ -151,14 +151,14 @@ class TestEveryOverlay:
         assert used <= made
 
     def test_tells_the_agent_what_it_understands(self, overlay, monkeypatch):
-        (told,) = (
+        (variables,) = (
             document["data"]
             for document in rendered(overlay)
             if document["kind"] == "ConfigMap" and "RSSI_RUNNER" in document["data"]
         )
         known = {f"RSSI_{name.upper()}" for name in AgentSettings.model_fields}
-        assert {name for name in told if name.startswith("RSSI_")} <= known
-        for name, value in told.items():
+        assert {name for name in variables if name.startswith("RSSI_")} <= known
+        for name, value in variables.items():
             monkeypatch.setenv(name, value)
         settings = AgentSettings()
         # botocore, unlike other SDKs, does not read AWS_REGION.

@@ -144,9 +144,9 @@ class TestTheIndexedJob:
         assert container["command"] == ["python", "-m", WORK.module]
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-        told = {variable["name"]: variable["value"] for variable in container["env"]}
-        assert told["RSSI_PLAN"] == "plan.json"
-        assert told["AWS_REGION"] == "eu-west-1"
+        variables = {variable["name"]: variable["value"] for variable in container["env"]}
+        assert variables["RSSI_PLAN"] == "plan.json"
+        assert variables["AWS_REGION"] == "eu-west-1"
 
     def test_may_take_its_limit_for_each_wave(self):
         pods = PodTemplate(image=IMAGE)
@@ -264,15 +264,15 @@ class TestARunOfSeveralWorkers:
         pod = together(kubernetes)["spec"]["template"]["spec"]
 
         (container,) = pod["containers"]
-        told = {each["name"]: each.get("value", "10.0.0.7") for each in container["env"]}
+        variables = {each["name"]: each.get("value", "10.0.0.7") for each in container["env"]}
         settings = WorkerGroupSettings(
-            workers=told["RSSI_WORKERS"],
-            meeting_host=told["RSSI_MEETING_HOST"],
-            own_host=told["RSSI_OWN_HOST"],
+            workers=variables["RSSI_WORKERS"],
+            meeting_host=variables["RSSI_MEETING_HOST"],
+            own_host=variables["RSSI_OWN_HOST"],
             JOB_COMPLETION_INDEX=1,
         )
         assert settings.meeting_host == f"{RUN.id}-0.{pod['subdomain']}"
-        assert told["RSSI_RUN_ID"] == RUN.id
+        assert variables["RSSI_RUN_ID"] == RUN.id
         assert container["command"][-1] == "trainer.training.job.worker"
 
     def test_has_failed_by_the_pod_that_failed_by_itself(self, kubernetes):

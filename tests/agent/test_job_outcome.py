@@ -67,14 +67,14 @@ def test_a_process_reads_from_its_environment_what_its_runner_wrote(endpoint, hy
     spec = RUN.spec.model_copy(update={"hyperparameters": hyperparameters.model_dump()})
     run = RUN.model_copy(update={"spec": spec})
     template = JobTemplate(artifact_bucket="artifacts", image="i", data_endpoint_url=endpoint)
-    told = template.settings(run, "pod-1", None)
+    settings = template.settings(run, "pod-1", None)
 
     with pytest.MonkeyPatch.context() as environment:
-        for name, value in told.environment().items():
+        for name, value in settings.environment().items():
             environment.setenv(name, value)
         read = JobSettings()
 
-    assert read == told
+    assert read == settings
     assert Hyperparameters.model_validate(read.run_spec.hyperparameters) == hyperparameters
 
 

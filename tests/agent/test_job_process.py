@@ -81,8 +81,8 @@ class Site:
         template = JobTemplate(
             artifact_bucket=self.artifacts.name, image="registry/trainer@sha256:1"
         )
-        told = template.settings(run, attempt, note).environment()
-        environment = {"PATH": os.environ["PATH"], **self.aws.environment, **told, **changed}
+        settings = template.settings(run, attempt, note).environment()
+        environment = {"PATH": os.environ["PATH"], **self.aws.environment, **settings, **changed}
         ended = subprocess.run(
             [sys.executable, "-m", "trainer.training"],
             env=environment,
@@ -345,10 +345,10 @@ def test_a_candidate_is_held_against_what_is_live(site):
 
     assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
 
-    told = site.release(second).metrics.against_champion
-    assert (told.release, told.digest) == (live.run_id, live.digest)
-    assert told.basis is ComparisonBasis.UNSEEN_ROWS
-    assert told.rows >= 50
+    comparison = site.release(second).metrics.against_champion
+    assert (comparison.release, comparison.digest) == (live.run_id, live.digest)
+    assert comparison.basis is ComparisonBasis.UNSEEN_ROWS
+    assert comparison.rows >= 50
     assert live.run_id in card_of(site, second)
     assert site.release(first).metrics.against_champion is None
 
@@ -362,9 +362,9 @@ def test_another_recipe_for_the_same_surveys_is_held_against_what_is_live_on_its
 
     assert site.outcome(second).kind is OutcomeKind.SUCCEEDED
 
-    told = site.release(second).metrics.against_champion
-    assert told.basis is ComparisonBasis.SAME_HOLD_OUT
-    assert told.rows == site.release(first).metrics.held_out_rows
+    comparison = site.release(second).metrics.against_champion
+    assert comparison.basis is ComparisonBasis.SAME_HOLD_OUT
+    assert comparison.rows == site.release(first).metrics.held_out_rows
 
 
 def test_whatever_is_wrong_with_the_champion_is_said_and_training_goes_on(site, tmp_path):

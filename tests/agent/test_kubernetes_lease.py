@@ -110,15 +110,15 @@ def test_one_that_stops_in_order_is_replaced_at_once(kubernetes, replica):
 
 
 def test_one_that_cannot_renew_in_time_takes_itself_for_deposed(kubernetes, replica, seconds):
-    one, told = replica("one"), Event()
+    one, notified = replica("one"), Event()
     assert one.acquire(Event())
-    one.keep(on_lost=told.set)
+    one.keep(on_lost=notified.set)
     kubernetes.server.faults.append(Fault("PUT", "leases", 503, times=9999))
     assert not one.lost.is_set()
 
     seconds.now = 0.6
 
-    assert told.wait(10)
+    assert notified.wait(10)
     assert one.lost.is_set()
 
 

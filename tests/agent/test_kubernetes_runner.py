@@ -49,10 +49,10 @@ class TestTheJob:
         for variable in container(kubernetes)["env"]:
             value = variable.get("value", "the-uid-of-the-pod")
             monkeypatch.setenv(variable["name"], value)
-        told = JobSettings()
-        assert told.run_spec == RUN.spec
-        assert told.image == kubernetes.pods.image
-        assert told.attempt == "the-uid-of-the-pod"
+        settings = JobSettings()
+        assert settings.run_spec == RUN.spec
+        assert settings.image == kubernetes.pods.image
+        assert settings.attempt == "the-uid-of-the-pod"
         by_field = [v for v in container(kubernetes)["env"] if "valueFrom" in v]
         assert [v["valueFrom"]["fieldRef"]["fieldPath"] for v in by_field] == ["metadata.uid"]
 
@@ -74,9 +74,9 @@ class TestTheJob:
     def test_carries_no_secret_of_the_agents_environment(self, kubernetes):
         kubernetes.runner().start(RUN)
 
-        told = json.dumps(kubernetes.server.manifest(RUN.id))
-        assert "SECRET" not in told
-        assert "AWS_REGION" in told
+        manifest = json.dumps(kubernetes.server.manifest(RUN.id))
+        assert "SECRET" not in manifest
+        assert "AWS_REGION" in manifest
 
 
 class TestAJobThatIsThereAlready:
@@ -222,10 +222,10 @@ class TestTheReason:
 
         ended = only(runner)
         assert (ended.reason, ended.exit_code, ended.outcome) == ("OOMKilled", 137, None)
-        (told,) = run_events.ended(ended, None, ())
-        assert isinstance(told, TrainingFailed)
-        assert "resources.limits.memory" in told.reason
-        assert told.log_tail == ("reading surveys", "fitting")
+        (event,) = run_events.ended(ended, None, ())
+        assert isinstance(event, TrainingFailed)
+        assert "resources.limits.memory" in event.reason
+        assert event.log_tail == ("reading surveys", "fitting")
 
     def test_names_an_image_that_cannot_be_had_while_it_waits_and_after_the_deadline(
         self, kubernetes

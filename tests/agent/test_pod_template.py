@@ -73,9 +73,9 @@ def test_a_web_identity_projects_a_token_for_that_audience_and_nothing_else_does
     (source,) = projected["sources"]
     assert source["serviceAccountToken"]["audience"] == "sts.amazonaws.com"
     assert pod["automountServiceAccountToken"] is False
-    told = {v["name"]: v.get("value") for v in pod["containers"][0]["env"]}
-    assert told["AWS_ROLE_ARN"].endswith("role/rssi-agent")
-    assert told["AWS_WEB_IDENTITY_TOKEN_FILE"].endswith("/token")
+    variables = {v["name"]: v.get("value") for v in pod["containers"][0]["env"]}
+    assert variables["AWS_ROLE_ARN"].endswith("role/rssi-agent")
+    assert variables["AWS_WEB_IDENTITY_TOKEN_FILE"].endswith("/token")
 
 
 @pytest.mark.parametrize(

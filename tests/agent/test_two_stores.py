@@ -145,16 +145,18 @@ def test_no_row_of_a_survey_ever_reaches_the_cloud(aws, store, tmp_path):
         stderr=subprocess.STDOUT,
     )
 
-    def told() -> list[str]:
+    def reported() -> list[str]:
         return [kind for bus, kind, _ in aws.heard if bus == f"bus-{artifacts.name}"]
 
     try:
-        eventually(lambda: "TrainingSucceeded" in told() or agent.poll() is not None, 60)
+        eventually(lambda: "TrainingSucceeded" in reported() or agent.poll() is not None, 60)
     finally:
         agent.send_signal(signal.SIGTERM)
         agent.wait(20)
         log.close()
-    assert told() == ["TrainingStarted", "TrainingSucceeded"], (tmp_path / "agent.log").read_text()
+    assert reported() == ["TrainingStarted", "TrainingSucceeded"], (
+        tmp_path / "agent.log"
+    ).read_text()
 
     (key,) = [found.key for found in artifacts.objects("sites/") if "release.json" in found.key]
     release = Release.model_validate_json(artifacts.get(key).body)

@@ -78,13 +78,13 @@ class Site:
             self.artifacts.put_once(names.release_key(run.id), release)
             self.cluster.end(run.id, ExitCode.DONE)
 
-    def told(self) -> Counter[tuple[str, str]]:
+    def reported(self) -> Counter[tuple[str, str]]:
         return Counter(
             (kind, detail["run_id"]) for bus, kind, detail in self.aws.heard if bus == self.bus
         )
 
     def ended(self) -> int:
-        return sum(kind == "TrainingSucceeded" for kind, _ in self.told())
+        return sum(kind == "TrainingSucceeded" for kind, _ in self.reported())
 
     def has_ended(self, runs: int) -> bool:
         return self.ended() == runs
@@ -108,7 +108,7 @@ def test_surveys_become_one_job_a_site_and_an_agent_that_is_killed_doubles_none(
     first.wait()
 
     second = site.start_agent()
-    eventually(lambda: len(site.told()) == len(SITES), 60)
+    eventually(lambda: len(site.reported()) == len(SITES), 60)
 
     assert {job.metadata.name: job.metadata.uid for job in site.cluster.jobs()} == jobs
     second.send_signal(signal.SIGTERM)
@@ -127,5 +127,5 @@ def test_what_ends_in_the_cluster_is_told_once_and_what_comes_later_makes_one_mo
 
     agent.send_signal(signal.SIGTERM)
     assert agent.wait(30) == 0
-    assert set(site.told().values()) == {1}
-    assert len(site.told()) == 2 * 2 * len(SITES)
+    assert set(site.reported().values()) == {1}
+    assert len(site.reported()) == 2 * 2 * len(SITES)

@@ -1,4 +1,4 @@
-"""What the tests of the operator's side borrow from the rooms they look into."""
+"""Fixtures of other rooms that the tests of the operator's side use."""
 
 from tests.agent.conftest import aws, kubernetes
 from tests.local.conftest import client, cloud, make_function, name

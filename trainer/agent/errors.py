@@ -3,13 +3,13 @@
 ::
 
     AgentError
-    ├── BorderError        SQS, EventBridge or SSM gave no useful answer: try again later
-    ├── DocumentError      a document in the artifact bucket can't be read: a person has to look
-    ├── MessageError       a message is not an event of S3: it goes to the dead-letter queue
-    ├── RunnerError        a run could not be started or listed: try again later
+    ├── AwsUnavailableError  SQS, EventBridge or SSM gave no useful answer: try again later
+    ├── DocumentError        a document in the artifact bucket can't be read: a person has to look
+    ├── MessageError         a message is not an event of S3: it goes to the dead-letter queue
+    ├── RunnerError          a run could not be started or listed: try again later
     │   ├── ClusterError     the API server refused, or gave no answer
     │   └── ForeignJobError  another Job has the name of a run: a person has to look
-    └── ConfigurationError a setting is missing or wrong: a person has to correct it
+    └── ConfigurationError   a setting is missing or wrong: a person has to correct it
 
 `aws.s3.StoreError` stands beside it.
 """
@@ -19,7 +19,7 @@ class AgentError(Exception):
     """Base of everything that the agent raises."""
 
 
-class BorderError(AgentError):
+class AwsUnavailableError(AgentError):
     """SQS, EventBridge or SSM gave no useful answer. Nothing is lost; try again."""
 
 

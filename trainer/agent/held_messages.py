@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from structlog.typing import FilteringBoundLogger
 
 from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue
-from trainer.agent.errors import BorderError
+from trainer.agent.errors import AwsUnavailableError
 from trainer.agent.metrics import AgentMetrics
 
 _HIDE_FOR = timedelta(minutes=15)
@@ -86,7 +86,7 @@ class HeldMessages:
             if self.queue and held:
                 messages = [each.message for each in held]
                 self.queue.keep_hidden(messages, math.ceil(_HIDE_FOR.total_seconds()))
-        except BorderError as error:
+        except AwsUnavailableError as error:
             self.metrics.failed("queue")
             self.log.warning("messages may come twice", reason=str(error))
 
@@ -94,6 +94,6 @@ class HeldMessages:
         try:
             if self.queue and messages:
                 self.queue.delete(*messages)
-        except BorderError as error:
+        except AwsUnavailableError as error:
             self.metrics.failed("queue")
             self.log.warning("messages will come again", reason=str(error))

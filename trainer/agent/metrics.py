@@ -39,7 +39,7 @@ class AgentMetrics:
         )
         self._trouble = Counter(
             "rssi_border_errors",
-            "Requests that were not answered as they should be, by border.",
+            "Failed requests, by what they were sent to.",
             ["border"],
             registry=self._registry,
         )

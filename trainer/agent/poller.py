@@ -12,7 +12,7 @@ from threading import Event
 from structlog.typing import FilteringBoundLogger
 
 from trainer.agent.adapters.survey_queue import QueueMessage, SurveyQueue, site_of
-from trainer.agent.errors import BorderError, MessageError
+from trainer.agent.errors import AwsUnavailableError, MessageError
 from trainer.agent.metrics import AgentMetrics
 from trainer.agent.retrying import retrying
 from trainer.agent.work_queue import WorkItem, WorkQueue
@@ -44,7 +44,7 @@ class Poller:
         """Wait for messages once and sort them.
 
         Raises:
-            BorderError: the queue gave no useful answer.
+            AwsUnavailableError: the queue gave no useful answer.
         """
         messages = self.queue.receive()
         sent = [message.sent_at for message in messages if message.sent_at]
@@ -66,7 +66,7 @@ class Poller:
     def _reject(self, message: QueueMessage, reason: str) -> None:
         try:
             self.queue.reject(message, reason)
-        except BorderError as error:
+        except AwsUnavailableError as error:
             if message.first_time:
                 self.log.warning(
                     "message left to its receive count", reason=reason, because=str(error)

@@ -12,7 +12,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from trainer.agent.errors import BorderError
+from trainer.agent.errors import AwsUnavailableError
 
 LONGEST_PAUSE_S = 60
 
@@ -29,7 +29,7 @@ def retrying(stop: Event, on_failure: Callable[[str], None]) -> Retrying:
         on_failure(str(state.outcome.exception() if state.outcome else None))
 
     return Retrying(
-        retry=retry_if_exception_type(BorderError),
+        retry=retry_if_exception_type(AwsUnavailableError),
         wait=wait_random_exponential(multiplier=1, max=LONGEST_PAUSE_S),
         sleep=sleep_using_event(stop),
         stop=stop_when_event_set(stop),

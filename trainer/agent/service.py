@@ -24,7 +24,7 @@ from trainer.agent.adapters.run_event_publisher import RunEventPublisher
 from trainer.agent.adapters.survey_queue import SurveyQueue
 from trainer.agent.adapters.survey_store import SurveyStore
 from trainer.agent.controller import Controller
-from trainer.agent.errors import BorderError, ConfigurationError
+from trainer.agent.errors import AwsUnavailableError, ConfigurationError
 from trainer.agent.health import HealthServer, HealthState
 from trainer.agent.metrics import AgentMetrics
 from trainer.agent.poller import Poller
@@ -187,7 +187,9 @@ class AgentService:
             answer = self.clients.client("ssm").get_parameter(Name=parameter)
             return Stack.model_validate_json(answer["Parameter"]["Value"])
         except (ClientError, BotoCoreError) as error:
-            raise BorderError(f"the SSM parameter {parameter} can't be read: {error}") from error
+            raise AwsUnavailableError(
+                f"the SSM parameter {parameter} can't be read: {error}"
+            ) from error
         except ValidationError as error:
             raise ConfigurationError(f"{parameter} does not describe a stack: {error}") from error
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from events.outbound import Event
-from trainer.agent.errors import BorderError
+from trainer.agent.errors import AwsUnavailableError
 
 
 class RunEventPublisher:
@@ -18,10 +18,10 @@ class RunEventPublisher:
         """Put events on the bus; a refused event is put again, so repeats are possible.
 
         Raises:
-            BorderError: the bus did not take all of them.
+            AwsUnavailableError: the bus did not take all of them.
         """
         entries = [BusEntry(type(event).__name__, event.model_dump_json()) for event in events]
         try:
             self._publisher.publish(entries)
         except PublishingError as error:
-            raise BorderError(str(error)) from error
+            raise AwsUnavailableError(str(error)) from error

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from events import names
 from events.inbound import Envelope, ObjectCreated
-from trainer.agent.errors import BorderError, MessageError
+from trainer.agent.errors import AwsUnavailableError, MessageError
 from trainer.training.settings import site_description_key
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class QueueMessage(NamedTuple):
 
 
 class SurveyQueue:
-    """An SQS queue; every method may raise `trainer.agent.errors.BorderError`."""
+    """An SQS queue; every method may raise `trainer.agent.errors.AwsUnavailableError`."""
 
     def __init__(self, client: "SQSClient", url: str) -> None:
         """Use ``client`` for the queue at ``url``."""
@@ -94,8 +94,8 @@ class SurveyQueue:
         """Move a message to the dead-letter queue, with the reason as an attribute.
 
         Raises:
-            BorderError: there is no such queue, or writing to it is denied; the message stays, and
-                its receive count brings it there without a reason.
+            AwsUnavailableError: there is no such queue, or writing to it is denied; the message
+                stays, and its receive count brings it there without a reason.
         """
         with _translated("move a message to its dead-letter queue"):
             self._client.send_message(
@@ -114,7 +114,7 @@ class SurveyQueue:
             )
             policy = answer.get("Attributes", {}).get("RedrivePolicy")
             if policy is None:
-                raise BorderError("the queue has no dead-letter queue")
+                raise AwsUnavailableError("the queue has no dead-letter queue")
             arn = str(json.loads(policy)["deadLetterTargetArn"])
             name, account = arn.rpartition(":")[2], arn.split(":")[4]
             found = self._client.get_queue_url(QueueName=name, QueueOwnerAWSAccountId=account)
@@ -159,7 +159,7 @@ def _batches(messages: Sequence[QueueMessage]) -> Iterator[Sequence[QueueMessage
 def _check_all_done(failed: "Sequence[BatchResultErrorEntryTypeDef]") -> None:
     """SQS answers a batch with 200 although parts of it failed."""
     if failed:
-        raise BorderError(
+        raise AwsUnavailableError(
             f"the queue refused {len(failed)} of a batch of messages: {failed[0]['Code']} "
             f"{failed[0].get('Message', '')}"
         )
@@ -181,4 +181,4 @@ def _translated(what: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise BorderError(f"the queue did not {what}: {error}") from error
+        raise AwsUnavailableError(f"the queue did not {what}: {error}") from error
