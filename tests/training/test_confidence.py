@@ -90,7 +90,7 @@ def test_the_brier_score_is_the_mean_square_of_confidence_minus_outcome() -> Non
 
     assert found is not None
     assert found.own_brier == pytest.approx((0.25**2 + 0.75**2) / 2)
-    assert found.told_brier == pytest.approx(0.25, abs=1e-3), "half of the answers are right"
+    assert found.told_brier == pytest.approx(0.25, abs=5e-3), "half of the answers are right"
 
 
 def test_too_few_rows_or_a_single_visit_give_no_temperature() -> None:
