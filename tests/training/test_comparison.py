@@ -128,7 +128,7 @@ def test_a_candidate_that_learnt_nothing_is_worse_than_a_good_champion(
     assert good.champion.release.run_id in card
 
 
-def test_rows_of_surveys_that_the_champion_knows_are_never_asked(
+def test_rows_of_surveys_that_the_champion_knows_are_never_compared(
     good: Live, tmp_path: Path
 ) -> None:
     summary = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new")
@@ -138,13 +138,24 @@ def test_rows_of_surveys_that_the_champion_knows_are_never_asked(
     assert summary.rows == (held >= len(walk(1).labels)).sum()
 
 
-def test_copies_of_what_the_champion_knows_are_not_asked(good: Live, tmp_path: Path) -> None:
+def test_copies_of_what_the_champion_knows_are_not_compared(good: Live, tmp_path: Path) -> None:
     copied = replace(walk(1), name="again.csv")
 
     summary = against(good, [walk(1), copied], [True, False], tmp_path / "new")
 
     assert summary.basis is ComparisonBasis.NONE
     assert summary.candidate is None
+    assert "Of the held-out rows 0 (of 0 visits)" in summary.reason
+
+
+def test_near_copies_of_what_the_champion_knows_are_not_compared(
+    good: Live, tmp_path: Path
+) -> None:
+    louder = replace(walk(1), name="again.csv", rssi=walk(1).rssi + np.float32(1))
+
+    summary = against(good, [walk(1), louder], [True, False], tmp_path / "new")
+
+    assert summary.basis is ComparisonBasis.NONE
     assert "Of the held-out rows 0 (of 0 visits)" in summary.reason
 
 
