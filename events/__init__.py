@@ -1,5 +1,5 @@
-"""The contract: every event and manifest that crosses a border, and how things are named.
+"""The contract: every event and document that crosses a border, and the rules of names and ids.
 
-Imports nothing of ours and no AWS client, so that both the cloud side and the on-prem side,
-and anyone who listens to the bus, can build on it.
+Pure models only, from which the JSON Schemas are generated. Imports nothing of ours and no AWS
+client, so that the cloud side, the on-prem side and any listener on the bus can build on it.
 """

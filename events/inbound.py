@@ -1,6 +1,6 @@
-"""Events that AWS sends us. We read what we need and ignore the rest.
+"""The events that AWS sends, with the fields that we read.
 
-S3 and SageMaker deliver at least once, unordered and late; an event is a hint, never the truth.
+S3 and SageMaker deliver at least once, unordered and late: an event is a hint, never the truth.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ Detail = TypeVar("Detail", bound=BaseModel)
 
 
 class Inbound(BaseModel):
-    """Base of what AWS writes: it has no schema version of ours."""
+    """Base of the events of AWS, which have no schema version of ours."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, defer_build=True)
 
@@ -83,7 +83,7 @@ class Tick(Inbound):
 
 
 class NightlyTick(Tick):
-    """Detail of what starts the clean-up: a schedule's tick, or a person who wants to see first."""
+    """Detail of the event that starts the clean-up: the schedule's, or a person's dry run."""
 
     dry_run: bool = False
-    """Say what would go, and let it stay."""
+    """Only report what would be deleted."""

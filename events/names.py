@@ -23,7 +23,7 @@ Digest = Annotated[str, StringConstraints(pattern=rf"^{_HEX64}$")]
 
 
 class InvalidNameError(ValueError):
-    """A name or key that breaks the rules; its text says which rule and what would be right."""
+    """A name or key that breaks the rules; its text names the rule and a valid form."""
 
 
 class SurveyKey(NamedTuple):
@@ -49,7 +49,7 @@ class AttemptKey(NamedTuple):
 
 
 def is_site(site: str) -> bool:
-    """Whether a site can be called so."""
+    """Whether this is a valid name of a site."""
     return len(site) <= MAX_SITE_LENGTH and re.fullmatch(_SITE, site) is not None
 
 
@@ -57,7 +57,7 @@ def check_site(site: str) -> str:
     """Return ``site`` unchanged.
 
     Raises:
-        InvalidNameError: it can't be the name of a site.
+        InvalidNameError: it is not a valid name of a site.
     """
     if not is_site(site):
         raise InvalidNameError(
@@ -98,7 +98,7 @@ def site_of_run(run: str) -> str:
 
 
 def surveys_prefix(site: str) -> str:
-    """Where a site's surveys are dropped, in the data bucket."""
+    """The prefix of a site's surveys, in the data bucket."""
     return f"sites/{check_site(site)}/surveys/"
 
 
@@ -106,7 +106,7 @@ def parse_survey_key(key: str) -> SurveyKey:
     """Take a survey's object key apart.
 
     Raises:
-        InvalidNameError: the key is a folder's, lies elsewhere, or its site can't be one.
+        InvalidNameError: it is a folder's key, has another prefix, or its site's name is invalid.
     """
     match = re.fullmatch(r"sites/([^/]+)/surveys/(.+)", key, flags=re.DOTALL)
     if match is None or key.endswith("/"):
@@ -117,37 +117,37 @@ def parse_survey_key(key: str) -> SurveyKey:
 
 
 def snapshot_key(site: str, digest: str) -> str:
-    """Where a sealed snapshot lies, in the artifact bucket."""
+    """The key of a sealed snapshot, in the artifact bucket."""
     return f"sites/{check_site(site)}/snapshots/{digest}.json"
 
 
 def quarantine_prefix(site: str) -> str:
-    """Where the reasons of a site's quarantined surveys lie, in the artifact bucket."""
+    """The prefix of the records of a site's quarantined surveys, in the artifact bucket."""
     return f"sites/{check_site(site)}/quarantine/"
 
 
 def quarantine_key(site: str, survey_id: str) -> str:
-    """Where the reason lies why one survey is not used."""
+    """The key of the record why one survey is not used."""
     return f"{quarantine_prefix(site)}{survey_id}.json"
 
 
 def releases_prefix(site: str) -> str:
-    """Where a site's releases lie, in the artifact bucket."""
+    """The prefix of a site's releases, in the artifact bucket."""
     return f"sites/{check_site(site)}/releases/"
 
 
 def release_key(run: str) -> str:
-    """Where a release's manifest lies: the object whose presence makes it a release."""
+    """The key of a release's manifest, the object whose presence makes it a release."""
     return f"{releases_prefix(site_of_run(run))}{run}/release.json"
 
 
 def champion_key(site: str) -> str:
-    """Where it is written what is live at a site, in the artifact bucket."""
+    """The key of the pointer to a site's champion, in the artifact bucket."""
     return f"sites/{check_site(site)}/champion.json"
 
 
 def attempt_key(run: str, attempt: str, name: str) -> str:
-    """Where one attempt at a run writes a file: two attempts never share a key."""
+    """The key of a file of one attempt at a run; two attempts never share a key."""
     return f"{releases_prefix(site_of_run(run))}{run}/attempts/{attempt}/{name}"
 
 
@@ -155,7 +155,7 @@ def parse_attempt_key(key: str) -> AttemptKey:
     """Take the object key of an attempt's file apart.
 
     Raises:
-        InvalidNameError: no attempt writes such a key.
+        InvalidNameError: it is not the key of an attempt's file.
     """
     match = re.fullmatch(
         rf"sites/([^/]+)/releases/({_SITE}-{_HEX12})/attempts/([^/]+)/(.+)", key, flags=re.DOTALL

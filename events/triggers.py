@@ -1,4 +1,4 @@
-"""What asked for a deployment: a typed value, and the string that stands for it on the wire.
+"""What caused a deployment: a typed value, and the string that stands for it on the wire.
 
 The ledger refuses to open a second deployment for the same trigger, so the strings must not change.
 """
@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, core_schema
 
 
 class TriggerKind(StrEnum):
-    """What kind of thing asked; the value is the prefix on the wire."""
+    """The kind of cause; the value is the prefix on the wire."""
 
     ARTIFACT = "artifact"
     """A release manifest in the artifact bucket; named by the object's version."""

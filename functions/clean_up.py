@@ -1,8 +1,8 @@
-"""Lambda, every night: delete what attempts left that did not get their run's release.
+"""Lambda, every night: delete the files of attempts that did not claim their run's release.
 
-An attempt may lose the race for its run's release, or die on the way; its files are of no use, and
-nothing else would ever delete them. Files that a release names stay, whatever their age. Killed
-halfway, the next night does the rest.
+An attempt may lose the race for its run's release, or die on the way, and nothing else deletes its
+files. Files that a release names stay, whatever their age. What a night that was killed leaves, the
+next one deletes.
 """
 
 from datetime import timedelta
@@ -29,16 +29,16 @@ def handler(event: "Envelope[NightlyTick]", services: Services[CleanUpSettings])
     deleted = purged = size = 0
     for site in services.artifacts.sites():
         for run_id, stored in services.attempts.by_run(site):
-            waste = _waste(run_id, stored, services)
-            if not waste:
+            expired = _expired_of(run_id, stored, services)
+            if not expired:
                 continue
-            _report(run_id, waste, dry_run=event.detail.dry_run)
+            _report(run_id, expired, dry_run=event.detail.dry_run)
             if not event.detail.dry_run:
-                services.attempts.delete(waste.to_delete)
-                services.attempts.purge(waste.to_purge)
-            deleted += len(waste.to_delete)
-            purged += len(waste.to_purge)
-            size += _size(waste.to_purge)
+                services.attempts.delete(expired.to_delete)
+                services.attempts.purge(expired.to_purge)
+            deleted += len(expired.to_delete)
+            purged += len(expired.to_purge)
+            size += _size(expired.to_purge)
     would = "would be " if event.detail.dry_run else ""
     text = f"{deleted} objects {would}deleted, {purged} versions {would}purged, {size} bytes freed"
     if event.detail.dry_run:
@@ -47,10 +47,10 @@ def handler(event: "Envelope[NightlyTick]", services: Services[CleanUpSettings])
     return Summary(StepOutcome.CLEANED_UP, text, counts)
 
 
-def _waste(
+def _expired_of(
     run_id: str, stored: list[StoredVersion], services: Services[CleanUpSettings]
 ) -> ExpiredFiles:
-    """What may go of a run, by what its release says at this very moment."""
+    """The expired files of a run, by its release's present manifest."""
     if not is_run_id(run_id) or is_settled(stored, release_key(run_id)):
         return ExpiredFiles()
     settings = services.settings
@@ -61,7 +61,7 @@ def _waste(
     if not expired_files(stored, (), retention, services.now()):
         return ExpiredFiles()
     try:
-        # Asked after the listing: a release that was claimed meanwhile counts.
+        # Read after the listing, so that a release that was claimed meanwhile counts.
         claimed = services.attempts.claimed(run_id)
     except UnreadableReleaseError as error:
         log_details("a run is left alone", run_id=run_id, reason=str(error))
@@ -69,15 +69,15 @@ def _waste(
     return expired_files(stored, claimed, retention, services.now())
 
 
-def _report(run_id: str, waste: ExpiredFiles, *, dry_run: bool) -> None:
+def _report(run_id: str, expired: ExpiredFiles, *, dry_run: bool) -> None:
     log_details(
         "attempts would be deleted" if dry_run else "attempts are deleted",
         run_id=run_id,
-        attempts=waste.attempts,
-        deleted=_keys(waste.to_delete),
-        purged=_keys(waste.to_purge),
-        bytes_deleted=_size(waste.to_delete),
-        bytes_freed=_size(waste.to_purge),
+        attempts=expired.attempts,
+        deleted=_keys(expired.to_delete),
+        purged=_keys(expired.to_purge),
+        bytes_deleted=_size(expired.to_delete),
+        bytes_freed=_size(expired.to_purge),
     )
 
 

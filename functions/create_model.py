@@ -1,7 +1,7 @@
 """Lambda: a release arrived in the artifact bucket; if it passes the gate, make it a model.
 
-The event is a hint. What counts is what lies in the bucket now, so a repeated, late or reordered
-event ends the same. What is announced may be announced again: whoever listens knows the trigger.
+The event is only a hint. What is in the bucket now counts, so a repeated, late or reordered event
+ends the same. A repeated announcement has the same trigger, which opens one deployment only.
 """
 
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ def handler(
     """Register the release that the event points at and announce its model."""
     match event.detail:
         case ReleaseFound() as found:
-            return _look_at(ReleaseKey(found.site, found.release), event.id, services)
+            return _handle_release(ReleaseKey(found.site, found.release), event.id, services)
         case created:
             if created.bucket.name != services.settings.artifact_bucket:
                 return StepOutcome.NOT_OUR_BUCKET
@@ -34,10 +34,10 @@ def handler(
                 key = parse_release_key(created.object.key)
             except InvalidNameError:
                 return StepOutcome.NOT_A_RELEASE
-            return _look_at(key, event.id, services)
+            return _handle_release(key, event.id, services)
 
 
-def _look_at(
+def _handle_release(
     key: ReleaseKey, event_id: str, services: Services[CreateModelSettings]
 ) -> StepOutcome:
     manifest = services.artifacts.manifest(key.run_id)

@@ -1,9 +1,8 @@
-"""Lambda, every five minutes: find what events did not bring about, and say so.
+"""Lambda, every five minutes: find and announce what lost events did not bring about.
 
-Events may be lost and steps may die at each of their attempts; what is there tells. A release in
-the bucket that nobody registered and a deployment that does not move are announced, which wakes
-the step whose turn it is. Nothing is decided here; only ``champion.json``, which repeats what the
-ledger says, is brought up to it.
+Events may be lost, and steps may die at each attempt. A release in the bucket that is not
+registered, and a deployment that does not move, are announced, which starts the step whose turn it
+is. Nothing is decided here; only ``champion.json``, a projection of the ledger, is updated.
 """
 
 from datetime import timedelta
@@ -19,15 +18,15 @@ from functions.services import Services
 from functions.settings import ReconcileSettings
 
 STALLED = timedelta(minutes=3)
-"""How long a deployment may stand still before it is looked at again. An endpoint that is still
-changing after that is only asked once more, which does no harm."""
+"""A deployment that has not changed for so long is announced. If its endpoint is still changing,
+the announcement only causes one more look at it."""
 
 
 @handles(ReconcileSettings, {"Scheduled Event": Tick})
 def handler(event: "Envelope[Tick]", services: Services[ReconcileSettings]) -> Summary:
     """Look at every site once."""
     found = sum(_find_releases(site, event.id, services) for site in services.artifacts.sites())
-    stalled = sum(_wake(site, services) for site in services.ledger.sites())
+    stalled = sum(_announce_stalled(site, services) for site in services.ledger.sites())
     return Summary(
         StepOutcome.RECONCILED,
         f"{found} releases found, {stalled} deployments stalled",
@@ -37,16 +36,16 @@ def handler(event: "Envelope[Tick]", services: Services[ReconcileSettings]) -> S
 
 def _find_releases(site: str, correlation_id: str, services: Services[ReconcileSettings]) -> int:
     known = services.ledger.releases(site)
-    found = [*_unheard(site, known, services), *_unasked(site, known, services)]
+    found = [*_unregistered(site, known, services), *_not_opened(site, known, services)]
     for run in found:
         services.announce(ReleaseFound(site=site, correlation_id=correlation_id, release=run))
     return len(found)
 
 
-def _unheard(
+def _unregistered(
     site: str, known: list[ReleaseRecord], services: Services[ReconcileSettings]
 ) -> list[str]:
-    """Releases in the bucket that nobody registered."""
+    """Releases in the bucket that are not registered."""
     registered = {record.run_id for record in known}
     runs = [
         run for run in services.artifacts.runs(site) if run not in registered and is_run_id(run)
@@ -54,7 +53,7 @@ def _unheard(
     return [run for run in runs if services.artifacts.manifest(run)]
 
 
-def _unasked(
+def _not_opened(
     site: str, known: list[ReleaseRecord], services: Services[ReconcileSettings]
 ) -> list[str]:
     """The newest registered release, if no deployment was ever opened for it.
@@ -70,8 +69,8 @@ def _unasked(
     return [] if services.ledger.opened_by(site, newest.trigger) else [newest.run_id]
 
 
-def _wake(site: str, services: Services[ReconcileSettings]) -> bool:
-    # A change of nothing publishes what a step that died left in the outbox.
+def _announce_stalled(site: str, services: Services[ReconcileSettings]) -> bool:
+    # An empty change publishes what a step that died left in the outbox.
     state = services.commit(site, lambda state, _: Change(state))
     services.publish_champion(state)
     deployment = state.in_flight

@@ -1,7 +1,7 @@
-"""Lambda: find where to go back to, and ask for it.
+"""Lambda: find the release to roll back to, and request its deployment.
 
-After a failed smoke test that is what was live before; on request it is whatever release was
-asked for. Either way it goes the same road as any release: model, rollout, smoke test.
+After a failed smoke test that is the champion; on request, any release. Either takes the same steps
+as a new release: model, rollout, smoke test.
 """
 
 from functools import partial
@@ -48,17 +48,17 @@ VERIFICATION_FAILED = DeploymentState.VERIFICATION_FAILED
 def handler(
     event: "Envelope[DeploymentEvent | RollbackRequested]", services: Services[RollBackSettings]
 ) -> StepOutcome:
-    """Ask for the way back from a failure, or for the rollback that someone wants."""
+    """Request the rollback from a failure, or the one that a person wants."""
     match event.detail:
         case DeploymentEvent() as failure:
             set_log_context(
                 failure.correlation_id, site=failure.site, deployment=failure.deployment
             )
-            return _return(failure, services)
+            return _roll_back_automatically(failure, services)
         case request:
             correlation_id = request.correlation_id or event.id
             set_log_context(correlation_id, site=request.site)
-            return _go_back(
+            return _roll_back_on_request(
                 request,
                 correlation_id,
                 trigger=Trigger.rollback_request(event.id),
@@ -66,7 +66,9 @@ def handler(
             )
 
 
-def _return(event: DeploymentEvent, services: Services[RollBackSettings]) -> StepOutcome:
+def _roll_back_automatically(
+    event: DeploymentEvent, services: Services[RollBackSettings]
+) -> StepOutcome:
     state = services.ledger.state(event.site)
     failing = state.in_flight
     if (
@@ -78,7 +80,7 @@ def _return(event: DeploymentEvent, services: Services[RollBackSettings]) -> Ste
     target = automatic_rollback_target(state, failing.number)
     if target is not None:
         trigger = Trigger.automatic_rollback(failing.number)
-        _ask_for(
+        _request_deployment(
             target.release, failing.site, failing.correlation_id, trigger, failing.reason, services
         )
         return StepOutcome.ROLLBACK_STARTED
@@ -89,12 +91,12 @@ def _return(event: DeploymentEvent, services: Services[RollBackSettings]) -> Ste
         reason = f"{failing.reason}; nothing was live before, so the endpoint was deleted"
         services.commit(failing.site, partial(failed, number=failing.number, reason=reason))
         return StepOutcome.ENDPOINT_DELETED
-    reason = f"{failing.reason}; it is the release that was live before, so there is no way back"
+    reason = f"{failing.reason}; it is the champion itself, so there is nothing to roll back to"
     services.commit(failing.site, partial(frozen, number=failing.number, reason=reason))
     return StepOutcome.FROZEN
 
 
-def _go_back(
+def _roll_back_on_request(
     request: RollbackRequested,
     correlation_id: str,
     trigger: Trigger,
@@ -111,11 +113,11 @@ def _go_back(
             )
         )
         return StepOutcome.ROLLBACK_REFUSED
-    _ask_for(target, request.site, correlation_id, trigger, request.reason, services)
+    _request_deployment(target, request.site, correlation_id, trigger, request.reason, services)
     return StepOutcome.ROLLBACK_STARTED
 
 
-def _ask_for(
+def _request_deployment(
     run_id: str,
     site: str,
     correlation_id: str,

@@ -1,7 +1,7 @@
-"""Lambda: bring the endpoint to the release that holds the site's slot.
+"""Lambda: move the endpoint to the release that holds the site's slot.
 
 It runs whenever that may have become possible: a model was created, a deployment ended, the
-endpoint changed. Most of the time there is nothing to do, and it says so.
+endpoint changed. Usually there is nothing to do.
 """
 
 from functools import partial
@@ -50,7 +50,7 @@ def handler(
     event: "Envelope[ModelCreated | DeploymentEvent | EndpointChanged]",
     services: Services[RollEndpointSettings],
 ) -> StepOutcome:
-    """Open the deployment that a new model asks for, then start what holds the slot."""
+    """Open the deployment of a new model, then start the one that holds the slot."""
     match event.detail:
         case EndpointChanged() as changed:
             ours = services.site_of(changed.endpoint_name)
@@ -87,7 +87,7 @@ def _start(deployment: Deployment, services: Services[RollEndpointSettings]) -> 
     if _act(name, specification.name, services) is EndpointAction.FREEZE:
         reason = (
             f"endpoint {name} is in UpdateRollbackFailed: its fleet is mixed, so it is left alone. "
-            "Look at it in SageMaker, then ask for a rollback."
+            "Look at it in SageMaker, then request a rollback."
         )
         services.commit(deployment.site, partial(frozen, number=deployment.number, reason=reason))
         return StepOutcome.FROZEN
@@ -106,10 +106,10 @@ def _start(deployment: Deployment, services: Services[RollEndpointSettings]) -> 
 def _act(
     endpoint: str, config_name: str, services: Services[RollEndpointSettings]
 ) -> EndpointAction:
-    """Ask SageMaker for what gets the endpoint onto the configuration.
+    """Request the change that brings the endpoint to the configuration.
 
     Raises:
-        EndpointBusyError: not now; its next change, or Lambda's retry, wakes this step again.
+        EndpointBusyError: not possible now; its next event, or Lambda's retry, starts this again.
     """
     move = next_action(services.sagemaker.endpoint(endpoint), config_name)
     match move:

@@ -1,6 +1,6 @@
-"""What a release step works with: the adapters, each made when it is first needed.
+"""The adapters of a release step, each made on first use.
 
-Importing boto3 takes longer than most invocations, so it waits until a client is wanted.
+Importing boto3 takes longer than most invocations, so it waits for the first client.
 """
 
 from collections.abc import Callable
@@ -44,8 +44,8 @@ from functions.settings import (
 Settings_co = TypeVar("Settings_co", bound=FunctionSettings, covariant=True)
 
 LEFT_BEHIND = timedelta(seconds=1)
-"""How long an event may lie in the outbox before it counts as left behind. Publishing takes a
-tenth of that; a slower step only makes an event come twice."""
+"""An event that has been in the outbox for so long counts as left behind by a step that died.
+Publishing takes a tenth of that; after a slower step the event is only published twice."""
 POINTER_ATTEMPTS = 5
 
 
@@ -63,7 +63,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Services(Generic[Settings_co]):
-    """The adapters of one function, and what several steps do with them."""
+    """The adapters of one function, and the operations that several steps share."""
 
     settings: Settings_co
     client: Callable[[str], Any] = boto3_client
@@ -71,12 +71,12 @@ class Services(Generic[Settings_co]):
 
     @cached_property
     def ledger(self: "Services[LedgerSettings]") -> Ledger:
-        """What is known of sites, releases and deployments."""
+        """The state of sites, releases and deployments."""
         return Ledger(self.client("dynamodb"), self.settings.ledger_table)
 
     @cached_property
     def bus(self: "Services[LedgerSettings]") -> AnnouncementPublisher:
-        """Where it is said what happened."""
+        """Publishes events."""
         publisher = EventPublisher(
             self.client("events"), self.settings.bus, EventSource.RELEASE.value
         )
@@ -93,22 +93,22 @@ class Services(Generic[Settings_co]):
 
     @cached_property
     def champions(self: "Services[BucketSettings]") -> Champions:
-        """What is live, written down for the trainer."""
+        """The pointers to the champions, for the trainer."""
         return Champions(self._bucket)
 
     @cached_property
     def attempts(self: "Services[BucketSettings]") -> Attempts:
-        """What attempts at runs wrote to the same bucket."""
+        """The files of attempts, in the same bucket."""
         return Attempts(self._bucket)
 
     @cached_property
     def sagemaker(self) -> SageMakerControlPlane:
-        """Models, configurations, endpoints."""
+        """Models, endpoint configurations, endpoints."""
         return SageMakerControlPlane(self.client("sagemaker"))
 
     @cached_property
     def invoker(self) -> Invoker:
-        """Asks an endpoint."""
+        """Invokes endpoints."""
         return Invoker(self.client("sagemaker-runtime"))
 
     @cached_property
@@ -117,11 +117,10 @@ class Services(Generic[Settings_co]):
         return DeadLetters(self.client("sqs"), self.settings.dead_letter_queue_url)
 
     def commit(self: "Services[LedgerSettings]", site: str, transition: StateChange) -> SiteState:
-        """Change a site's state and say so on the bus.
+        """Change a site's state and publish what that announces.
 
-        The events are written with the state and taken out once they are published. What another
-        step left in the outbox for longer than publishing takes, that step did not live to
-        publish, so it is published here.
+        The events are stored with the state, and removed once they are published. Events that a
+        step that died left in the outbox are published as well.
         """
         now = self.now()
         state = self.ledger.change(site, transition, now)
@@ -136,9 +135,9 @@ class Services(Generic[Settings_co]):
         return self.ledger.change(site, partial(published, announcements=due), now)
 
     def publish_champion(self: "Services[BucketSettings]", state: SiteState) -> bool:
-        """Bring ``champion.json`` up to a look at the ledger; True if it had to be changed.
+        """Update ``champion.json`` to a state of the ledger; True if it had to be changed.
 
-        A step that dies before this leaves it to reconcile.
+        If a step dies before this, reconcile does it.
 
         Raises:
             ContentionError: others wrote it each time.
@@ -156,7 +155,7 @@ class Services(Generic[Settings_co]):
         )
 
     def announce(self: "Services[LedgerSettings]", event: Contract) -> None:
-        """Say something on the bus that changes no site's state."""
+        """Publish an event that belongs to no change of a site's state."""
         self.bus.put([Announcement.of(event, self.now())])
 
     def site_of(self: "Services[EndpointSettings]", endpoint: str) -> str | None:
@@ -169,7 +168,7 @@ class Services(Generic[Settings_co]):
     def ensure_model(
         self: "Services[ModelSettings]", run_id: str, digest: str, model_key: str
     ) -> Candidate:
-        """Make sure that a release is a model in SageMaker."""
+        """Make a release a model in SageMaker, unless it is one."""
         specification = ModelSpecification(
             release=run_id,
             image=self.settings.serving_image,

@@ -1,8 +1,8 @@
-"""Lambda: the endpoint changed, or was asked to; find out what became of the rollout.
+"""Lambda: the endpoint changed, or a rollout started; judge the rollout.
 
-A rollout succeeded when the endpoint is in service on the configuration that was asked for and
-the container that answers is the release, gives the recorded answers, and gives them in time.
-Anything else is a failure; no answer is never a success.
+A rollout succeeded when the endpoint is in service on the requested configuration, and the
+container that answers is the release, with the recorded answers, in time. Anything else is a
+failure, no answer included.
 """
 
 import json
@@ -71,14 +71,14 @@ def _judge(deployment: Deployment, services: Services[SmokeTestSettings]) -> Ste
     outcome = judge(
         endpoint,
         deployment.endpoint_config or "",
-        asked_at=deployment.changed_at,
+        requested_at=deployment.changed_at,
         now=services.now(),
     )
     match outcome:
         case RolloutStatus.IN_PROGRESS:
             return StepOutcome.STILL_CHANGING
         case RolloutStatus.UNSETTLED:
-            raise RetryLaterError(f"endpoint {name} does not show the change that was asked for")
+            raise RetryLaterError(f"endpoint {name} does not show the requested change yet")
         case RolloutStatus.ARRIVED:
             return _test(deployment, name, services)
         case RolloutStatus.FELL_BACK:
@@ -89,7 +89,7 @@ def _judge(deployment: Deployment, services: Services[SmokeTestSettings]) -> Ste
             return _fail(deployment, f"the endpoint did not come up{_because(endpoint)}", services)
         case RolloutStatus.MIXED:
             reason = (
-                f"the update failed and so did SageMaker's way back{_because(endpoint)}. The fleet "
+                f"the update failed and so did SageMaker's rollback{_because(endpoint)}. The fleet "
                 "is mixed; nothing more is done until a person has looked."
             )
             services.commit(
@@ -102,7 +102,7 @@ def _test(
     deployment: Deployment, endpoint: str, services: Services[SmokeTestSettings]
 ) -> StepOutcome:
     release = services.artifacts.release(deployment.candidate.release)
-    report = _ask(release, endpoint, services)
+    report = _query(release, endpoint, services)
     if not report.passed:
         services.commit(
             deployment.site,
@@ -117,7 +117,7 @@ def _test(
     return StepOutcome.PASSED_SMOKE_TEST
 
 
-def _ask(release: Release, endpoint: str, services: Services[SmokeTestSettings]) -> SmokeReport:
+def _query(release: Release, endpoint: str, services: Services[SmokeTestSettings]) -> SmokeReport:
     rows = [case.rssi for case in release.smoke]
     try:
         batch = services.invoker.invoke(endpoint, _body(rows))

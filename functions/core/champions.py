@@ -1,19 +1,19 @@
-"""What ``champion.json`` should say, by what the ledger and the pointer itself say.
+"""What ``champion.json`` should contain, given the ledger and the stored pointer.
 
-What may go wrong: a step that looked at the ledger long ago writes late. The version of the state
-that a pointer was made from is in it, so that an older look never takes the place of a newer one.
+A step may write late from an old state of the ledger. The pointer holds the version of the state
+that it was made from, so that an older state never replaces a newer one.
 """
 
 from events.manifests import Champion
 from functions.core.deployments import SiteState
 
 
-def due_pointer(state: SiteState, lying: Champion | None) -> Champion | None:
+def due_pointer(state: SiteState, stored: Champion | None) -> Champion | None:
     """The pointer to write, or None if there is nothing to change.
 
     Args:
-        state: a look at the ledger, however old.
-        lying: what lies in the bucket; None if nothing does, or nothing that can be read.
+        state: the site's state in the ledger, possibly an old one.
+        stored: the pointer in the bucket; None if there is none, or none that can be read.
     """
     if state.champion is None:
         return None
@@ -24,7 +24,7 @@ def due_pointer(state: SiteState, lying: Champion | None) -> Champion | None:
         since=state.champion_since,
         ledger_version=state.version,
     )
-    if lying is None:
+    if stored is None:
         return due
-    says_the_same = lying.model_copy(update={"ledger_version": state.version}) == due
-    return None if says_the_same or lying.ledger_version >= state.version else due
+    is_same = stored.model_copy(update={"ledger_version": state.version}) == due
+    return None if is_same or stored.ledger_version >= state.version else due

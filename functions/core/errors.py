@@ -1,11 +1,11 @@
-"""What can go wrong in a release step, by what has to follow.
+"""The errors of a release step, by what has to follow.
 
     ReleaseError
-    ├── RetryLaterError        nothing is wrong; asking again in a while will do
+    ├── RetryLaterError        nothing is wrong; a retry will do
     │   ├── EndpointBusyError  the endpoint is in the middle of another change
-    │   └── ContentionError    others wrote the ledger at the same moment, again and again
+    │   └── ContentionError    others changed the same state each time
     ├── ConflictError          a name is taken by other content: a person must look
-    └── UnreadableReleaseError a manifest is none: a person must look; nothing of it is deleted
+    └── UnreadableReleaseError a manifest can't be read: a person must look; nothing is deleted
 
 A rejected release is not an error: it is an outcome, recorded and announced.
 """
@@ -16,7 +16,7 @@ class ReleaseError(Exception):
 
 
 class RetryLaterError(ReleaseError):
-    """The step could not be done now. Lambda's asynchronous retries repeat it."""
+    """The step can't be done now; Lambda's asynchronous retries repeat it."""
 
 
 class EndpointBusyError(RetryLaterError):
@@ -24,12 +24,12 @@ class EndpointBusyError(RetryLaterError):
 
 
 class ContentionError(RetryLaterError):
-    """The ledger changed under the step each time it tried to write."""
+    """Others changed the ledger or the pointer each time the step tried to write."""
 
 
 class ConflictError(ReleaseError):
-    """Something of this name exists with other content; repeating can't help."""
+    """Something of this name exists with other content; a retry can't help."""
 
 
 class UnreadableReleaseError(ReleaseError):
-    """What lies at a release's name can't be read as its manifest."""
+    """The object at a release's key is not a valid manifest."""

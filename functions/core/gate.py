@@ -1,6 +1,6 @@
-"""The gate: may what lies in the bucket be called a release?
+"""The gate: compares a release's manifest with the files in the bucket before a rollout.
 
-It compares what the manifest says with what is there. Reasons are sentences for people.
+Reasons are sentences for people.
 """
 
 import math
@@ -12,7 +12,7 @@ from events.names import ReleaseKey, attempt_key
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What the bucket says of an object: its size in bytes and its SHA-256 (hex)."""
+    """An object's size in bytes and SHA-256 (hex), from the bucket."""
 
     size: int
     sha256: str
@@ -24,12 +24,12 @@ def check_release(
     stored_model: StoredObject | None,
     known_digest: str | None,
 ) -> list[str]:
-    """Reasons why this must not be rolled out; empty if it may.
+    """Reasons why the release must not be rolled out; empty if it may.
 
     Args:
-        release: what the manifest says.
+        release: the manifest.
         stored_at: where the manifest was found.
-        stored_model: what the bucket says of the model artifact; None if it is not there.
+        stored_model: the model artifact in the bucket; None if it is missing.
         known_digest: the digest that the ledger remembers for this release id, if any.
     """
     return [
@@ -47,7 +47,7 @@ def check_release(
 def _misplaced(release: Release, stored_at: ReleaseKey) -> str | None:
     if (release.site, release.run_id) != (stored_at.site, stored_at.run_id):
         return (
-            f"the manifest is that of {release.run_id} of {release.site}, but lies where "
+            f"the manifest is that of {release.run_id} of {release.site}, but is stored where "
             f"{stored_at.run_id} of {stored_at.site} belongs"
         )
     if release.model.key != attempt_key(release.run_id, release.attempt, "model.tar.gz"):

@@ -1,4 +1,4 @@
-"""What can come of one invocation: a bounded set, since each value is a dimension of a metric."""
+"""The outcomes of an invocation: a bounded set, since each value becomes a metric's dimension."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class StepOutcome(StrEnum):
-    """What came of one event; dashboards and alarms know the values."""
+    """The outcome of one event; dashboards and alarms use the values."""
 
     NOT_FOR_THIS_FUNCTION = "not for this function"
     UNREADABLE = "unreadable"

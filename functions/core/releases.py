@@ -13,14 +13,14 @@ from events.triggers import Trigger
 
 
 class GateVerdict(StrEnum):
-    """What the gate said of a release."""
+    """The gate's verdict on a release; the values are stored in ledgers."""
 
     REGISTERED = "registered"
     REJECTED = "rejected"
 
 
 class ReleaseRecord(Contract):
-    """A release that arrived, and what the gate said of it."""
+    """A release that arrived, with the gate's verdict."""
 
     site: Site
     run_id: RunId
@@ -30,7 +30,7 @@ class ReleaseRecord(Contract):
     created_at: AwareDatetime | None = None
     snapshot: Digest | None = None
     trigger: Trigger | None = None
-    """What it arrived by; arriving by another one later is a redeployment."""
+    """The trigger of its first arrival; a later one with another trigger is a redeployment."""
     surveys: int = 0
     metrics: Metrics | None = None
     correlation_id: Text | None = None

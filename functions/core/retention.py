@@ -1,8 +1,8 @@
-"""Which files of training attempts may go. Pure: no client, no clock.
+"""Which files of training attempts have expired. Pure: no client, no clock.
 
-A run may be attempted several times, and only the attempt that claimed the release counts. What the
-others wrote is of no use to anyone after a while; a file that a release names must never go, for a
-live model is loaded from it whenever its fleet grows.
+A run may be attempted several times, and only one attempt claims the release. The files of the
+others expire after a while. A file that a release names never does: a live model is loaded from it
+whenever its fleet grows.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -14,13 +14,13 @@ from events.names import InvalidNameError, parse_attempt_key
 
 @dataclass(frozen=True)
 class Retention:
-    """How long what nobody needs is kept.
+    """How long the files of attempts without a release are kept.
 
     Attributes:
-        dead: since the last write of an attempt that did not get its run's release, and again
-            since its files were deleted until they are gone for good.
-        failed: since the last write of the newest attempt at a run without a release: it holds
-            what there is to find out why.
+        dead: from the last write of an attempt that did not claim its run's release to the deletion
+            of its files, and again from the deletion until they are purged.
+        failed: the same for the newest attempt at a run without a release, whose files may show
+            why it failed.
     """
 
     dead: timedelta
@@ -29,13 +29,13 @@ class Retention:
 
 @dataclass(frozen=True)
 class StoredVersion:
-    """One version of an object in a bucket that keeps versions, or the mark of its deletion.
+    """One version of an object in a versioned bucket, or a delete marker.
 
     Attributes:
         written_at: UTC.
-        size: bytes; 0 of a mark.
-        is_current: whether this is what the key stands for now.
-        is_delete_marker: whether the key counts as deleted while this is current.
+        size: bytes; 0 of a delete marker.
+        is_current: whether this is the key's latest version.
+        is_delete_marker: whether it hides the object while it is current.
     """
 
     key: str
@@ -48,12 +48,12 @@ class StoredVersion:
 
 @dataclass(frozen=True)
 class ExpiredFiles:
-    """What may go of one run.
+    """The expired files of one run.
 
     Attributes:
-        attempts: those that it is of.
-        to_delete: objects to be deleted, in a way that can be undone.
-        to_purge: versions and marks of objects deleted long ago, to be gone for good.
+        attempts: the attempts that wrote them.
+        to_delete: objects to hide behind a delete marker, which can be undone.
+        to_purge: versions and delete markers of objects deleted long ago, to remove for good.
     """
 
     attempts: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class ExpiredFiles:
     to_purge: tuple[StoredVersion, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Whether there are any."""
         return bool(self.to_delete or self.to_purge)
 
 
@@ -71,13 +71,13 @@ def expired_files(
     retention: Retention,
     now: datetime,
 ) -> ExpiredFiles:
-    """What may go of one run's files.
+    """The expired ones of a run's files.
 
     Args:
         stored: all versions of all objects of one run, in any order.
         claimed: the attempts that the run's release names in any of its versions; empty without a
             release.
-        retention: how long to keep what.
+        retention: how long files are kept.
         now: the time, UTC.
     """
     attempts = _by_attempt(stored)
@@ -109,9 +109,9 @@ def expired_files(
 
 
 def is_settled(stored: Sequence[StoredVersion], release_key: str) -> bool:
-    """Whether a run has a release and one attempt only: then nothing of it can be waste.
+    """Whether a run has a release and only one attempt, so that none of its files can expire.
 
-    Nearly all runs are so, and their release need not be read to know it.
+    This holds for nearly all runs, and saves reading their manifests.
     """
     has_release = any(file.key == release_key for file in stored)
     return has_release and len(_by_attempt(stored)) <= 1
@@ -125,7 +125,7 @@ def _by_attempt(stored: Sequence[StoredVersion]) -> dict[str, list[StoredVersion
 
 
 def _files(stored: Sequence[StoredVersion]) -> Iterator[tuple[str, StoredVersion]]:
-    """What attempts wrote, with their names; the release itself, and strangers', is left out."""
+    """The files of attempts, with the attempts' names; all other files are left out."""
     for file in stored:
         try:
             yield parse_attempt_key(file.key).attempt, file
@@ -134,6 +134,6 @@ def _files(stored: Sequence[StoredVersion]) -> Iterator[tuple[str, StoredVersion
 
 
 def _end_of(files: Sequence[StoredVersion]) -> datetime:
-    """When an attempt last wrote; where only marks are left, when it was last deleted."""
+    """When an attempt last wrote; if only delete markers are left, when it was last deleted."""
     written = [file.written_at for file in files if not file.is_delete_marker]
     return max(written or [file.written_at for file in files])

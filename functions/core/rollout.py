@@ -1,10 +1,9 @@
-"""What became of a rollout, judged from the endpoint as it is described now.
+"""The status of a rollout, judged from the endpoint's present description.
 
-SageMaker takes an endpoint whose update failed back to ``InService`` on its former
-configuration, sends several events for one change and may or may not fill ``FailureReason``.
-So only status and configuration name together say anything, and even then the container has
-the last word: it must say that it is the release (see `smoke`).
-Source: SageMaker's DescribeEndpoint reference and its deployment guardrails guide.
+SageMaker returns an endpoint whose update failed to ``InService`` on its previous configuration,
+sends several events for one change, and may or may not fill ``FailureReason``. So only status and
+configuration name together are evidence, and the container must still answer as the release does
+(see `smoke`). Source: SageMaker's DescribeEndpoint reference and its deployment guardrails guide.
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 
 SETTLING = timedelta(seconds=30)
-"""How long after the request an endpoint that still shows the former configuration, without a
-reason for a failure, is taken for a late answer of DescribeEndpoint and not for a failed update."""
+"""For so long after the request, an endpoint that shows the previous configuration and no failure
+reason counts as a late response of DescribeEndpoint, and not as a failed update."""
 
 IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
@@ -29,26 +28,26 @@ class EndpointDescription:
 
 
 class RolloutStatus(Enum):
-    """What became of a rollout."""
+    """How far a rollout is."""
 
     IN_PROGRESS = auto()
-    """The endpoint is still changing: its next event will tell."""
+    """The endpoint is still changing; another event will follow."""
     UNSETTLED = auto()
-    """What is described contradicts what was just asked for: look again."""
+    """The description contradicts the recent request; look again."""
     ARRIVED = auto()
-    """In service on our configuration. Not yet a success: the container must say so too."""
+    """In service on the requested configuration. Not yet a success: see `smoke`."""
     FELL_BACK = auto()
-    """In service, on another configuration than ours: the update failed."""
+    """In service on another configuration: the update failed."""
     DEAD = auto()
     """The endpoint serves nothing."""
     MIXED = auto()
-    """The way back failed as well. A person must look; nothing may be touched."""
+    """SageMaker's own rollback failed as well. A person must look; nothing may be touched."""
 
 
 def judge(
-    endpoint: EndpointDescription | None, config_name: str, asked_at: datetime, now: datetime
+    endpoint: EndpointDescription | None, config_name: str, requested_at: datetime, now: datetime
 ) -> RolloutStatus:
-    """Judge the rollout that asked for ``config_name`` at ``asked_at``."""
+    """Judge the rollout to ``config_name`` that was requested at ``requested_at``."""
     if endpoint is None:
         return RolloutStatus.DEAD
     if endpoint.status in IN_PROGRESS:
@@ -59,27 +58,27 @@ def judge(
         return RolloutStatus.DEAD
     if endpoint.config_name == config_name:
         return RolloutStatus.ARRIVED
-    may_be_a_late_answer = endpoint.failure_reason is None and now - asked_at < SETTLING
+    may_be_a_late_answer = endpoint.failure_reason is None and now - requested_at < SETTLING
     return RolloutStatus.UNSETTLED if may_be_a_late_answer else RolloutStatus.FELL_BACK
 
 
 class EndpointAction(Enum):
-    """What to ask SageMaker for, to get the endpoint onto a configuration."""
+    """The request to SageMaker that brings an endpoint to a configuration."""
 
     CREATE = auto()
     UPDATE = auto()
     REPLACE = auto()
     """Delete it first: an endpoint whose first creation failed can't be updated."""
     NOTHING = auto()
-    """It is there already, or on its way."""
+    """It is on the configuration, or on the way to it."""
     WAIT = auto()
     """It is busy with another change."""
     FREEZE = auto()
-    """Its last way back failed: a person must look."""
+    """Its last rollback failed: a person must look."""
 
 
 def next_action(endpoint: EndpointDescription | None, config_name: str) -> EndpointAction:
-    """What gets the endpoint onto ``config_name`` from where it is now."""
+    """The request that brings the endpoint to ``config_name``."""
     if endpoint is None:
         return EndpointAction.CREATE
     if endpoint.status == "UpdateRollbackFailed":

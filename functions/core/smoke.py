@@ -1,6 +1,6 @@
-"""The smoke test: does the endpoint give the answers that the packaged model gave before?
+"""The smoke test: the endpoint must repeat the answers that the release recorded.
 
-A release that serves, but is another one or answers otherwise, must not stay live.
+An endpoint that serves another release, or answers differently, must not stay live.
 """
 
 import math
@@ -17,7 +17,7 @@ QUOTED = 3
 
 
 class EndpointResponse(Contract):
-    """What the endpoint answers: which release speaks, and a prediction per row."""
+    """The endpoint's response: the release that answers, and a prediction per row."""
 
     release: str
     digest: str
@@ -26,14 +26,14 @@ class EndpointResponse(Contract):
 
 @dataclass(frozen=True)
 class SmokeReport:
-    """The verdict: no problems means that the release may stay live."""
+    """What is wrong; without problems the release may stay live."""
 
     problems: tuple[str, ...]
     latency_ms: float
 
     @property
     def passed(self) -> bool:
-        """Whether everything was as it should be."""
+        """Whether there are no problems."""
         return not self.problems
 
     @property
@@ -49,26 +49,26 @@ def judge_answers(
     latencies_ms: Sequence[float],
     latency_bound_ms: float,
 ) -> SmokeReport:
-    """Compare what the endpoint answered with what the release recorded.
+    """Compare the endpoint's answers with those that the release recorded.
 
     Args:
         release: the release that should be live.
-        batch: the answer to the whole smoke set in one request.
-        single: answers to requests of one row each, the smoke set's first rows.
-        latencies_ms: how long each of the single requests took, in milliseconds.
-        latency_bound_ms: what their median may be at most.
+        batch: the response to the whole smoke set in one request.
+        single: the responses to requests of one row each, the smoke set's first rows.
+        latencies_ms: the latencies of the single requests, in milliseconds.
+        latency_bound_ms: upper bound of their median.
     """
     latency = sorted(latencies_ms)[len(latencies_ms) // 2]
     problems = [
-        *_impostors(release, (batch, *single)),
+        *_other_releases(release, (batch, *single)),
         *_wrong_answers(release, batch),
-        *_unlike_alone(batch, single),
-        *_slowness(latency, latency_bound_ms),
+        *_batch_dependent(batch, single),
+        *_too_slow(latency, latency_bound_ms),
     ]
     return SmokeReport(tuple(problems), latency)
 
 
-def _impostors(release: Release, answers: Sequence[EndpointResponse]) -> list[str]:
+def _other_releases(release: Release, answers: Sequence[EndpointResponse]) -> list[str]:
     expected = (release.run_id, release.digest)
     seen = {(answer.release, answer.digest) for answer in answers} - {expected}
     return [
@@ -79,9 +79,9 @@ def _impostors(release: Release, answers: Sequence[EndpointResponse]) -> list[st
 
 
 def _wrong_answers(release: Release, batch: EndpointResponse) -> list[str]:
-    asked = len(release.smoke)
-    if len(batch.predictions) != asked:
-        return [f"{asked} rows were asked for and {len(batch.predictions)} answered"]
+    expected = len(release.smoke)
+    if len(batch.predictions) != expected:
+        return [f"{expected} rows were sent and {len(batch.predictions)} answered"]
     wrong = [
         f"row {row}: {got.location} ({got.confidence:.3f}) instead of "
         f"{case.answer.location} ({case.answer.confidence:.3f})"
@@ -91,10 +91,12 @@ def _wrong_answers(release: Release, batch: EndpointResponse) -> list[str]:
     if not wrong:
         return []
     quoted = ", ".join(wrong[:QUOTED]) + (", …" if len(wrong) > QUOTED else "")
-    return [f"{len(wrong)} of {asked} answers differ from those recorded at packaging ({quoted})"]
+    return [
+        f"{len(wrong)} of {expected} answers differ from those recorded at packaging ({quoted})"
+    ]
 
 
-def _unlike_alone(batch: EndpointResponse, single: Sequence[EndpointResponse]) -> list[str]:
+def _batch_dependent(batch: EndpointResponse, single: Sequence[EndpointResponse]) -> list[str]:
     alike = all(
         len(alone.predictions) == 1 and _same(together, alone.predictions[0])
         for together, alone in zip(batch.predictions, single, strict=False)
@@ -102,7 +104,7 @@ def _unlike_alone(batch: EndpointResponse, single: Sequence[EndpointResponse]) -
     return [] if alike else ["a row is answered differently alone than in a batch"]
 
 
-def _slowness(latency_ms: float, bound_ms: float) -> list[str]:
+def _too_slow(latency_ms: float, bound_ms: float) -> list[str]:
     if latency_ms <= bound_ms:
         return []
     return [f"one row takes {latency_ms:.0f} ms (median), more than the {bound_ms:.0f} ms allowed"]

@@ -1,7 +1,7 @@
-"""What SageMaker is asked for, as one declared specification; its digest names it.
+"""The models and endpoint configurations to create; each is named by its specification's digest.
 
-An endpoint configuration is always built whole from this, never edited from what is live:
-an update would otherwise carry over, or drop, properties nobody asked for.
+An endpoint configuration is always built whole from this, never edited from the live one: an update
+would otherwise carry over, or drop, properties by accident.
 """
 
 from typing import Annotated

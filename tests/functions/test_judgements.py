@@ -54,11 +54,11 @@ def test_only_in_service_on_the_configuration_asked_for_counts_as_arrived(
 ):
     view = EndpointDescription(status, config, failure_reason=failure_reason)
 
-    assert judge(view, NEW, asked_at=ASKED, now=ASKED + after) is outcome
+    assert judge(view, NEW, requested_at=ASKED, now=ASKED + after) is outcome
 
 
 def test_an_endpoint_that_is_not_there_is_dead():
-    assert judge(None, NEW, asked_at=ASKED, now=ASKED) is RolloutStatus.DEAD
+    assert judge(None, NEW, requested_at=ASKED, now=ASKED) is RolloutStatus.DEAD
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_wrong_number_of_answers_fails():
     batch = answers(release)
     short = batch.model_copy(update={"predictions": batch.predictions[:-1]})
 
-    assert "4 rows were asked for and 3 answered" in report(release, short).reason
+    assert "4 rows were sent and 3 answered" in report(release, short).reason
 
 
 def test_a_row_that_is_answered_otherwise_alone_fails():
@@ -174,7 +174,7 @@ def test_a_release_that_is_what_it_says_passes_the_gate():
     [
         ({"stored": None}, "is not there"),
         ({"stored": StoredObject(1, "0" * 64)}, "is not the file that release.json describes"),
-        ({"stored_at": ReleaseKey("hall", "hall-0123456789ab")}, "lies where"),
+        ({"stored_at": ReleaseKey("hall", "hall-0123456789ab")}, "is stored where"),
         ({"known_digest": "0" * 64}, "a release never changes"),
     ],
 )

@@ -106,23 +106,23 @@ def test_a_candidate_that_learnt_more_is_better_than_a_champion_that_learnt_noth
 ) -> None:
     poor = went_live([walk(1)], tmp_path / "live", NOISE)
 
-    told = against(poor, [walk(1), walk(2)], [True, False], tmp_path / "new")
+    summary = against(poor, [walk(1), walk(2)], [True, False], tmp_path / "new")
 
-    assert told.basis is ComparisonBasis.UNSEEN_ROWS
-    assert told.rows >= FEWEST_ROWS
-    assert told.mean_error_difference_between_m[1] < 0, "smaller, and not by chance"
-    assert told.candidate.mean_error_m - told.champion.mean_error_m == pytest.approx(
-        told.mean_error_difference_m
+    assert summary.basis is ComparisonBasis.UNSEEN_ROWS
+    assert summary.rows >= FEWEST_ROWS
+    assert summary.mean_error_difference_between_m[1] < 0, "smaller, and not by chance"
+    assert summary.candidate.mean_error_m - summary.champion.mean_error_m == pytest.approx(
+        summary.mean_error_difference_m
     )
 
 
 def test_a_candidate_that_learnt_nothing_is_worse_than_a_good_champion(
     good: Live, tmp_path: Path
 ) -> None:
-    told = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new", NOISE)
+    summary = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new", NOISE)
 
-    assert told.mean_error_difference_between_m[0] > 0, "larger, and not by chance"
-    assert told.exact_accuracy_difference_between[1] < 0
+    assert summary.mean_error_difference_between_m[0] > 0, "larger, and not by chance"
+    assert summary.exact_accuracy_difference_between[1] < 0
     card = (tmp_path / "new" / "model-card.html").read_text()
     assert "<b>Worse:</b>" in card
     assert good.champion.release.run_id in card
@@ -131,31 +131,31 @@ def test_a_candidate_that_learnt_nothing_is_worse_than_a_good_champion(
 def test_rows_of_surveys_that_the_champion_knows_are_never_asked(
     good: Live, tmp_path: Path
 ) -> None:
-    told = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new")
+    summary = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new")
     data = combine([walk(1), walk(2)], HALL)
     held = hold_out(data, GOOD.held_out_share, GOOD.seed).held_out
 
-    assert told.rows == (held >= len(walk(1).labels)).sum()
+    assert summary.rows == (held >= len(walk(1).labels)).sum()
 
 
 def test_copies_of_what_the_champion_knows_are_not_asked(good: Live, tmp_path: Path) -> None:
     copied = replace(walk(1), name="again.csv")
 
-    told = against(good, [walk(1), copied], [True, False], tmp_path / "new")
+    summary = against(good, [walk(1), copied], [True, False], tmp_path / "new")
 
-    assert told.basis is ComparisonBasis.NONE
-    assert told.candidate is None
-    assert "Of the held-out rows 0 (of 0 visits)" in told.reason
+    assert summary.basis is ComparisonBasis.NONE
+    assert summary.candidate is None
+    assert "Of the held-out rows 0 (of 0 visits)" in summary.reason
 
 
 def test_with_too_few_new_rows_nothing_is_compared_and_it_is_said_why(
     good: Live, tmp_path: Path
 ) -> None:
-    told = against(good, [walk(1), walk(2, visits=1)], [True, False], tmp_path / "new")
+    summary = against(good, [walk(1), walk(2, visits=1)], [True, False], tmp_path / "new")
 
-    assert told.basis is ComparisonBasis.NONE
-    assert "are the least for a comparison" in told.reason
-    assert told.reason.split(";")[0] in (tmp_path / "new" / "model-card.html").read_text()
+    assert summary.basis is ComparisonBasis.NONE
+    assert "are the least for a comparison" in summary.reason
+    assert summary.reason.split(";")[0] in (tmp_path / "new" / "model-card.html").read_text()
 
 
 def test_another_recipe_on_the_same_data_is_compared_on_the_same_hold_out(
@@ -163,22 +163,22 @@ def test_another_recipe_on_the_same_data_is_compared_on_the_same_hold_out(
 ) -> None:
     other = NOISE.model_copy(update={"seed": GOOD.seed})
 
-    told = against(good, [walk(1)], [True], tmp_path / "new", other)
+    summary = against(good, [walk(1)], [True], tmp_path / "new", other)
 
-    assert told.basis is ComparisonBasis.SAME_HOLD_OUT
-    assert told.rows == good.result.metrics.held_out_rows
-    assert told.champion.mean_error_m == good.result.metrics.mean_error_m
-    assert told.champion.within_one_cell == good.result.metrics.within_one_cell
-    assert told.mean_error_difference_m == pytest.approx(
-        told.candidate.mean_error_m - told.champion.mean_error_m, abs=1e-3
+    assert summary.basis is ComparisonBasis.SAME_HOLD_OUT
+    assert summary.rows == good.result.metrics.held_out_rows
+    assert summary.champion.mean_error_m == good.result.metrics.mean_error_m
+    assert summary.champion.within_one_cell == good.result.metrics.within_one_cell
+    assert summary.mean_error_difference_m == pytest.approx(
+        summary.candidate.mean_error_m - summary.champion.mean_error_m, abs=1e-3
     )
 
 
 def test_the_same_recipe_on_the_same_data_makes_no_difference(good: Live, tmp_path: Path) -> None:
-    told = against(good, [walk(1)], [True], tmp_path / "new")
+    summary = against(good, [walk(1)], [True], tmp_path / "new")
 
-    assert told.mean_error_difference_m == pytest.approx(0.0, abs=1e-4)
-    assert told.exact_accuracy_difference == 0.0
+    assert summary.mean_error_difference_m == pytest.approx(0.0, abs=1e-4)
+    assert summary.exact_accuracy_difference == 0.0
     card = (tmp_path / "new" / "model-card.html").read_text()
     assert "No significant difference on these rows" in card
 
@@ -186,10 +186,10 @@ def test_the_same_recipe_on_the_same_data_makes_no_difference(good: Live, tmp_pa
 def test_the_same_data_held_out_otherwise_are_not_compared(good: Live, tmp_path: Path) -> None:
     other = GOOD.model_copy(update={"seed": GOOD.seed + 1})
 
-    told = against(good, [walk(1)], [True], tmp_path / "new", other)
+    summary = against(good, [walk(1)], [True], tmp_path / "new", other)
 
-    assert told.basis is ComparisonBasis.NONE
-    assert "learnt from every survey" in told.reason
+    assert summary.basis is ComparisonBasis.NONE
+    assert "learnt from every survey" in summary.reason
 
 
 def test_the_model_does_not_depend_on_what_is_live(good: Live, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_floor_s_picture_lies_under_the_map(tmp_path: Path) -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(3 * 1024 * 1024), "3.0 MiB"),
     ],
 )
-def test_a_picture_that_a_card_can_not_carry_is_told_and_left_out(
+def test_a_picture_that_a_card_can_not_carry_is_mentioned_and_left_out(
     content: bytes, said: str, tmp_path: Path
 ) -> None:
     picture = parse_picture(PLAN, content)
@@ -277,7 +277,7 @@ def test_a_picture_s_name_can_not_lead_elsewhere() -> None:
             FloorPlan(image=name, width_m=1, height_m=1)
 
 
-def test_a_picture_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_picture_that_is_not_there_is_mentioned(tmp_path: Path) -> None:
     picture = read_picture(SiteDescription(floor_plan=PLAN), tmp_path)
 
     assert isinstance(picture, NoPicture)
@@ -287,7 +287,7 @@ def test_a_picture_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_the_comparison_is_one_figure_with_its_interval_basis_and_rows(
     good: Live, tmp_path: Path
 ) -> None:
-    told = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new", NOISE)
+    summary = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new", NOISE)
 
     text = (tmp_path / "new" / "metrics.json").read_text()
     comparison = MetricsDocument.model_validate_json(text).comparison
@@ -295,9 +295,12 @@ def test_the_comparison_is_one_figure_with_its_interval_basis_and_rows(
     assert comparison is not None
     difference = comparison.difference
     assert difference is not None
-    assert (difference.value, difference.unit) == (told.mean_error_difference_m, FigureUnit.METRES)
-    assert (difference.interval.low, difference.interval.high) == (
-        told.mean_error_difference_between_m
+    assert (difference.value, difference.unit) == (
+        summary.mean_error_difference_m,
+        FigureUnit.METRES,
     )
-    assert (difference.basis, difference.rows) == (told.basis, told.rows)
-    assert [figures.rows for figures in comparison.baselines] == [told.rows] * 3
+    assert (difference.interval.low, difference.interval.high) == (
+        summary.mean_error_difference_between_m
+    )
+    assert (difference.basis, difference.rows) == (summary.basis, summary.rows)
+    assert [figures.rows for figures in comparison.baselines] == [summary.rows] * 3

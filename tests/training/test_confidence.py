@@ -83,6 +83,16 @@ def test_each_half_of_the_visits_is_judged_by_the_temperature_of_the_other() -> 
     assert found.told.expected_error > found.own.expected_error
 
 
+def test_the_brier_score_is_the_mean_square_of_confidence_minus_outcome() -> None:
+    own = np.tile(np.array([0.75, 0.25], dtype=np.float32), (100, 1))
+
+    found = calibrate_confidence(own, np.arange(100) % 2 == 0, np.arange(100) // 10)
+
+    assert found is not None
+    assert found.own_brier == pytest.approx((0.25**2 + 0.75**2) / 2)
+    assert found.told_brier == pytest.approx(0.25, abs=5e-3), "half of the answers are right"
+
+
 def test_too_few_rows_or_a_single_visit_give_no_temperature() -> None:
     own = posteriors(FEWEST_FOR_TEMPERATURE, seed=9)
     exact = answered_rightly(own, seed=10)

@@ -35,7 +35,7 @@ def test_every_cell_keeps_rows_to_train_on() -> None:
     assert len(set(data.cells[split(data).trained])) == len(CELLS)
 
 
-def test_about_as_much_is_held_out_as_was_asked_for() -> None:
+def test_about_as_much_is_held_out_as_was_requested() -> None:
     data = dataset(survey_lines(visits=4))
 
     assert 0.1 < len(split(data).held_out) / len(data) <= 0.2

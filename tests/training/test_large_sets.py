@@ -1,4 +1,4 @@
-"""What is kept of large sets is bounded, and nothing that is told changes by it."""
+"""What is kept of large sets is bounded, and no figure depends on it."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -74,10 +74,10 @@ def test_answers_that_are_judged_in_parts_are_those_to_all_rows(trained: Trainin
     model = load_bundle(trained.bundle)
     rows = made_up(9_000)
 
-    judged = score_model(model, rows, HALL)
+    scores = score_model(model, rows, HALL)
     alone = [score_model(model, rows.take(part), HALL) for part in np.split(np.arange(9_000), 9)]
 
-    assert fields(judged) == fields(concatenate_scores(alone))
+    assert fields(scores) == fields(concatenate_scores(alone))
 
 
 def fields(scores: RowScores) -> list[list[float] | None]:

@@ -38,6 +38,22 @@ def test_an_interval_holds_the_mean_and_narrows_with_more_visits() -> None:
     assert (narrow.high - narrow.low) < 0.25 * (wide.high - wide.low)
 
 
+def test_an_interval_of_a_normal_mean_is_as_wide_as_theory_says() -> None:
+    values = np.random.default_rng(5).normal(size=2000)
+
+    found = Bootstrap(np.arange(2000)).mean(values)
+
+    assert found.high - found.low == pytest.approx(2 * 1.96 / 2000**0.5, rel=0.12)
+
+
+def test_rows_without_a_value_do_not_count_in_an_interval() -> None:
+    values = np.tile([5.0, np.nan], 50)
+
+    found = Bootstrap(np.arange(100) // 2).mean(values)
+
+    assert (found.low, found.high) == pytest.approx((5.0, 5.0))
+
+
 def test_rows_of_one_visit_count_as_one_look() -> None:
     looks = np.repeat(np.random.default_rng(1).normal(size=30), 20)
 
@@ -77,6 +93,28 @@ def test_the_radius_holds_its_share_of_rows_that_it_was_not_fitted_to() -> None:
     assert found.radius.scale == pytest.approx(-np.log(1 - RADIUS_SHARE), rel=0.1)
 
 
+def test_each_half_of_the_visits_is_covered_by_the_scale_of_the_other() -> None:
+    visits = np.arange(400) // 4
+    # Errors ten times as large on one half: its own scale would cover it, the other's covers none.
+    errors = np.where(visits % 2 == 0, 1.0, 10.0)
+
+    found = fit_radius(np.ones(400), errors, visits)
+
+    assert found is not None
+    assert found.coverage == 0.5
+    assert found.median_m == pytest.approx(10.0)
+
+
+def test_the_radius_makes_room_for_one_more_row() -> None:
+    errors = np.arange(1.0, 22.0)
+
+    found = fit_radius(np.ones(21), errors, np.arange(21))
+
+    assert found is not None
+    # 0.9 of 22 rows are 19.8: the twentieth of the 21 errors.
+    assert found.radius.scale == 20.0
+
+
 def test_too_few_rows_give_no_radius() -> None:
     assert fit_radius(np.ones(19), np.ones(19), np.arange(19)) is None
 
@@ -108,14 +146,14 @@ def test_the_best_answer_to_within_one_cell_has_the_most_around_it() -> None:
 def test_the_model_beats_the_most_frequent_location_and_neighbours_are_judged_beside_it(
     floor: TrainingSet, trained: TrainingResult
 ) -> None:
-    told = json.loads((trained.bundle.parent / "metrics.json").read_text())
-    named = {baseline["name"]: baseline for baseline in told["baselines"]}
+    figures = json.loads((trained.bundle.parent / "metrics.json").read_text())
+    named = {baseline["name"]: baseline for baseline in figures["baselines"]}
 
     assert set(named) == {"nearest neighbour", "7 weighted neighbours", "most frequent location"}
-    assert told["exact_accuracy"] > named["most frequent location"]["exact_accuracy"]
-    assert told["intervals"]["mean_error_m"]["low"] < told["mean_error_m"]
-    assert 0.0 <= told["calibration"]["expected_error"] <= 1.0
-    assert told["training_curve"][-1] < told["training_curve"][0]
+    assert figures["exact_accuracy"] > named["most frequent location"]["exact_accuracy"]
+    assert figures["intervals"]["mean_error_m"]["low"] < figures["mean_error_m"]
+    assert 0.0 <= figures["calibration"]["expected_error"] <= 1.0
+    assert figures["training_curve"][-1] < figures["training_curve"][0]
 
 
 def test_a_nearest_neighbour_that_knows_the_row_is_right(floor: TrainingSet) -> None:

@@ -59,11 +59,11 @@ def test_the_model_learns_a_floor_that_can_be_learnt(trained: TrainingResult) ->
     assert trained.metrics.mean_error_m < 3.0
 
 
-def test_each_step_is_told_before_it_begins(survey_file: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    train_files([survey_file], tmp_path, 1, HALL, QUICK, told.append)
+def test_each_step_is_announced_before_it_begins(survey_file: Path, tmp_path: Path) -> None:
+    steps: list[str] = []
+    train_files([survey_file], tmp_path, 1, HALL, QUICK, steps.append)
 
-    assert [step.split()[0] for step in told] == [
+    assert [step.split()[0] for step in steps] == [
         "reading",
         "auditing",
         "holding",

@@ -36,7 +36,8 @@ Hits = npt.NDArray[np.bool_]
 class ConfidenceReport:
     """The temperature that goes into the bundle, and its effect on rows it was not fitted to.
 
-    Brier: the mean square of confidence minus outcome (0 is best).
+    Brier: the mean square of confidence minus outcome (0 is best). The fields are named as in
+    ``metrics.json``.
     """
 
     temperature: float

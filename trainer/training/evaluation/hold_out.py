@@ -146,14 +146,14 @@ def _choose(
     order = np.full(len(sizes), np.iinfo(np.uint64).max, dtype=np.uint64)
     np.minimum.at(order, members, mix_bits(keys + np.uint64(name_key(str(seed)))))
     spare = np.floor(np.bincount(data.cells) * max_cell_share).astype(int).tolist()
-    wanted = max(1, round(share * len(data)))
+    remaining = max(1, round(share * len(data)))
     taken = np.zeros(len(sizes), dtype=bool)
     for group in _by_key(order):
         cell, size = int(data.cells[firsts[group]]), int(sizes[group])
-        if size <= spare[cell] and size <= wanted:
+        if size <= spare[cell] and size <= remaining:
             taken[group] = True
             spare[cell] -= size
-            wanted -= size
+            remaining -= size
     return taken[members]
 
 
