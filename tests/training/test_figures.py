@@ -92,7 +92,7 @@ def test_the_most_frequent_confusion_comes_first_with_its_share_and_distance(
     assert (first.truth, first.answered) == (floor.labels[0], floor.labels[1])
     assert (first.rows, first.share, first.apart_m) == (3, 0.75, 3.0)
     assert (second.truth, second.answered) == (floor.labels[4], floor.labels[5])
-    assert (second.rows, second.share) == (1, 0.5)
+    assert (second.rows, second.share, second.apart_m) == (1, 0.5, 3.0)
 
 
 def test_answers_are_scored_by_cell_by_distance_and_within_one_cell() -> None:

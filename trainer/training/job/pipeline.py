@@ -106,7 +106,7 @@ def train(
     joined = join_surveys(surveys, site, context.known_to_champion)
     rows = joined.rows
     progress("auditing the rows")
-    quality = assess_quality(joined, site, context.known_to_champion)
+    quality = assess_quality(joined, site)
     progress(f"holding out visits of {len(rows)} rows at {len(rows.labels)} locations")
     load_mxnet()  # The import takes longer than a fit and must not count as its time.
     split = split_rows(rows, quality, hyperparameters)
@@ -146,12 +146,14 @@ class JoinedSurveys:
 
     surveys: tuple[Survey, ...]
     rows: TrainingSet
+    known_to_champion: tuple[bool, ...]
+    """For each survey, whether the champion learnt from it; empty without a champion."""
     seen_by_champion: Mask
     """(rows,) whether the champion learnt from the row's survey."""
 
 
 def join_surveys(
-    surveys: Sequence[Survey], site: SiteDescription, known_to_champion: Sequence[bool]
+    surveys: Sequence[Survey], site: SiteDescription, known_to_champion: tuple[bool, ...]
 ) -> JoinedSurveys:
     """Mask missing values and put all rows into one training set.
 
@@ -162,9 +164,10 @@ def join_surveys(
     masked = mask_sentinel(surveys, site)
     rows = join_masked(masked, site)
     check_enough(rows)
-    known = known_to_champion or [False] * len(masked)
-    seen = mark_rows([len(survey.labels) for survey in masked], known)
-    return JoinedSurveys(tuple(masked), rows, seen)
+    seen = mark_rows(
+        [len(survey.labels) for survey in masked], known_to_champion or [False] * len(masked)
+    )
+    return JoinedSurveys(tuple(masked), rows, known_to_champion, seen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,12 +178,10 @@ class DataQuality:
     audit: Audit
 
 
-def assess_quality(
-    joined: JoinedSurveys, site: SiteDescription, known_to_champion: Sequence[bool]
-) -> DataQuality:
+def assess_quality(joined: JoinedSurveys, site: SiteDescription) -> DataQuality:
     """Search the rows for copies and audit them."""
     duplicates = find_near_duplicates(joined.rows)
-    report = audit(joined.rows, joined.surveys, site, duplicates, known_to_champion)
+    report = audit(joined.rows, joined.surveys, site, duplicates, joined.known_to_champion)
     return DataQuality(duplicates, report)
 
 
