@@ -43,7 +43,7 @@ def reason_of(status: RunStatus) -> str:
         ),
         (failed(reason="DeadlineExceeded: FailedCreate: exceeded quota: q"), "Raise the quota"),
         (failed(reason="DeadlineExceeded: Unschedulable: 0/3 nodes"), "Add nodes"),
-        (failed(reason="Evicted: low on memory"), "by itself"),
+        (failed(reason="Evicted: low on memory"), "retried automatically"),
         (failed(reason="DeadlineExceeded: CreateContainerConfigError: x"), "Create it"),
         (failed(0, state=RunState.SUCCEEDED), "not in the artifact bucket"),
     ],

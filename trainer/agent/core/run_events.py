@@ -29,19 +29,19 @@ _MEANING = {
         "Correct those surveys and upload them again"
     ),
     ExitCode.NOT_ENOUGH_DATA: (
-        "the surveys read well but are too little to learn from. Upload more labelled fingerprints"
+        "the surveys are valid but too small to train on. Upload more labelled fingerprints"
     ),
     ExitCode.STALE_SNAPSHOT: (
-        "a survey or the site's description changed while the run was about to read it; what is "
-        "there now is trained next"
+        "a survey or the site's description changed before the run read it; the current version "
+        "is trained next"
     ),
     ExitCode.TRY_AGAIN: (
-        "the network or a store failed at every attempt. It is tried again later; look at the "
-        "site's connection if this stays"
+        "the network or a store failed at every attempt. The run is tried again later; check the "
+        "site's connection if this persists"
     ),
     ExitCode.MISCONFIGURED: (
-        "the run or its site is described wrongly. Correct what is named here; nothing is tried "
-        "until then"
+        "the settings of the run or the description of its site are wrong. Correct what is named "
+        "here; the run is not started again until then"
     ),
 }
 
@@ -51,8 +51,8 @@ _IN_CLUSTER = {
         "in the pod template; the run is then started again"
     ),
     "ImagePull": (
-        "the trainer's image can't be had. Check its name and digest in the pod template, "
-        "imagePullSecrets, and the way to the registry; it is tried again by itself"
+        "the trainer's image can't be pulled. Check its name and digest in the pod template, "
+        "imagePullSecrets, and the route to the registry; the run is retried automatically"
     ),
     "InvalidImageName": "the trainer's image has no valid name. Correct it in the pod template",
     "PodSecurity": (
@@ -61,27 +61,24 @@ _IN_CLUSTER = {
     ),
     "exceeded quota": (
         "the namespace's resource quota has no room for the training pod. Raise the quota, or ask "
-        "for less in the pod template; it is tried again by itself"
+        "for less in the pod template; the run is retried automatically"
     ),
     "CreateContainerConfigError": (
-        "the training pod refers to a Secret or ConfigMap that is not there. Create it, or correct "
+        "the training pod refers to a missing Secret or ConfigMap. Create it, or correct "
         "the pod template"
     ),
     "FailedCreate": (
-        "the cluster refused to create the training pod. Correct what it names here; it is tried "
-        "again by itself"
+        "the cluster refused to create the training pod. Correct what it names here; the run is "
+        "retried automatically"
     ),
     "Unschedulable": (
-        "no node had room for the training pod. Add nodes, or ask for less in the pod template; it "
-        "is tried again by itself"
+        "no node had room for the training pod. Add nodes, or ask for less in the pod template; "
+        "the run is retried automatically"
     ),
-    "Evicted": "the node could not keep the training pod; the run is started again by itself",
+    "Evicted": "the training pod was evicted from its node; the run is retried automatically",
 }
 """What a word in the runner's reason means, and what to do. The first that matches counts."""
-_OTHERWISE = (
-    "the run could not be brought to its end. That is no fault of the data; what is named here "
-    "says more"
-)
+_OTHERWISE = "the cluster ended the run. The cause is not the data; Kubernetes' reason names it"
 
 
 def started(status: RunStatus) -> TrainingStarted:
@@ -156,7 +153,7 @@ def _reason_of(status: RunStatus) -> str:
     if status.reason == DEADLINE_EXCEEDED:
         return (
             "the run was stopped because it took longer than its deadline. Raise the deadline, or "
-            "look at the end of its log for what it waited for"
+            "look at the end of its log for the cause"
         )
     if status.reason:
         return f"{_meaning_of(status.reason)} (Kubernetes says: {status.reason})"
@@ -165,9 +162,9 @@ def _reason_of(status: RunStatus) -> str:
     how = "no exit code" if status.exit_code is None else f"exit code {status.exit_code}"
     because = f": {note}" if note else ""
     return (
-        f"the training process ended with {how}{because}. That is a defect of the code or of what "
-        "it runs on, no fault of the data; the end of its log says more. It is started again once "
-        "the trainer's image or the pod template changes"
+        f"the training process ended with {how}{because}. The cause is the code or its "
+        "environment, not the data; see the end of its log. The run is started again once the "
+        "trainer's image or the pod template changes"
     )
 
 
