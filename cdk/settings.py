@@ -1,6 +1,6 @@
-"""What may differ from stage to stage, from the CDK's context, checked before anything is built.
+"""A stage's settings, from the CDK's context, validated before anything is synthesized.
 
-A wrong value that got past here would fail half-way through a deployment, or in production.
+A wrong value would otherwise fail half-way through a deployment, or in production.
 """
 
 import os
@@ -96,12 +96,12 @@ class StageSettings(BaseModel):
     smoke_latency_ms: Annotated[int, Field(ge=1, le=60_000)] = 1000
     """Slowest answer to a smoke test; SageMaker itself gives up after 60 s."""
     termination_wait_s: Annotated[int, Field(ge=0, le=3600)] = 60
-    """How long the old fleet stays after the new one took over; SageMaker's bounds."""
+    """How long the old fleet stays after traffic moved to the new one; SageMaker's bounds."""
     dead_attempts_days: Annotated[int, Field(ge=2, le=3650)] = 7
-    """How long the files of an attempt stay that did not get its run's release, and as long again
-    until they are gone for good. No run may take longer than a day."""
+    """How long the files of an attempt stay that did not claim its run's release, and as long again
+    until they are purged. No run may take longer than a day."""
     failed_attempts_days: Annotated[int, Field(ge=2, le=3650)] = 30
-    """How long those of the newest attempt stay at a run that has no release."""
+    """The same for the newest attempt at a run that has no release."""
     notification_emails: tuple[Email, ...] = ()
     agents: Mapping[AgentName, AgentSites] = {}
     """The on-prem agents by name, each with the only sites that it looks after and sees; without
@@ -127,7 +127,7 @@ class StageSettings(BaseModel):
 
     @property
     def name(self) -> str:
-        """What this stage's resources are called by, where a name must be chosen."""
+        """The base of this stage's resource names, where a name must be chosen."""
         return f"rssi-mlops-{self.stage}"
 
     @property
@@ -137,7 +137,7 @@ class StageSettings(BaseModel):
 
     @property
     def endpoint_prefix(self) -> str:
-        """What the names of this stage's endpoints start with."""
+        """The prefix of the names of this stage's endpoints."""
         return f"rssi-{self.stage}"
 
 
@@ -145,7 +145,7 @@ def read_context(file: Path = ROOT / "cdk.json") -> Mapping[str, object]:
     """The CDK's context: of cdk.json and, over it, of the CDK's command line.
 
     The command line hands over its `-c` options, and all of cdk.json's, in `CDK_CONTEXT_JSON`;
-    without it, as in `python app.py`, nobody else would read cdk.json.
+    without it, as in `python app.py`, only this function reads cdk.json.
 
     Raises:
         SettingsError: If either is not what it should be.
@@ -158,7 +158,7 @@ def read_context(file: Path = ROOT / "cdk.json") -> Mapping[str, object]:
 
 
 def settings_from_context(context: Mapping[str, object]) -> StageSettings:
-    """The settings of the stage that the context asks for.
+    """The settings of the stage that the context selects.
 
     Later ones win: `rssi-mlops` for all stages, `rssi-mlops.stages.STAGE`, and single context
     values `rssi-mlops:NAME`, such as `-c rssi-mlops:instance_count=2`.

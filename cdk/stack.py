@@ -1,7 +1,4 @@
-"""One stage of rssi-mlops: the constructs, put together, and how clients find them.
-
-Nothing is made here; what a resource is stands in its construct's file.
-"""
+"""One stage of rssi-mlops: composes the constructs, and describes the stack to its clients."""
 
 from aws_cdk import CfnOutput, DefaultStackSynthesizer, Stack
 from aws_cdk import aws_ssm as ssm
@@ -77,8 +74,8 @@ class RssiMlops(Stack):
     def _one_agent(
         self, storage: Storage, messaging: Messaging, description: StackDescription
     ) -> StackDescription:
-        """The agent that looks after all sites; returns the description with its queue."""
-        # Where they were before there could be several, so that a deployment replaces nothing.
+        """Create the agent for all sites; returns the description with its queue."""
+        # Ids from before there could be several agents, so that a deployment replaces nothing.
         surveys = SurveysQueue(messaging, data=storage.data)
         policy = AgentPolicy(
             self,

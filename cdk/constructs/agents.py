@@ -1,8 +1,7 @@
 """The on-prem agents: one for all sites, or several, each with its sites, its queue and its policy.
 
-A building's agent shall see nothing of another building: neither its files, nor their names, nor
-what is uploaded there. What may go wrong: IAM and EventBridge limit how much can be said of single
-sites, so an agent has a bounded number of them.
+The agent of one building must not see anything of another: files, their names, or uploads. IAM and
+EventBridge limit the length of policies and patterns, so the number of an agent's sites is bounded.
 """
 
 from collections.abc import Iterator
@@ -23,11 +22,11 @@ from events.stack import agent_parameter
 
 _WRITTEN = ("quarantine", "releases", "runs", "snapshots")
 _SITES_A_POLICY = 5
-"""So that a policy stays below IAM's 6,144 characters with names of any length."""
+"""Keeps a policy below IAM's 6,144 characters with site names of any length."""
 
 
 class AgentPolicy(Construct):
-    """What one agent and its Jobs may do; it waits for an identity to be attached to."""
+    """The managed policies of one agent and its Jobs, to be attached to their identity."""
 
     def __init__(
         self,
@@ -43,12 +42,12 @@ class AgentPolicy(Construct):
         """Create the managed policies for `sites`, or one for all of them.
 
         Args:
-            scope: where.
-            construct_id: under which name.
+            scope: the parent.
+            construct_id: the construct's id in it.
             storage: both buckets.
             messaging: the bus.
             surveys: the agent's queue.
-            parameter: the name of the parameter that tells it where everything is.
+            parameter: the name of the SSM parameter that describes the stack to it.
             sites: the only sites; empty for all.
         """
         super().__init__(scope, construct_id)
@@ -124,13 +123,15 @@ class SiteAgent(Construct):
             parameter=parameter,
             sites=sites,
         )
-        told = description.model_copy(update={"queue_url": surveys.queue.queue_url, "sites": sites})
+        described = description.model_copy(
+            update={"queue_url": surveys.queue.queue_url, "sites": sites}
+        )
         ssm.StringParameter(
             self,
             "Description",
             parameter_name=parameter,
             description=f"Where everything of the agent {name} is",
-            string_value=Stack.of(self).to_json_string(told.model_dump(mode="json")),
+            string_value=Stack.of(self).to_json_string(described.model_dump(mode="json")),
         )
         CfnOutput(self, "PolicyArns", value=policy.arns)
         CfnOutput(self, "Parameter", value=parameter)

@@ -1,6 +1,6 @@
-"""The permissions that our identities are put together from, in our words rather than IAM's.
+"""The permissions that the identities are composed of, each a named set of IAM actions.
 
-Scoped by name wherever AWS lets a name be scoped; each wildcard says why it is there.
+Scoped by name wherever AWS allows it; each wildcard has a reason.
 """
 
 from aws_cdk import ArnFormat, Stack
@@ -36,9 +36,9 @@ def read_objects(
 ) -> tuple[IamPermission, ...]:
     """To read objects, any version, and to list them, or only those in `folders`.
 
-    S3 answers 403 instead of 404 for a missing object to who may not list the whole bucket: a GET
-    or HEAD has no prefix that a condition could look at. Who has `folders` must look into a listing
-    to tell missing from forbidden.
+    Without permission to list the whole bucket, S3 answers 403 and not 404 for a missing object: a
+    GET or HEAD has no prefix for a condition to match. Whoever has `folders` only must list to tell
+    a missing object from a forbidden one.
     """
     return (
         IamPermission(
@@ -71,12 +71,12 @@ def write_objects(sid: str, bucket: s3.IBucket, keys: tuple[str, ...]) -> tuple[
 
 
 def read_releases(artifacts: s3.IBucket) -> tuple[IamPermission, ...]:
-    """To read what the trainer released."""
+    """To read releases."""
     return read_objects("Releases", artifacts, (RELEASE_KEYS,))
 
 
 def delete_attempts(artifacts: s3.IBucket) -> tuple[IamPermission, ...]:
-    """To delete what attempts wrote, for good; a manifest, which has no such key, never."""
+    """To delete the files of attempts for good; manifests have other keys."""
     return (
         IamPermission(
             sid="DeleteAttempts",
@@ -88,10 +88,10 @@ def delete_attempts(artifacts: s3.IBucket) -> tuple[IamPermission, ...]:
 
 
 def write_champion(artifacts: s3.IBucket) -> tuple[IamPermission, ...]:
-    """To write down what is live; S3 asks who writes on a condition for leave to read as well."""
+    """To write the pointers to the champions; a conditional write needs to read them as well."""
     return (
         IamPermission(
-            sid="ShowChampion",
+            sid="WriteChampion",
             actions=("s3:GetObject", "s3:PutObject"),
             resources=(artifacts.arn_for_objects(CHAMPION_KEYS),),
             wildcard_reason=_BY_SITE,
@@ -103,7 +103,7 @@ def read_and_write_ledger(table: dynamodb.ITable) -> tuple[IamPermission, ...]:
     """To read and to write the ledger; a transaction is permitted by the actions in it."""
     return (
         IamPermission(
-            sid="KeepLedger",
+            sid="ReadAndWriteLedger",
             actions=("dynamodb:GetItem", "dynamodb:PutItem"),
             resources=(table.table_arn,),
         ),
@@ -118,10 +118,10 @@ def list_ledger(table: dynamodb.ITable) -> tuple[IamPermission, ...]:
 
 
 def put_events(bus: events.IEventBus, source: EventSource) -> tuple[IamPermission, ...]:
-    """To put events on the bus, under one name only."""
+    """To put events on the bus, with one source only."""
     return (
         IamPermission(
-            sid="Speak",
+            sid="PutEvents",
             actions=("events:PutEvents",),
             resources=(bus.event_bus_arn,),
             conditions={"StringEquals": {"events:source": source.value}},
@@ -189,10 +189,10 @@ def use_endpoints(stack: Stack, prefix: str, *actions: str) -> tuple[IamPermissi
 
 
 def consume_queue(queue: sqs.IQueue) -> tuple[IamPermission, ...]:
-    """To receive messages, keep them in hand, and delete them."""
+    """To receive messages, extend their visibility timeout, and delete them."""
     return (
         IamPermission(
-            sid="WorkOffQueue",
+            sid="ConsumeQueue",
             actions=(
                 "sqs:ChangeMessageVisibility",
                 "sqs:DeleteMessage",
@@ -205,10 +205,10 @@ def consume_queue(queue: sqs.IQueue) -> tuple[IamPermission, ...]:
 
 
 def send_dead_letters(dead_letters: sqs.IQueue) -> tuple[IamPermission, ...]:
-    """To put what can't be read where people look, with the reason."""
+    """To send messages that can't be read to a dead-letter queue."""
     return (
         IamPermission(
-            sid="SetAside",
+            sid="SendDeadLetters",
             actions=("sqs:GetQueueUrl", "sqs:SendMessage"),
             resources=(dead_letters.queue_arn,),
         ),

@@ -1,6 +1,6 @@
-"""Who acts on the stack in AWS besides its functions: SageMaker, when it serves.
+"""The role that SageMaker assumes to serve a release.
 
-A permission too few shows only when an endpoint starts, a quarter of an hour into a rollout.
+A missing permission shows only when an endpoint starts, a quarter of an hour into a rollout.
 """
 
 from aws_cdk import Stack
@@ -14,7 +14,7 @@ from cdk.settings import ServingImage
 
 
 class ExecutionRole(Construct):
-    """What SageMaker is when it starts a serving container: it reads a release and its image."""
+    """The execution role of the serving containers: reads releases and their image."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The table that remembers releases, deployments and what is live.
 
-It has no TTL: what a site has ever had live is what a rollback chooses from.
+It has no TTL: a rollback may choose any release that was ever live.
 """
 
 from aws_cdk import aws_dynamodb as dynamodb

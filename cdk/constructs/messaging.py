@@ -1,7 +1,7 @@
-"""What carries events: our bus, queues of surveys for on-prem agents, and who listens.
+"""The event bus with its log and notifications, and the agents' queues of surveys.
 
-EventBridge drops what a target refuses for good, so the queue has a dead-letter queue both for
-what can't be delivered to it and for what the agent gives up on.
+EventBridge drops events that a target refuses for good, so each queue has a dead-letter queue, both
+for undeliverable events and for messages that the agent gives up on.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Messaging(Construct):
         events.CfnRule(
             self,
             "Everything",
-            description="All that we say, kept as a log",
+            description="All of our events, kept as a log",
             event_bus_name=self.bus.event_bus_name,
             event_pattern={"source": events.Match.prefix(OUR_SOURCES)},
             targets=[events.CfnRule.TargetProperty(id="EventLog", arn=_arn_for_rules(log))],
@@ -111,15 +111,15 @@ class Messaging(Construct):
         )
 
     def _topic(self, emails: Sequence[str]) -> sns.Topic:
-        # No encryption at rest: EventBridge can't publish under SNS's own key, and what is said
-        # here (ids and reasons) leaves by e-mail anyway.
+        # No encryption at rest: EventBridge can't publish under SNS's own key, and the content
+        # (ids and reasons) leaves by e-mail anyway.
         topic = sns.Topic(self, "Notifications", enforce_ssl=True)
         for email in emails:
             topic.add_subscription(subscriptions.EmailSubscription(email))
         events.Rule(
             self,
             "Notable",
-            description="What people want to hear of",
+            description="Events for people",
             event_bus=self.bus,
             event_pattern=of_kind(*NOTIFIED),
             targets=[targets.SnsTopic(topic)],
@@ -128,7 +128,7 @@ class Messaging(Construct):
 
 
 class SurveysQueue:
-    """What tells one agent of uploads: a queue, its dead letters, and the rule that feeds it."""
+    """One agent's queue of uploads, its dead letters, and the rule that feeds it."""
 
     def __init__(self, scope: Construct, *, data: s3.IBucket, sites: Sequence[str] = ()) -> None:
         """Create all three in `scope`, for uploads to `sites`, or to any site."""
@@ -148,7 +148,7 @@ class SurveysQueue:
         events.Rule(
             scope,
             "SurveyUploaded",
-            description="A survey was uploaded: tell the on-prem agent",
+            description="A survey was uploaded",
             event_pattern=object_created(
                 data, *(f"sites/{site}/surveys/*" for site in sites or ("*",))
             ),
@@ -176,12 +176,12 @@ def object_created(bucket: s3.IBucket, *keys: str) -> events.EventPattern:
 
 
 def of_kind(*kinds: type[Contract]) -> events.EventPattern:
-    """Events of these kinds from any source: whoever may put on our bus may ask for a rollback."""
+    """Events of these kinds from any source: whoever may put events may request a rollback."""
     return events.EventPattern(detail_type=[kind.__name__ for kind in kinds])
 
 
 def dead_letter_queue(scope: Construct, construct_id: str) -> sqs.Queue:
-    """A queue for what could not be handled; it is read by people, for up to 14 days."""
+    """A queue for what could not be handled; people read it, for up to 14 days."""
     return sqs.Queue(
         scope,
         construct_id,

@@ -1,7 +1,7 @@
-"""What one identity may do, one sentence of IAM at a time.
+"""IAM statements with the reason of each wildcard.
 
-IAM matches names by wildcard, so most of our grants have one; each must say why it is as narrow
-as it can be, and cdk-nag finds those that don't.
+Most grants match names by a wildcard; each must give the reason why it can't be narrower, and
+cdk-nag finds those that don't.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ Conditions = Mapping[str, Mapping[str, str | Sequence[str]]]
 
 @dataclass(frozen=True)
 class IamPermission:
-    """Leave to do `actions` on `resources`.
+    """Permission for `actions` on `resources`.
 
     Attributes:
         sid: The statement's name: letters and digits.

@@ -95,7 +95,7 @@ class ReleaseFunctions(Construct):
     def _roll_endpoint(self) -> None:
         function = self._function(
             name="roll_endpoint",
-            description="Moves a site's endpoint to the model whose turn it is",
+            description="Moves a site's endpoint to the deployment that holds its slot",
             permissions=grants.roll_endpoints(Stack.of(self), self._settings.endpoint_prefix),
         )
         function.start_on(
@@ -110,7 +110,7 @@ class ReleaseFunctions(Construct):
     def _smoke_test(self) -> None:
         function = self._function(
             name="smoke_test",
-            description="Asks an endpoint that changed whether it answers rightly",
+            description="Tests whether an endpoint that changed serves the right answers",
             permissions=(
                 *grants.read_releases(self._storage.artifacts),
                 *grants.write_champion(self._storage.artifacts),
@@ -118,7 +118,7 @@ class ReleaseFunctions(Construct):
             ),
         )
         function.start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
-        # A rollout that had nothing to change causes no event of SageMaker's.
+        # A rollout that changes nothing causes no event of SageMaker's.
         function.start_on(
             "RolloutStarted", of_kind(RolloutStarted, DeploymentStalled), self._messaging.bus
         )
@@ -149,10 +149,10 @@ class ReleaseFunctions(Construct):
         ).start_at(events.Schedule.rate(_RECONCILE_EVERY))
 
     def _clean_up(self) -> None:
-        # Neither the ledger nor the bus is any business of what deletes.
+        # A function that deletes gets no access to the ledger or the bus.
         specification = FunctionSpecification(
             name="clean_up",
-            description="Deletes what attempts left that did not get their run's release",
+            description="Deletes the files of attempts that did not claim their run's release",
             environment=self._environment("clean_up"),
             permissions=(
                 *grants.read_releases(self._storage.artifacts),

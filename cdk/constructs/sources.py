@@ -1,6 +1,6 @@
-"""Our own code as the Lambdas get it: the Python files of `functions` and `events`, no more.
+"""The code asset of the Lambdas: the Python files of the packages that they import, and no others.
 
-A stray file here would change the functions' hash, and so the deployment, for no reason.
+A stray file would change the asset's hash, and cause a deployment for no reason.
 """
 
 import shutil

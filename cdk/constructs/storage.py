@@ -1,8 +1,7 @@
-"""The two buckets: what is measured, and what is made of it.
+"""The two buckets: surveys, and the releases made from them.
 
-Surveys and releases are named by their version and digest, for ever: a rule that expires old
-versions would break the way back from a prediction to its data, so there is none. What attempts
-left that became no release, the Lambda clean_up deletes.
+No lifecycle rule expires old versions: it would break the trace from a prediction to its data. The
+Lambda clean_up deletes the files of attempts that did not become a release.
 """
 
 from typing import cast
@@ -23,7 +22,7 @@ _ABANDONED_AFTER_DAYS = 7
 
 
 class Storage(Construct):
-    """The data bucket and the artifact bucket, both telling EventBridge of each new object."""
+    """The data bucket and the artifact bucket; both send events of new objects to EventBridge."""
 
     def __init__(self, scope: Construct, construct_id: str, *, settings: StageSettings) -> None:
         """Create both buckets."""

@@ -464,9 +464,9 @@ def test_a_stage_can_not_touch_another_stage_s_endpoints(prod: Template) -> None
 def test_everyone_speaks_on_the_bus_under_their_own_name(dev: Template) -> None:
     bus = {"Fn::GetAtt": [dev.one_of("AWS::Events::EventBus"), "Arn"]}
     for step in SPEAKERS:
-        assert dev.role_of(step)["Speak"]["Resource"] == bus
-        assert spoken_name(dev.role_of(step)["Speak"]) == "rssi-mlops.release"
-    assert spoken_name(agent_policy(dev)["Speak"]) == "rssi-mlops.agent"
+        assert dev.role_of(step)["PutEvents"]["Resource"] == bus
+        assert event_source_of(dev.role_of(step)["PutEvents"]) == "rssi-mlops.release"
+    assert event_source_of(agent_policy(dev)["PutEvents"]) == "rssi-mlops.agent"
 
 
 def test_only_clean_up_can_delete_objects_and_only_those_of_attempts(dev: Template) -> None:
@@ -511,10 +511,10 @@ def test_the_agent_can_not_delete_an_object_nor_write_what_is_not_its_own(dev: T
 def test_only_who_sees_the_ledger_writes_down_what_is_live_and_the_agent_reads_it(
     dev: Template,
 ) -> None:
-    writers = {step for step in FUNCTIONS if "ShowChampion" in dev.role_of(step)}
+    writers = {step for step in FUNCTIONS if "WriteChampion" in dev.role_of(step)}
     assert writers == {"smoke_test", "reconcile"}
     for step in writers:
-        statement = dev.role_of(step)["ShowChampion"]
+        statement = dev.role_of(step)["WriteChampion"]
         assert statement["Resource"]["Fn::Join"][1][1] == "/sites/*/champion.json"
         assert set(statement["Action"]) == {"s3:GetObject", "s3:PutObject"}
     read = agent_policy(dev)["ReadArtifacts"]["Resource"]
@@ -638,7 +638,7 @@ def as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def spoken_name(statement: dict[str, Any]) -> object:
+def event_source_of(statement: dict[str, Any]) -> object:
     return statement["Condition"]["StringEquals"]["events:source"]
 
 

@@ -1,10 +1,12 @@
 """A candidate beside the champion: which rows are fair to both, and what the figures then say."""
 
 import json
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -14,17 +16,23 @@ from events.metrics import AgainstChampion, ComparisonBasis
 from events.metrics_document import FigureUnit, HeldOutRows, MetricsDocument
 from tests.training.made_up_floor import HALL, survey_lines, survey_text
 from trainer.localization.bundle.reading import load_bundle
+from trainer.training.evaluation import comparison
 from trainer.training.evaluation.champion import ChampionModel, NoChampion
-from trainer.training.evaluation.comparison import FEWEST_ROWS
-from trainer.training.evaluation.hold_out import hold_out
+from trainer.training.evaluation.comparison import FEWEST_ROWS, FEWEST_VISITS, CandidateHoldOut
+from trainer.training.evaluation.hold_out import HoldOut, HoldOutScheme, hold_out
+from trainer.training.evaluation.hold_out_evaluation import fit_and_measure
 from trainer.training.evaluation.resampling import oversample_locations
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.pipeline import TrainingResult, train
+from trainer.training.quality.near_duplicates import NearDuplicates, find_near_duplicates
 from trainer.training.reading.site_description import FloorPlan, SiteDescription
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import combine
 from trainer.training.reports.floor_plan import NoPicture, Picture, parse_picture, read_picture
 from trainer.training.reports.provenance import ReportContext, SurveyOrigin
+
+if TYPE_CHECKING:
+    from trainer.training.evaluation.scores import RowScores
 
 GOOD = Hyperparameters(epochs=15, hidden=(32,), batch_size=64, held_out_share=0.4)
 NOISE = Hyperparameters(epochs=1, hidden=(4,), learning_rate=1e-6, held_out_share=0.4)
@@ -128,7 +136,7 @@ def test_a_candidate_that_learnt_nothing_is_worse_than_a_good_champion(
     assert good.champion.release.run_id in card
 
 
-def test_rows_of_surveys_that_the_champion_knows_are_never_asked(
+def test_rows_of_surveys_that_the_champion_knows_are_never_compared(
     good: Live, tmp_path: Path
 ) -> None:
     summary = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new")
@@ -138,7 +146,7 @@ def test_rows_of_surveys_that_the_champion_knows_are_never_asked(
     assert summary.rows == (held >= len(walk(1).labels)).sum()
 
 
-def test_copies_of_what_the_champion_knows_are_not_asked(good: Live, tmp_path: Path) -> None:
+def test_copies_of_what_the_champion_knows_are_not_compared(good: Live, tmp_path: Path) -> None:
     copied = replace(walk(1), name="again.csv")
 
     summary = against(good, [walk(1), copied], [True, False], tmp_path / "new")
@@ -146,6 +154,73 @@ def test_copies_of_what_the_champion_knows_are_not_asked(good: Live, tmp_path: P
     assert summary.basis is ComparisonBasis.NONE
     assert summary.candidate is None
     assert "Of the held-out rows 0 (of 0 visits)" in summary.reason
+
+
+def test_near_copies_of_what_the_champion_knows_are_not_compared(
+    good: Live, tmp_path: Path
+) -> None:
+    louder = replace(walk(1), name="again.csv", rssi=walk(1).rssi + np.float32(1))
+
+    summary = against(good, [walk(1), louder], [True, False], tmp_path / "new")
+
+    assert summary.basis is ComparisonBasis.NONE
+    assert "Of the held-out rows 0 (of 0 visits)" in summary.reason
+
+
+def test_a_single_row_that_repeats_one_that_the_champion_knows_is_not_unseen() -> None:
+    data = combine([walk(1), replace(walk(1), name="again.csv")], HALL)
+    rows = np.arange(len(data))
+    candidate = CandidateHoldOut(
+        data=data,
+        split=HoldOut(rows[::2], rows[1::2], HoldOutScheme.WHOLE_VISITS),
+        scores=cast("RowScores", None),
+        baselines=(),
+        seen_by_champion=rows < len(data) // 2,
+        near_duplicates=NearDuplicates(np.empty((0, 2), dtype=np.intp), (), 0, 0),
+    )
+
+    assert candidate.unseen().tolist() == []
+
+
+def test_many_new_rows_of_few_visits_are_too_few(good: Live, tmp_path: Path) -> None:
+    lines = survey_lines(seed=2, rows_per_visit=15, visits=2)
+    few = survey_text([line for line in lines if line.startswith(("A", "B"))])
+    survey = read_survey(few.encode(), HALL, name="few.csv")
+
+    summary = against(good, [walk(1), survey], [True, False], tmp_path / "new")
+
+    assert summary.basis is ComparisonBasis.NONE
+    rows, visits = (
+        int(number) for number in re.findall(r"rows (\d+) \(of (\d+)", summary.reason)[0]
+    )
+    assert rows >= FEWEST_ROWS
+    assert visits < FEWEST_VISITS
+
+
+def test_unseen_rows_are_answered_by_a_fit_on_oversampled_locations(
+    good: Live, tmp_path: Path
+) -> None:
+    summary = against(good, [walk(1), walk(2)], [True, False], tmp_path / "new")
+    data = combine([walk(1), walk(2)], HALL)
+    split = hold_out(data, GOOD.held_out_share, GOOD.seed, find_near_duplicates(data).pairs)
+    unseen = split.held_out[split.held_out >= len(walk(1).labels)]
+
+    training = oversample_locations(data, split.trained, split.held_out)
+    scores = fit_and_measure(training, data.take(unseen), HALL, GOOD).scores
+
+    assert scores.errors_m is not None
+    assert summary.candidate is not None
+    assert summary.candidate.mean_error_m == pytest.approx(scores.errors_m.mean())
+
+
+def test_a_very_large_hold_out_is_not_listed_row_by_row(
+    good: Live, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "MAX_ROWS_LISTED", good.result.metrics.held_out_rows - 1)
+
+    train([walk(1)], HALL, NOISE, "hall-1", tmp_path)
+
+    assert json.loads((tmp_path / "metrics.json").read_text())["held_out"] is None
 
 
 def test_with_too_few_new_rows_nothing_is_compared_and_it_is_said_why(
