@@ -93,7 +93,7 @@ def _report(
     as_json: bool,
 ) -> None:
     """Print what was uploaded and, if wanted, wait for what comes of it."""
-    from ops.cli.show import event_line
+    from ops.terminal import event_line
 
     end = None
     if not as_json:

@@ -100,7 +100,7 @@ def events(
 
     With --json a list; with --follow --json one line for each event.
     """
-    from ops.cli.show import event_line
+    from ops.terminal import event_line
 
     log = open_stack(site).event_log
     if as_json and not follow:

@@ -1,52 +1,16 @@
 """Tables and lines for the terminal: sites, releases, events, traces."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from events.manifests import Release, SmokeAnswer
+from events.manifests import Release
 from functions.core.deployments import Candidate, Deployment
-from ops.account.event_log import LoggedEvent
-from ops.account.prediction_client import PredictedLocation
 from ops.account.read_models import ReleaseRow, SiteStatus, Trace
-
-GOOD, BAD, BUSY, DIM = "green", "red", "yellow", "dim"
-EVENT_STYLES: Mapping[str, str] = {
-    "DeploymentSucceeded": GOOD,
-    "TrainingSucceeded": GOOD,
-    "RolledBack": BUSY,
-    "RollbackRequested": BUSY,
-    "DeploymentSuperseded": DIM,
-    "SurveyQuarantined": BAD,
-    "TrainingFailed": BAD,
-    "ReleaseRejected": BAD,
-    "SmokeTestFailed": BAD,
-    "DeploymentFailed": BAD,
-    "RollbackRefused": BAD,
-}
-
-
-def event_line(event: LoggedEvent) -> Text:
-    """One event in one line: time, kind, release, remarks."""
-    line = Text(f"{event.time.astimezone(UTC):%H:%M:%S} ", style=DIM)
-    line.append(f"{event.detail_type:<20} ", style=EVENT_STYLES.get(event.detail_type, ""))
-    line.append(event.release or event.site or "")
-    for remark in _remarks(event):
-        line.append(f"  {remark}", style=DIM)
-    return line
-
-
-def _remarks(event: LoggedEvent) -> Iterable[str]:
-    survey = event.detail.get("survey")
-    if isinstance(survey, dict):
-        yield str(survey["key"]).rsplit("/", 1)[-1]
-    if number := event.text("deployment"):
-        yield f"deployment {number}"
-    if reason := event.text("reason"):
-        yield reason
+from ops.terminal import BAD, BUSY, DIM, GOOD
 
 
 def status_table(statuses: Sequence[SiteStatus]) -> Table:
@@ -116,12 +80,6 @@ def releases_table(rows: Sequence[ReleaseRow]) -> Table:
             else Text(row.record.reason or row.record.verdict.value, style=DIM),
         )
     return table
-
-
-def describe_prediction(answer: SmokeAnswer | PredictedLocation) -> str:
-    """One prediction in words."""
-    at = "" if answer.x is None or answer.y is None else f" ({answer.x:.1f} m, {answer.y:.1f} m)"
-    return f"{answer.location}{at}, confidence {answer.confidence:.0%}"
 
 
 def print_trace(console: Console, trace: Trace) -> None:

@@ -13,11 +13,11 @@ from pydantic import JsonValue
 from functions.core.deployments import Deployment, DeploymentState
 from ops.account.event_log import LoggedEvent
 from ops.assembly import ROOT
-from ops.cli.show import describe_prediction
 from ops.demo.corrupt_release import put_corrupt_release
 from ops.demo.probe import Probe
 from ops.demo.survey import broken_survey
 from ops.demo.world import SITE, DemoWorld, expect, now, stopwatch
+from ops.terminal import describe_prediction
 
 Evidence = dict[str, JsonValue]
 ActFunction = Callable[[DemoWorld], Evidence]

@@ -8,9 +8,9 @@ from markupsafe import Markup
 
 from events.manifests import Release
 from events.metrics_document import MetricsDocument
-from ops.cli.show import EVENT_STYLES
 from ops.demo.summary import DemoSummary
 from ops.demo.world import DemoWorld
+from ops.terminal import EVENT_STYLES
 from trainer.training.reports.floor_map import floor_map_svg
 from trainer.training.reports.pages import page_templates
 

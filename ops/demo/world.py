@@ -15,10 +15,10 @@ from ops.account.event_log import LoggedEvent
 from ops.account.prediction_client import Prediction
 from ops.account.session import AwsSession, find_stack
 from ops.account.stack_client import StackClient, instances_body
-from ops.cli.show import event_line
 from ops.demo.survey import DemoSurvey, fullest_fingerprint
 from ops.errors import ExpectationError
 from ops.local_stack import STAGE, LocalStack
+from ops.terminal import event_line
 
 SITE = "library-1f"
 PATIENCE_S = 120.0

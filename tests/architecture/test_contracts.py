@@ -16,7 +16,7 @@ PLANTED = [
     ("trainer/agent/controller.py", "kubernetes"),
     ("trainer/agent/core/reconcile.py", "kubernetes"),
     ("ops/account/event_log.py", "kubernetes"),
-    ("trainer/training/job/train.py", "kubernetes"),
+    ("trainer/training/job/pipeline.py", "kubernetes"),
     ("functions/create_model.py", "boto3"),
     ("functions/core/gate.py", "botocore"),
     ("trainer/agent/core/reconcile.py", "boto3"),
@@ -25,7 +25,7 @@ PLANTED = [
     ("cdk/stack.py", "boto3"),
     ("ops/account/event_log.py", "mxnet"),
     ("trainer/serving/exchange.py", "mxnet"),
-    ("trainer/training/job/train.py", "mxnet"),
+    ("trainer/training/job/pipeline.py", "mxnet"),
     ("trainer/training/settings.py", "aws_cdk"),
     # Rooms that may not know each other.
     ("trainer/localization/features.py", "trainer.agent.settings"),

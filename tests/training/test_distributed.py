@@ -164,7 +164,7 @@ def test_a_training_process_fits_with_the_peers_that_it_joined(
     for name, value in environment_of(1, 9091).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("os.environ", dict(os.environ))
-    monkeypatch.setattr("trainer.training.__main__.main", lambda: 100 * worker_group().count)
+    monkeypatch.setattr("trainer.training.job.process.main", lambda: 100 * worker_group().count)
 
     assert ended_with(monkeypatch) == 200
     assert worker_group().count == 1

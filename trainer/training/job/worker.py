@@ -10,8 +10,8 @@ import sys
 from pydantic import ValidationError
 
 from trainer import logs
-from trainer.training import __main__ as alone
 from trainer.training.fitting.distributed import WorkerGroupSettings, join_worker_group
+from trainer.training.job import process
 from trainer.training.job.outcome import ExitCode
 
 
@@ -25,7 +25,7 @@ def main() -> int:
         return ExitCode.MISCONFIGURED
     try:
         with join_worker_group(settings):
-            return alone.main()
+            return process.main()
     except TimeoutError as error:
         logs.configure().error("the workers did not meet", reason=str(error))
         return ExitCode.TRY_AGAIN
