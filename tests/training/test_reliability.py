@@ -1,6 +1,7 @@
 """Intervals, calibration, radius and baselines, against answers that are known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,14 @@ from trainer.localization.bundle.reading import load_bundle
 from trainer.localization.decoding import expected_errors, most_mass_within
 from trainer.training.errors import BadSplit
 from trainer.training.evaluation.baselines import baselines
-from trainer.training.evaluation.cross_validation import measure_folds, measure_splits
-from trainer.training.evaluation.hold_out import folds
+from trainer.training.evaluation.confidence import calibrate_confidence
+from trainer.training.evaluation.cross_validation import (
+    grouped_folds,
+    measure_folds,
+    measure_splits,
+)
+from trainer.training.evaluation.hold_out import folds, hold_out
+from trainer.training.evaluation.hold_out_evaluation import evaluate_hold_out, measure_hold_out
 from trainer.training.evaluation.reliability import RADIUS_SHARE, Bootstrap, calibration, fit_radius
 from trainer.training.fitting.row_weights import row_weights
 from trainer.training.job.pipeline import TrainingResult
@@ -182,6 +189,30 @@ def test_folds_are_whole_even_and_together_everything(floor: TrainingSet) -> Non
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 12
     visits = [set(floor.visits[rows].tolist()) for rows in dealt]
     assert sum(map(len, visits)) == len(set.union(*visits))
+
+
+def test_a_near_copy_is_in_the_fold_of_its_row(survey_file: Path) -> None:
+    survey = read_survey(survey_file, HALL)
+    louder = replace(survey, name="again.csv", rssi=survey.rssi + np.float32(1))
+    data = combine([survey, louder], HALL)
+
+    fold = np.empty(len(data), dtype=np.intp)
+    for number, test in enumerate(grouped_folds(data, 3, seed=0)):
+        fold[test] = number
+
+    half = len(data) // 2
+    assert (fold[:half] == fold[half:]).mean() > 0.95
+
+
+def test_confidence_is_calibrated_by_halves_of_visits(floor: TrainingSet) -> None:
+    split = hold_out(floor, share=0.5, seed=0)
+    visits = floor.visits[split.held_out]
+
+    found = evaluate_hold_out(floor, split, HALL, QUICK).confidence
+
+    measured = measure_hold_out(floor, split.trained, split.held_out, HALL, QUICK)
+    assert found is not None
+    assert found == calibrate_confidence(measured.posteriors, measured.scores.exact, visits)
 
 
 def test_a_recipe_is_measured_on_folds_over_seeds(survey_file: Path) -> None:
