@@ -112,6 +112,15 @@ def test_rows_that_all_went_one_way_ask_for_no_certainty(right: bool) -> None:  
     assert told.mean() == pytest.approx(201 / 202 if right else 1 / 12, abs=0.1)
 
 
+def test_a_hit_counts_as_nearly_certain_only() -> None:
+    own = np.tile(np.array([0.7, 0.3], dtype=np.float32), (200, 1))
+
+    found = fitted_temperature(own, np.full(200, True))  # noqa: FBT003
+
+    # Where the confidence is 201 in 202, as after Platt.
+    assert found == pytest.approx(np.log(7 / 3) / np.log(201), rel=0.01)
+
+
 def test_a_temperature_keeps_the_order_of_cells_and_the_sum() -> None:
     own = posteriors(50, seed=12)
     own[0] = 0.0
