@@ -105,7 +105,7 @@ class ModelCreated(Event):
     cause: Cause
     """Why it is to be deployed."""
     trigger: Trigger
-    """What asked for this deployment: the same trigger never opens two."""
+    """What caused this deployment: the same trigger never opens two."""
     created_at: AwareDatetime
     """When the release was made: of several artifacts the newest wins, whatever their order."""
     reason: str = ""
@@ -185,7 +185,7 @@ class DeploymentSuperseded(DeploymentEvent):
 
 
 class DeploymentStalled(DeploymentEvent):
-    """The deployment has not changed for too long; the function whose turn it is looks again."""
+    """The deployment has not changed for too long; the function that is due looks again."""
 
     state: Text
     """The deployment's state."""

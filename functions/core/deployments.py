@@ -70,7 +70,7 @@ class Deployment(Contract):
 
 
 class NewestArtifact(Contract):
-    """The newest release that arrived by itself, and the deployment that it asked for."""
+    """The newest release that arrived as an artifact, and the deployment opened for it."""
 
     created_at: AwareDatetime
     number: int

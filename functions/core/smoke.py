@@ -72,7 +72,7 @@ def _other_releases(release: Release, answers: Sequence[EndpointResponse]) -> li
     expected = (release.run_id, release.digest)
     seen = {(answer.release, answer.digest) for answer in answers} - {expected}
     return [
-        f"the endpoint says that it is release {run} ({digest[:12]}…), not {release.run_id} "
+        f"the endpoint answers as release {run} ({digest[:12]}…), not {release.run_id} "
         f"({release.digest[:12]}…)"
         for run, digest in sorted(seen)
     ]

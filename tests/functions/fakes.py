@@ -222,15 +222,15 @@ class MemoryChampions:
     """The pointers' twin in memory; held against the real ones by test_champion_pointer.py."""
 
     def __init__(self) -> None:
-        self._lying: dict[str, StoredPointer] = {}
+        self._stored: dict[str, StoredPointer] = {}
 
     def read(self, site: str) -> StoredPointer:
-        return self._lying.get(site, StoredPointer(None, None))
+        return self._stored.get(site, StoredPointer(None, None))
 
     def write(self, champion: Champion, replacing: StoredPointer) -> bool:
         if self.read(champion.site).etag != replacing.etag:
             return False
-        self._lying[champion.site] = StoredPointer(champion, f"{int(replacing.etag or 0) + 1}")
+        self._stored[champion.site] = StoredPointer(champion, f"{int(replacing.etag or 0) + 1}")
         return True
 
 

@@ -114,8 +114,8 @@ def test_differences_of_rounding_pass():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"run": "lab-ffffffffffff"}, "says that it is release lab-ffffffffffff"),
-        ({"digest": "0" * 64}, "says that it is release"),
+        ({"run": "lab-ffffffffffff"}, "answers as release lab-ffffffffffff"),
+        ({"digest": "0" * 64}, "answers as release"),
         ({"location": "Z99"}, "4 of 4 answers differ"),
         ({"x": 1.01}, "answers differ"),
         ({"y": None}, "answers differ"),
