@@ -15,9 +15,10 @@ from ops.local.gateway.clients import ServiceClients
 from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
 from ops.local.sagemaker import api
-from ops.local.sagemaker.endpoint import EndpointRollout, TrafficStep
+from ops.local.sagemaker.endpoint import EndpointRollout
 from ops.local.sagemaker.endpoint_process import ContainerSpec
 from ops.local.sagemaker.fleet import Fleet
+from ops.local.sagemaker.guardrails import traffic_steps
 from ops.local.settings import CloudSettings
 
 
@@ -62,9 +63,12 @@ class RolloutFactory:
             container: the container of the model that its variant names.
             deployment: the deployment guardrails, if any.
             instances: overrides the configuration's number of instances.
+
+        Raises:
+            ServiceError: the deployment breaks one of SageMaker's bounds.
         """
         variant = config.production_variants[0]
-        count = instances or variant.initial_instance_count
+        count = instances or variant.initial_instance_count or 1
         deployment = deployment or api.DeploymentConfig()
         return EndpointRollout(
             config_name=config.endpoint_config_name,
@@ -72,26 +76,11 @@ class RolloutFactory:
             instances=count,
             image=container.image,
             make_fleet=lambda: self._fleet(endpoint, variant.variant_name, container, count),
-            steps=self._steps(deployment.blue_green_update_policy, count),
+            steps=traffic_steps(deployment, count),
+            clock_scale=self._settings.clock_scale,
             alarms=[alarm.alarm_name for alarm in deployment.auto_rollback_configuration.alarms],
             deployment=deployment.wire() or None,
         )
-
-    def _steps(self, policy: api.BlueGreenUpdatePolicy | None, instances: int) -> list[TrafficStep]:
-        """How the traffic moves to the new fleet, in this cloud's time."""
-        if policy is None:
-            return [TrafficStep(1.0, 0.0)]
-        routing = policy.traffic_routing_configuration
-        wait = routing.wait_interval_in_seconds * self._settings.clock_scale
-        bake = policy.termination_wait_in_seconds * self._settings.clock_scale
-        last = TrafficStep(1.0, bake)
-        if routing.type == "CANARY" and routing.canary_size:
-            return [TrafficStep(routing.canary_size.share(instances), wait), last]
-        if routing.type == "LINEAR" and routing.linear_step_size:
-            share = routing.linear_step_size.share(instances)
-            whole_steps = int((1 - 1e-9) / share)
-            return [*(TrafficStep(share * n, wait) for n in range(1, whole_steps + 1)), last]
-        return [last]
 
     def _fleet(
         self, endpoint: str, variant: str, container: api.ContainerDefinition, instances: int
