@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 
-from pydantic import JsonValue
-
 from ops.local.events.bus_event import BusEvent, bus_event
 from ops.local.gateway.protocol import JsonObject
 from ops.local.sagemaker.endpoint import EndpointRollout, EndpointState
@@ -72,8 +70,8 @@ def pending_summary(
 
 def variant_summary(rollout: EndpointRollout) -> JsonObject:
     """A production variant as DescribeEndpoint shows it."""
-    images: list[JsonValue] = [{"SpecifiedImage": rollout.image, "ResolvedImage": rollout.image}]
-    return {**_capacity(rollout), "DeployedImages": images}
+    image: JsonObject = {"SpecifiedImage": rollout.image, "ResolvedImage": rollout.image}
+    return {**_capacity(rollout), "DeployedImages": [image]}
 
 
 def _capacity(rollout: EndpointRollout) -> JsonObject:
