@@ -13,7 +13,7 @@ from ops.cli.options import AsJson, OnlySite, Port
 from ops.cli.output import out, print_json
 from ops.cli.stack import open_stack
 from ops.errors import OpsError, UsageError
-from ops.local.faults.kinds import CONTAINER_FAULTS, FaultKind
+from ops.local.faults.kinds import CONTAINER_FAULTS, FaultType
 
 if TYPE_CHECKING:
     from ops.local_stack import LocalStack
@@ -75,7 +75,7 @@ def up(
 @app.command(rich_help_panel=PANEL)
 def fault(
     kind: Annotated[
-        FaultKind | None, typer.Argument(help="What goes wrong; without it, list the faults.")
+        FaultType | None, typer.Argument(help="What goes wrong; without it, list the faults.")
     ] = None,
     site: OnlySite = None,
     live: Annotated[
@@ -111,7 +111,7 @@ def fault(
         client = FaultClient(os.environ.get("AWS_ENDPOINT_URL"))
         endpoint = open_stack(site).endpoint_name(site) if site else None
         if kind:
-            fields = {"kind": kind, "endpoint_name": endpoint, "live": live}
+            fields: dict[str, Any] = {"kind": kind, "endpoint_name": endpoint, "live": live}
             fields |= {"seconds": seconds, "times": times}
             fields |= {"operations": operation} if operation else {}
             client.set(FaultRequest.model_validate(fields))
@@ -130,7 +130,7 @@ def _print_faults(ended: int | None, active: list[dict[str, Any]]) -> None:
         out.print(f"{ended} fault(s) ended.")
     for each in active:
         of_containers = each["Kind"] in CONTAINER_FAULTS
-        calls = "rollouts" if each["Kind"] == FaultKind.CAPACITY else ", ".join(each["Operations"])
+        calls = "rollouts" if each["Kind"] == FaultType.CAPACITY else ", ".join(each["Operations"])
         release = each["EndpointConfigName"] or "the next release"
         out.print(
             f"{each['Kind']} at {each['EndpointName']}: {release if of_containers else calls}"

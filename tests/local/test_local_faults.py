@@ -15,7 +15,7 @@ from ops.local.cloud import EmbeddedCloud
 from ops.local.errors import ServiceError
 from ops.local.faults.active import FaultRequest
 from ops.local.faults.client import FaultClient, NoEmbeddedCloudError
-from ops.local.faults.kinds import FaultKind
+from ops.local.faults.kinds import FaultType
 from ops.local.sagemaker.container_faults import wrong_answer
 from tests.local.local_helpers import eventually
 from tests.local.sagemaker_helpers import Clients, configure, invoke, settled, status
@@ -38,7 +38,7 @@ def roll(sagemaker: Any, endpoint: str, config: str) -> Any:
     return settled(sagemaker, endpoint)
 
 
-def fault(kind: FaultKind, endpoint: str | None, **more: object) -> FaultRequest:
+def fault(kind: FaultType, endpoint: str | None, **more: object) -> FaultRequest:
     return FaultRequest.model_validate({"kind": kind, "endpoint_name": endpoint, **more})
 
 
@@ -55,7 +55,7 @@ RIGHT = 'new:{"rows": ["O02", 3, 0.5]}'
 def test_a_fault_of_containers_takes_the_next_release_and_stays_with_it(
     client: Clients, sagemaker: Any, faults: FaultClient, live: str, new: str
 ) -> None:
-    faults.set(fault(FaultKind.WRONG, live))
+    faults.set(fault(FaultType.WRONG, live))
     assert invoke(client, live) == "old:x", "the release that serves is not meant"
     roll(sagemaker, live, new)
     assert outcome(client, live) == RIGHT[::-1]
@@ -69,10 +69,10 @@ def test_a_fault_of_containers_takes_the_next_release_and_stays_with_it(
 
 @pytest.mark.parametrize(
     ("kind", "wrong"),
-    [(FaultKind.WRONG, 20), (FaultKind.WRONG_HALF, 10), (FaultKind.WRONG_TENTH, 2)],
+    [(FaultType.WRONG, 20), (FaultType.WRONG_HALF, 10), (FaultType.WRONG_TENTH, 2)],
 )
 def test_so_many_answers_are_wrong(
-    client: Clients, faults: FaultClient, live: str, kind: FaultKind, wrong: int
+    client: Clients, faults: FaultClient, live: str, kind: FaultType, wrong: int
 ) -> None:
     faults.set(fault(kind, live, live=True))
     answers = [invoke(client, live) for _ in range(20)]
@@ -95,7 +95,7 @@ def test_a_wrong_answer_has_the_form_of_a_right_one() -> None:
 def test_a_slow_container_is_late_by_so_much(
     client: Clients, faults: FaultClient, live: str
 ) -> None:
-    faults.set(fault(FaultKind.SLOW, live, live=True, seconds=0.4))
+    faults.set(fault(FaultType.SLOW, live, live=True, seconds=0.4))
     started = time.monotonic()
     assert invoke(client, live) == "old:x"
     assert time.monotonic() - started >= 0.4
@@ -104,7 +104,7 @@ def test_a_slow_container_is_late_by_so_much(
 def test_a_hanging_container_answers_when_the_fault_is_cleared(
     client: Clients, cloud: EmbeddedCloud, faults: FaultClient, live: str
 ) -> None:
-    faults.set(fault(FaultKind.HANG, live, live=True))
+    faults.set(fault(FaultType.HANG, live, live=True))
     runtime = client("sagemaker-runtime")
 
     with ThreadPoolExecutor(1) as pool:
@@ -119,7 +119,7 @@ def test_a_crashing_container_fails_its_request_and_is_replaced(
     client: Clients, cloud: EmbeddedCloud, faults: FaultClient, live: str
 ) -> None:
     (before,) = cloud.serving_pids(live)
-    faults.set(fault(FaultKind.CRASH, live, live=True))
+    faults.set(fault(FaultType.CRASH, live, live=True))
     with pytest.raises(ClientError, match="Received server error"):
         invoke(client, live)
     faults.clear()
@@ -133,8 +133,8 @@ def test_a_crashing_container_fails_its_request_and_is_replaced(
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        (FaultKind.CAPACITY, "InsufficientInstanceCapacity"),
-        (FaultKind.NO_START, "did not pass the ping health check"),
+        (FaultType.CAPACITY, "InsufficientInstanceCapacity"),
+        (FaultType.NO_START, "did not pass the ping health check"),
     ],
 )
 def test_a_fleet_that_does_not_start_leaves_the_old_one_in_service(
@@ -143,7 +143,7 @@ def test_a_fleet_that_does_not_start_leaves_the_old_one_in_service(
     faults: FaultClient,
     live: str,
     new: str,
-    kind: FaultKind,
+    kind: FaultType,
     reason: str,
 ) -> None:
     faults.set(fault(kind, live))
@@ -158,9 +158,9 @@ def test_a_fleet_that_does_not_start_leaves_the_old_one_in_service(
 @pytest.mark.parametrize(
     ("kind", "code"),
     [
-        (FaultKind.QUOTA, "ResourceLimitExceeded"),
-        (FaultKind.THROTTLING, "ThrottlingException"),
-        (FaultKind.ACCESS_DENIED, "AccessDeniedException"),
+        (FaultType.QUOTA, "ResourceLimitExceeded"),
+        (FaultType.THROTTLING, "ThrottlingException"),
+        (FaultType.ACCESS_DENIED, "AccessDeniedException"),
     ],
 )
 def test_a_call_is_refused_so_often_for_this_endpoint_only(
@@ -169,7 +169,7 @@ def test_a_call_is_refused_so_often_for_this_endpoint_only(
     faults: FaultClient,
     live: str,
     new: str,
-    kind: FaultKind,
+    kind: FaultType,
     code: str,
 ) -> None:
     faults.set(fault(kind, "another-endpoint"))
@@ -184,7 +184,7 @@ def test_a_call_is_refused_so_often_for_this_endpoint_only(
 
 
 def test_a_call_of_another_service_can_be_refused_too(client: Clients, faults: FaultClient) -> None:
-    faults.set(fault(FaultKind.ACCESS_DENIED, None, operations=["PutEvents", "ListTables"]))
+    faults.set(fault(FaultType.ACCESS_DENIED, None, operations=["PutEvents", "ListTables"]))
     for call in (lambda: client("events").put_events(Entries=[{}]), client("dynamodb").list_tables):
         with pytest.raises(ClientError, match="AccessDeniedException"):
             call()
@@ -194,9 +194,9 @@ def test_a_call_of_another_service_can_be_refused_too(client: Clients, faults: F
 
 def test_a_fault_that_makes_no_sense_is_refused(faults: FaultClient) -> None:
     with pytest.raises(ServiceError, match="serves nothing now"):
-        faults.set(fault(FaultKind.HANG, "nowhere", live=True))
+        faults.set(fault(FaultType.HANG, "nowhere", live=True))
     with pytest.raises(ValueError, match="needs an endpoint name"):
-        fault(FaultKind.HANG, None)
+        fault(FaultType.HANG, None)
     assert faults.active() == []
 
 
@@ -217,7 +217,7 @@ def test_the_command_lists_and_clears_faults(
     monkeypatch: pytest.MonkeyPatch, cloud: EmbeddedCloud, faults: FaultClient
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", cloud.address)
-    faults.set(fault(FaultKind.HANG, "rssi-dev-lab"))
+    faults.set(fault(FaultType.HANG, "rssi-dev-lab"))
     listed = CliRunner().invoke(app, ["fault"])
     assert listed.output == "hang at rssi-dev-lab: the next release\n"
     cleared = CliRunner().invoke(app, ["fault", "--clear"])

@@ -15,7 +15,7 @@ from typing import Self
 from pydantic import Field, JsonValue, model_validator
 
 from ops.local.errors import ServiceError
-from ops.local.faults.kinds import CONTAINER_FAULTS, FaultKind
+from ops.local.faults.kinds import CONTAINER_FAULTS, FaultType
 from ops.local.gateway.protocol import (
     ApiModel,
     AwsRequest,
@@ -26,7 +26,7 @@ from ops.local.gateway.protocol import (
 )
 
 _REFUSALS = {
-    FaultKind.QUOTA: (
+    FaultType.QUOTA: (
         "ResourceLimitExceeded",
         (
             "The account-level service limit 'instances for endpoint usage' is 0 Instances, with "
@@ -34,8 +34,8 @@ _REFUSALS = {
             "Service Quotas to request an increase for this quota."
         ),
     ),
-    FaultKind.THROTTLING: ("ThrottlingException", "Rate exceeded"),
-    FaultKind.ACCESS_DENIED: (
+    FaultType.THROTTLING: ("ThrottlingException", "Rate exceeded"),
+    FaultType.ACCESS_DENIED: (
         "AccessDeniedException",
         (
             "The caller is not authorized to perform: {operation} because no identity-based policy "
@@ -57,7 +57,7 @@ class FaultRequest(ApiModel):
         times: after so many calls or starts the fault is over.
     """
 
-    kind: FaultKind
+    kind: FaultType
     endpoint_name: str | None = None
     live: bool = False
     operations: tuple[str, ...] = ("CreateEndpoint", "UpdateEndpoint")
@@ -137,18 +137,18 @@ class Faults:
                 code, message = refusal
                 raise ServiceError(code, message.format(operation=operation))
 
-    def start(self, endpoint: str, config_name: str) -> FaultKind | None:
+    def start(self, endpoint: str, config_name: str) -> FaultType | None:
         """Note that a fleet starts; returns the fault that keeps it from starting, if any."""
         for fault in self._of(endpoint):
-            if fault.request.kind is FaultKind.CAPACITY and self._use(fault):
-                return FaultKind.CAPACITY
+            if fault.request.kind is FaultType.CAPACITY and self._use(fault):
+                return FaultType.CAPACITY
         with self._lock:
             for fault in self._of(endpoint):
                 if fault.request.kind in CONTAINER_FAULTS and fault.config_name is None:
                     fault.config_name = config_name
         for fault in self.of_containers(endpoint, config_name):
-            if fault.request.kind is FaultKind.NO_START and self._use(fault):
-                return FaultKind.NO_START
+            if fault.request.kind is FaultType.NO_START and self._use(fault):
+                return FaultType.NO_START
         return None
 
     def of_containers(self, endpoint: str, config_name: str) -> Sequence[ActiveFault]:

@@ -6,7 +6,7 @@ PATH = "/_embedded/faults"
 """Where the front door takes faults: POST sets one, GET lists them, DELETE clears them."""
 
 
-class FaultKind(StrEnum):
+class FaultType(StrEnum):
     """What goes wrong."""
 
     HANG = "hang"
@@ -24,13 +24,13 @@ class FaultKind(StrEnum):
 
 CONTAINER_FAULTS = frozenset(
     {
-        FaultKind.HANG,
-        FaultKind.SLOW,
-        FaultKind.CRASH,
-        FaultKind.NO_START,
-        FaultKind.WRONG,
-        FaultKind.WRONG_HALF,
-        FaultKind.WRONG_TENTH,
+        FaultType.HANG,
+        FaultType.SLOW,
+        FaultType.CRASH,
+        FaultType.NO_START,
+        FaultType.WRONG,
+        FaultType.WRONG_HALF,
+        FaultType.WRONG_TENTH,
     }
 )
 """Those that hold for the containers of one endpoint configuration."""

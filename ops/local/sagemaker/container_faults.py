@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from ops.local.faults.active import ActiveFault
-from ops.local.faults.kinds import FaultKind
+from ops.local.faults.kinds import FaultType
 from ops.local.sagemaker.endpoint_process import (
     ContainerRequest,
     ContainerResponse,
@@ -15,7 +15,7 @@ from ops.local.sagemaker.endpoint_process import (
     ServingProcess,
 )
 
-_EVERY = {FaultKind.WRONG: 1, FaultKind.WRONG_HALF: 2, FaultKind.WRONG_TENTH: 10}
+_EVERY = {FaultType.WRONG: 1, FaultType.WRONG_HALF: 2, FaultType.WRONG_TENTH: 10}
 _SHIFT = 10.0  # added to numbers that can't be probabilities
 
 
@@ -37,11 +37,11 @@ def invoke_with_faults(
     wrong = False
     for fault in faults:
         kind = fault.request.kind
-        if kind is FaultKind.CRASH:
+        if kind is FaultType.CRASH:
             instance.signal(signal.SIGKILL)
             return ContainerResponse(502, b"the container ended while it answered", {})
-        if kind in {FaultKind.HANG, FaultKind.SLOW}:
-            seconds = fault.request.seconds if kind is FaultKind.SLOW else limit
+        if kind in {FaultType.HANG, FaultType.SLOW}:
+            seconds = fault.request.seconds if kind is FaultType.SLOW else limit
             if not fault.cleared.wait(min(seconds, limit)) and seconds >= limit:
                 raise ContainerTimeoutError(f"no response in {limit:g} s")
         if kind in _EVERY and next(fault.numbers) % _EVERY[kind] == 0:

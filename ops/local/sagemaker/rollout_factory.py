@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from ops.local.errors import ChildFailedError, ServiceError
 from ops.local.faults.active import Faults
-from ops.local.faults.kinds import FaultKind
+from ops.local.faults.kinds import FaultType
 from ops.local.gateway.clients import ServiceClients
 from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
@@ -111,9 +111,9 @@ class RolloutFactory:
         """
         name, variant = config.endpoint_config_name, config.production_variants[0].variant_name
         fault = self._faults.start(endpoint, name)
-        if fault is FaultKind.CAPACITY:
+        if fault is FaultType.CAPACITY:
             raise ChildFailedError(_NO_CAPACITY)
-        if fault is FaultKind.NO_START:
+        if fault is FaultType.NO_START:
             raise ChildFailedError(_NO_START.format(variant=variant))
         spec = ContainerSpec(
             label=endpoint,
