@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from ops.local.errors import ServiceError
 from ops.local.events.bus_event import BusEvent
+from ops.local.faults.active import Faults
 from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import (
     ApiModel,
@@ -60,6 +61,7 @@ class SageMakerService:
         processes: starts the serving processes.
         logs: takes their output.
         publish: puts an event on the default bus.
+        faults: what is to go wrong.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class SageMakerService:
         processes: Processes,
         logs: LogShipper,
         publish: Callable[[BusEvent], None],
+        faults: Faults,
     ) -> None:
         self._settings = settings
         self._clients = clients
@@ -78,7 +81,7 @@ class SageMakerService:
             prefix="local-endpoints-", ignore_cleanup_errors=True
         )
         self._rollouts = RolloutFactory(
-            settings, clients, processes, logs, Path(self._workspace.name)
+            settings, clients, processes, logs, Path(self._workspace.name), faults
         )
         self._lock = threading.RLock()
         self._models: dict[str, CreatedResource[api.CreateModel]] = {}
@@ -126,6 +129,11 @@ class SageMakerService:
             ServiceError: there is no such endpoint.
         """
         return self._endpoint(endpoint).pids()
+
+    def live_config(self, endpoint: str) -> str | None:
+        """The configuration that an endpoint serves; None if it serves none."""
+        found = self._endpoints.get(endpoint)
+        return found.state().config_name if found and found.serves else None
 
     def close(self) -> None:
         """End every serving process at once."""
