@@ -158,7 +158,7 @@ class DeploymentSucceeded(DeploymentEvent):
     previous: RunId | None = None
     """The release that was live before."""
     latency_ms: float
-    """Median latency of one row in the smoke test, in milliseconds."""
+    """Latency of one row in the smoke test, in milliseconds: its 95th percentile."""
 
 
 class SmokeTestFailed(DeploymentEvent):
@@ -230,7 +230,7 @@ class RolledBack(DeploymentEvent):
     reason: str
     """Why it was rolled back."""
     latency_ms: float
-    """Median latency of one row in the smoke test, in milliseconds."""
+    """Latency of one row in the smoke test, in milliseconds: its 95th percentile."""
 
 
 OUTBOUND: tuple[type[Contract], ...] = (

@@ -3,6 +3,7 @@
 Each function's settings model in `functions.settings` says which variables it gets.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, Stack
@@ -14,6 +15,7 @@ from cdk.constructs import grants
 from cdk.constructs.identities import ExecutionRole
 from cdk.constructs.lambda_function import (
     DEAD_LETTER_VARIABLE,
+    TIMEOUT_S,
     FunctionSpecification,
     ReleaseFunction,
     dependencies_layer,
@@ -40,6 +42,7 @@ from events.outbound import (
     RolloutStarted,
     SmokeTestFailed,
 )
+from functions.core.smoke import SmokeBudget
 from functions.settings import SETTINGS_OF_FUNCTION
 
 _LONGEST_TIMEOUT_S = 900
@@ -116,6 +119,7 @@ class ReleaseFunctions(Construct):
                 *grants.write_champion(self._storage.artifacts),
                 *self._use_endpoints("DescribeEndpoint", "InvokeEndpoint"),
             ),
+            timeout_s=_smoke_test_timeout_s(self._settings.smoke_latency_ms),
         )
         function.start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
         # A rollout that changes nothing causes no event of SageMaker's.
@@ -178,6 +182,7 @@ class ReleaseFunctions(Construct):
         name: str,
         description: str,
         permissions: Sequence[IamPermission],
+        timeout_s: int = TIMEOUT_S,
     ) -> ReleaseFunction:
         specification = FunctionSpecification(
             name=name,
@@ -188,6 +193,7 @@ class ReleaseFunctions(Construct):
                 *grants.put_events(self._messaging.bus, EventSource.RELEASE),
                 *permissions,
             ),
+            timeout_s=timeout_s,
         )
         return self._lambda(specification)
 
@@ -221,6 +227,11 @@ class ReleaseFunctions(Construct):
             "RSSI_DEAD_ATTEMPTS_DAYS": str(settings.dead_attempts_days),
             "RSSI_FAILED_ATTEMPTS_DAYS": str(settings.failed_attempts_days),
         }
+
+
+def _smoke_test_timeout_s(latency_bound_ms: float) -> int:
+    """Enough for the budget of the requests twice: a cut-off test would be no verdict."""
+    return max(TIMEOUT_S, math.ceil(2 * SmokeBudget.of(latency_bound_ms).total_s))
 
 
 def endpoint_changed(prefix: str) -> events.EventPattern:
