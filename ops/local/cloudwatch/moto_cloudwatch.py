@@ -91,7 +91,7 @@ class MotoCloudWatch:
                 dimensions=[{"Name": name, "Value": value} for name, value in key.dimensions],
                 timestamp=None,
             )
-            datum.from_store = True  # type: ignore[attr-defined]
+            datum.from_store = True
             self._backend.metric_data.append(datum)
         excess = min(self._read, len(self._backend.metric_data) - _KEPT_DATA)
         if excess > 0:
