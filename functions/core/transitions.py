@@ -81,8 +81,8 @@ def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -
     if state.champion is None or state.champion.release != live.candidate.release:
         update = {"champion_since": now, "previous_champion": state.champion}
         state = state.model_copy(update=update)
-    update = {"champion": live.candidate, "champion_config": live.endpoint_config}
-    return _leave_slot(state.model_copy(update=update), live, now)
+    served = {"champion": live.candidate, "champion_config": live.endpoint_config}
+    return _leave_slot(state.model_copy(update=served), live, now)
 
 
 def verification_failed(state: SiteState, now: datetime, number: int, reason: str) -> Change:
