@@ -81,7 +81,11 @@ def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -
     if state.champion is None or state.champion.release != live.candidate.release:
         update = {"champion_since": now, "previous_champion": state.champion}
         state = state.model_copy(update=update)
-    served = {"champion": live.candidate, "champion_config": live.endpoint_config}
+    served = {
+        "champion": live.candidate,
+        "champion_config": live.endpoint_config,
+        "drift": None,
+    }
     return _leave_slot(state.model_copy(update=served), live, now)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from events.manifests import Quarantine, Release, SurveyRef
-from functions.core.deployments import Candidate, Deployment
+from functions.core.deployments import Candidate, Deployment, RollbackRequest
 from functions.core.releases import ReleaseRecord
 
 
@@ -27,6 +27,9 @@ class SiteStatus(ReadModel):
     in_flight: Deployment | None
     waiting: Deployment | None
     frozen: str | None
+    drift: str | None
+    """How the endpoint differs now from what the ledger says; None if it does not."""
+    rollback_request: RollbackRequest | None
     surveys: int
     quarantined: tuple[Quarantine, ...]
 

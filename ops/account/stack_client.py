@@ -19,6 +19,7 @@ from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.deployments import Deployment, DeploymentState
+from functions.core.endpoint_drift import drift_of
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
     ATTEMPTS,
@@ -157,6 +158,8 @@ class StackClient:
             in_flight=state.in_flight,
             waiting=state.waiting,
             frozen=state.frozen,
+            drift=drift_of(state, view) or None,
+            rollback_request=state.rollback_request,
             surveys=len(self._survey_versions(site)),
             quarantined=tuple(self.quarantined(site)),
         )
