@@ -14,7 +14,7 @@ from trainer.training.reading.training_set import TrainingSet
 NEAR_SENTINEL = 3.0
 """dB. A value this close above -200 is a sentinel that something has shifted."""
 LOWEST_SHARE = 0.05
-_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 
 
 def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
