@@ -162,7 +162,9 @@ class DeploymentSucceeded(DeploymentEvent):
 
 
 class SmokeTestFailed(DeploymentEvent):
-    """The endpoint serves the release, and its answers are not the recorded ones, or too slow."""
+    """The release must not stay live: its answers are wrong, late or missing, or, if it was to
+    restore the site, it did not come up. Its rollback begins.
+    """
 
     reason: Text
     """Each check that failed."""
@@ -178,10 +180,21 @@ class DeploymentFailed(DeploymentEvent):
 
 
 class DeploymentSuperseded(DeploymentEvent):
-    """The deployment was waiting and a later one took its place."""
+    """A later deployment took its place: it waited, or a requested rollback preempted it."""
 
     superseded_by: Annotated[int, Field(ge=1)]
     """The number of the later deployment."""
+
+
+class DeploymentDelayed(DeploymentEvent):
+    """A step of the deployment met an error, or waits for the endpoint; it is repeated."""
+
+    state: Text
+    """The deployment's state."""
+    error: Text
+    """What the step met."""
+    attempts: int
+    """How often the step failed; 0 if it only waits."""
 
 
 class DeploymentStalled(DeploymentEvent):
@@ -191,6 +204,10 @@ class DeploymentStalled(DeploymentEvent):
     """The deployment's state."""
     seconds: float
     """How long it has been in it."""
+    last_error: str | None = None
+    """What its present step met last, if anything."""
+    attempts: int = 0
+    """How often its present step failed."""
 
 
 class RollbackRequested(Contract):
@@ -209,6 +226,12 @@ class RollbackRequested(Contract):
     """Who asks, for the record."""
     reason: str = ""
     """Why, for the record."""
+    request: Text | None = None
+    """The request's own id, for whoever repeats it; None takes the event's."""
+    leaves: RunId | None = None
+    """The release to leave: if another is in its place by now, the request is refused."""
+    requested_at: AwareDatetime | None = None
+    """When; None takes the event's time. A request of more than an hour ago is refused."""
 
 
 class RollbackRefused(Event):
@@ -246,6 +269,7 @@ OUTBOUND: tuple[type[Contract], ...] = (
     SmokeTestFailed,
     DeploymentFailed,
     DeploymentSuperseded,
+    DeploymentDelayed,
     DeploymentStalled,
     RollbackRequested,
     RollbackRefused,

@@ -35,7 +35,7 @@ class DeploymentState(StrEnum):
     FAILED = "failed"
     """It ended without its release being live."""
     SUPERSEDED = "superseded"
-    """A later deployment replaced it before it held the slot."""
+    """A later deployment replaced it while it waited, or a requested rollback preempted it."""
 
 
 class Candidate(Contract):
@@ -67,6 +67,23 @@ class Deployment(Contract):
     superseded_by: int | None = None
     reason: str = ""
     latency_ms: float | None = None
+    last_error: str | None = None
+    """What its present step met last, or what it waits for."""
+    attempts: int = 0
+    """How often its present step failed."""
+    failing_since: AwareDatetime | None = None
+    """When its present step first failed."""
+    not_before: AwareDatetime | None = None
+    """When its rollout may be requested again."""
+    rollout_limit_s: int | None = None
+    """How many seconds SageMaker was given for the rollout."""
+    preempted: int | None = None
+    """In a requested rollback: the deployment whose slot it took."""
+
+    @property
+    def restores(self) -> bool:
+        """Whether the endpoint serves something unverified until this deployment has ended."""
+        return self.automatic or self.preempted is not None
 
 
 class NewestArtifact(Contract):
@@ -89,6 +106,17 @@ class Announcement(Contract):
         return cls(detail_type=type(event).__name__, detail=event.model_dump_json(), written_at=now)
 
 
+class RollbackRequest(Contract):
+    """A person's rollback that no step has taken up yet."""
+
+    id: Text
+    to: RunId
+    leaves: RunId | None = None
+    requested_by: Text
+    requested_at: AwareDatetime
+    reason: str = ""
+
+
 class SiteState(Contract):
     """The site's state: at most one deployment holds the slot, at most one waits for it."""
 
@@ -100,6 +128,9 @@ class SiteState(Contract):
     """When it became live; None in states from before this was kept."""
     previous_champion: Annotated[Candidate | None, Field(alias="former")] = None
     """The release that was live before the champion: the default target of a rollback."""
+    champion_config: str | None = None
+    """The endpoint configuration on which the champion was verified."""
+    rollback_request: RollbackRequest | None = None
     in_flight: Deployment | None = None
     waiting: Deployment | None = None
     newest_artifact: NewestArtifact | None = None

@@ -18,6 +18,7 @@ from functions.core.transitions import (
     failed,
     frozen,
     open_deployment,
+    rollout_repeated,
     rollout_started,
     succeeded,
     verification_failed,
@@ -66,6 +67,7 @@ STEPS = {
     E.VERIFICATION_FAILED: lambda state: verification_failed(state, NOW, 1, "wrong"),
     E.FAILED: lambda state: failed(state, NOW, 1, "broken"),
     E.FROZEN: lambda state: frozen(state, NOW, 1, "mixed"),
+    E.REPEATED: lambda state: rollout_repeated(state, NOW, 1, "capacity"),
     E.ROLLBACK_OPENED: lambda state: open_deployment(
         state, NOW, model_created(Trigger.automatic_rollback(1), Cause.ROLLBACK)
     ),
@@ -81,6 +83,7 @@ EXPECTED = {
     (S.ROLLING, E.FROZEN): (S.FAILED, ["DeploymentFailed"]),
     (S.VERIFICATION_FAILED, E.FROZEN): (S.FAILED, ["DeploymentFailed"]),
     (S.VERIFICATION_FAILED, E.ROLLBACK_OPENED): (S.FAILED, []),
+    (S.ROLLING, E.REPEATED): (S.PENDING, []),
 }
 
 
@@ -118,6 +121,19 @@ def test_only_a_deployment_that_waits_is_replaced_or_takes_a_free_slot(state, ev
     assert (row.target if row else None) == (target if state is S.WAITING else None)
 
 
+@pytest.mark.parametrize("state", [S.PENDING, S.ROLLING])
+@pytest.mark.parametrize("restores", [{"automatic": True}, {"preempted": 7}])
+def test_a_deployment_that_should_have_restored_the_site_keeps_the_slot_for_the_next(
+    state, restores
+):
+    restoring = deployment(state).model_copy(update=restores)
+
+    change = STEPS[E.FAILED](site(in_flight=restoring))
+
+    assert change.state.in_flight.state is S.VERIFICATION_FAILED
+    assert [entry.detail_type for entry in change.state.outbox] == ["SmokeTestFailed"]
+
+
 def test_a_verified_rollback_is_announced_as_one():
     change = STEPS[E.VERIFIED](site(in_flight=deployment(S.ROLLING, cause=Cause.ROLLBACK)))
 
@@ -134,7 +150,7 @@ def test_a_verified_rollback_is_announced_as_one():
         (
             site(in_flight=deployment(S.VERIFICATION_FAILED)),
             model_created("request:r", Cause.ROLLBACK),
-            S.WAITING,
+            S.PENDING,
         ),
         (
             site(newest_artifact=NewestArtifact(created_at=NOW + timedelta(days=1), number=2)),
@@ -154,6 +170,19 @@ def test_a_deployment_is_opened_by_what_holds_the_slot(before, request_, opened)
     assert change.deployments[0].state is opened
     assert change.deployments[0].number == 3
     assert change.trigger == request_.trigger
+
+
+@pytest.mark.parametrize("state", [S.PENDING, S.ROLLING, S.VERIFICATION_FAILED])
+def test_a_requested_rollback_takes_the_slot_whatever_holds_it(state):
+    before = site(in_flight=deployment(state))
+
+    change = open_deployment(before, NOW, model_created("request:r", Cause.ROLLBACK))
+
+    opened, ended = change.deployments
+    assert (opened.state, opened.preempted, opened.restores) == (S.PENDING, 1, True)
+    assert (ended.number, ended.state, ended.superseded_by) == (1, S.SUPERSEDED, 3)
+    assert opened.rolled_back_from == ended.candidate.release
+    assert [entry.detail_type for entry in change.state.outbox] == ["DeploymentSuperseded"]
 
 
 def test_a_later_deployment_replaces_the_one_that_waits():
