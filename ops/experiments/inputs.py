@@ -33,7 +33,7 @@ def read_site(file: Path | None, cell_size: float | None = None) -> SiteDescript
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror}.") from error
     except InvalidSiteError as error:
-        raise UsageError(f"{file} describes no site: {error}") from error
+        raise UsageError(f"{file} can't be used: {error}") from error
     return site if cell_size is None else site.model_copy(update={"cell_size_m": cell_size})
 
 

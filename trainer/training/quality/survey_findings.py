@@ -24,6 +24,7 @@ def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
         file.encoding
         + (f", columns separated by {_DELIMITER_NAMES[file.delimiter]}" if file.delimiter else "")
         + (f", times as {file.time_format}" if file.time_format else ", no times")
+        + (f", {file.columns}" if file.columns else "")
         for file in formats
     )
     ways = "; ".join(

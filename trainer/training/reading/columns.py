@@ -39,8 +39,9 @@ X_NAMES = _words("posx xpos positionx xposition coordx xcoord xcoordinate locx x
 Y_NAMES = _words("posy ypos positiony yposition coordy ycoord ycoordinate locy ym")
 LONGITUDE_NAMES = _words("lon lng longitude")
 LATITUDE_NAMES = _words("lat latitude")
-OTHER_NAMES = _words(
-    "floor floorid floornumber level storey story building buildingid z posz altitude height "
+FLOOR_NAMES = _words("floor floorid floornumber level storey story")
+OTHER_NAMES = FLOOR_NAMES | _words(
+    "building buildingid z posz altitude height "
     "txpower battery batterylevel count numvisibleaps device deviceid phone phoneid user userid "
     "spaceid relativeposition index unnamed0 heading orientation"
 )
@@ -70,6 +71,8 @@ class ColumnRoles:
     """Indices of x and y."""
     beacons: tuple[int, ...]
     time: int | None
+    floor: int | None = None
+    """Tells points apart that have the same x and y; None where labels do."""
     unit: str = "m"
     """Of x and y: a key of :data:`METRES`, or degrees of longitude and latitude."""
     not_heard: tuple[float, ...] = ()
@@ -78,12 +81,28 @@ class ColumnRoles:
     @property
     def selection(self) -> ColumnSelection:
         """What to read of the file; x and y come before the beacons."""
-        return ColumnSelection(self.location, (*(self.point or ()), *self.beacons), self.time)
+        place = self.floor if self.location is None else self.location
+        return ColumnSelection(place, (*(self.point or ()), *self.beacons), self.time)
 
     @property
     def beacon_names(self) -> tuple[str, ...]:
         """Names of the beacons, in the order of their columns."""
         return tuple(self.names[index] for index in self.beacons)
+
+    @property
+    def description(self) -> str:
+        """Which columns were taken by another name than the documented one, and which ignored."""
+        place = (("location", self.location), *zip("xy", self.point or (), strict=False))
+        taken = [
+            f"{role} is {self.names[index]!r}"
+            for role, index in (*place, ("floor", self.floor))
+            if index is not None and self.names[index].lower() != role
+        ]
+        read = {self.location, self.time, self.floor, *(self.point or ()), *self.beacons}
+        ignored = [repr(name) for index, name in enumerate(self.names) if index not in read]
+        if ignored:
+            taken.append(f"ignored: {', '.join(ignored[:10])}" + ", ..." * (len(ignored) > 10))
+        return "; ".join(taken)
 
     def readings(self, batch: RowBatch) -> Numbers:
         """(rows, beacons) as written, NaN for the site's own numbers for "not heard"."""
@@ -128,7 +147,10 @@ def find_columns(names: tuple[str, ...], site: SiteDescription) -> ColumnRoles:
     unit: str = "degrees" if is_in_degrees else site.unit
     if unit == "m" and point is not None:
         unit = _unit_in(names[point[0]])
-    return ColumnRoles(names, location, point, beacons, time, unit, site.not_heard)
+    floor = None
+    if location is None:
+        floor = named.get("floor", _first(plain, free, FLOOR_NAMES))
+    return ColumnRoles(names, location, point, beacons, time, floor, unit, site.not_heard)
 
 
 def _unit_in(name: str) -> str:
@@ -274,12 +296,30 @@ def _twice(names: Sequence[str], beacons: Sequence[int]) -> Iterator[str]:
             yield name
 
 
-def labels_of(batch: RowBatch) -> CategoricalColumn:
-    """The cell of each row, blank for a row without one; from x and y if no location is given."""
-    if batch.locations is not None:
-        categories = tuple(_label(word) for word in batch.locations.categories)
-        return replace(batch.locations, categories=categories)
-    return _point_labels(batch.numbers[:, :2])
+def labels_of(batch: RowBatch, columns: ColumnRoles) -> CategoricalColumn:
+    """The cell of each row, blank for a row without one; from x and y if no location is given.
+
+    A point with a floor is another cell than the same point on another floor.
+    """
+    if columns.location is None:
+        points = _point_labels(batch.numbers[:, :2])
+        return points if batch.locations is None else _on_floors(points, batch.locations)
+    if batch.locations is None:
+        raise TypeError("the selected location was not read")
+    categories = tuple(_label(word) for word in batch.locations.categories)
+    return replace(batch.locations, categories=categories)
+
+
+def _on_floors(points: CategoricalColumn, floors: CategoricalColumn) -> CategoricalColumn:
+    """Labels of points with their floors; blank where there is no point, bare without a floor."""
+    pairs, codes = np.unique(
+        np.column_stack([floors.codes, points.codes]), axis=0, return_inverse=True
+    )
+    labels = []
+    for on, at in pairs.tolist():
+        floor, point = _label(floors.categories[on]), points.categories[at]
+        labels.append(f"floor={floor},{point}" if floor and point else point)
+    return CategoricalColumn(tuple(labels), codes.astype(np.int32))
 
 
 def _label(word: str) -> str:

@@ -65,6 +65,8 @@ class SurveyColumns(BaseModel):
     """The label of the reference point."""
     x: str | None = None
     y: str | None = None
+    floor: str | None = None
+    """The floor, where x and y are given without labels."""
     time: str | None = None
     """When the row was taken; never a feature."""
 

@@ -130,7 +130,7 @@ def _usable(columns: ColumnRoles, batch: RowBatch) -> _UsableRows:
     points, readings = columns.points(batch), columns.readings(batch)
     points = None if points is None else points.copy()
     return _UsableRows(
-        labels=labels_of(batch),
+        labels=labels_of(batch, columns),
         rssi=np.ascontiguousarray(heard_only(readings)),
         points=points,
         lines=batch.lines,
@@ -186,6 +186,7 @@ def _survey(
         faults=tuple(faults),
         file_format=replace(
             file_format,
+            columns=columns.description,
             time_format=None if times is None else times.time_format,
             not_heard=tuple(
                 sorted(whole.not_heard.items(), key=lambda way: (way[0] == "blank", way[0]))

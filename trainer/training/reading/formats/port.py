@@ -22,6 +22,8 @@ class FileFormat:
     encoding: str = "utf-8"
     delimiter: str = ","
     """Empty for a format without one."""
+    columns: str = ""
+    """Which columns were taken by common names, and which ignored, in words."""
     time_format: str | None = None
     """As for ``strptime``; None without times, or if no known format fits."""
     not_heard: tuple[tuple[str, int], ...] = ()
