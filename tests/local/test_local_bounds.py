@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,10 @@ def shipper(cloud: EmbeddedCloud, tmp_path: Path) -> Any:
     clients.close()
 
 
+def _contains(file: Path, text: str) -> bool:
+    return file.exists() and text in file.read_text()
+
+
 def test_a_log_file_that_is_full_becomes_the_one_before(
     monkeypatch: pytest.MonkeyPatch, shipper: LogShipper, tmp_path: Path, name: str
 ) -> None:
@@ -86,7 +91,7 @@ def test_a_log_file_that_is_full_becomes_the_one_before(
     log = tmp_path / f"{name}.log"
     for number in range(3):
         shipper.write(name, "s", f"a line of text {number}")
-        eventually(lambda n=number: log.exists() and f"text {n}" in log.read_text())
+        eventually(partial(_contains, log, f"text {number}"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{name}.log", f"{name}.log.1"]
     assert (tmp_path / f"{name}.log").read_text() == "a line of text 2\n"
     assert (tmp_path / f"{name}.log.1").read_text() == "a line of text 1\n"
