@@ -113,7 +113,15 @@ def _roll_back_on_request(
             )
         )
         return StepOutcome.ROLLBACK_REFUSED
-    _request_deployment(target, request.site, correlation_id, trigger, request.reason, services)
+    _request_deployment(
+        target,
+        request.site,
+        correlation_id,
+        trigger,
+        request.reason,
+        services,
+        requested_by=request.requested_by,
+    )
     return StepOutcome.ROLLBACK_STARTED
 
 
@@ -124,6 +132,7 @@ def _request_deployment(
     trigger: Trigger,
     reason: str,
     services: Services[RollBackSettings],
+    requested_by: str | None = None,
 ) -> None:
     release = services.artifacts.release(run_id)
     candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
@@ -138,5 +147,6 @@ def _request_deployment(
             trigger=trigger,
             created_at=release.created_at,
             reason=reason,
+            requested_by=requested_by,
         )
     )

@@ -21,6 +21,7 @@ from functions.adapters.champions import Champions
 from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import Invoker, SageMakerControlPlane
+from functions.adapters.site_policies import SitePolicies
 from functions.core.champions import due_pointer
 from functions.core.deployments import (
     Announcement,
@@ -35,6 +36,7 @@ from functions.core.transitions import (
 )
 from functions.settings import (
     BucketSettings,
+    CreateModelSettings,
     EndpointSettings,
     FunctionSettings,
     LedgerSettings,
@@ -95,6 +97,11 @@ class Services(Generic[Settings_co]):
     def champions(self: "Services[BucketSettings]") -> Champions:
         """The pointers to the champions, for the trainer."""
         return Champions(self._bucket)
+
+    @cached_property
+    def policies(self: "Services[CreateModelSettings]") -> SitePolicies:
+        """What the sites demand of candidates."""
+        return SitePolicies(self.client("ssm"), self.settings.stage, self.now)
 
     @cached_property
     def attempts(self: "Services[BucketSettings]") -> Attempts:

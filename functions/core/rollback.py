@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from functions.core.candidates.decisions import next_step
 from functions.core.deployments import Candidate, DeploymentState, SiteState
 from functions.core.releases import GateVerdict, ReleaseRecord
 
@@ -43,14 +44,25 @@ def requested_rollback_target(
         return Refusal(
             f"no other release was live at {state.site} before, so there is nothing to go back to"
         )
-    if record is None:
-        return Refusal(
-            f"no release {wanted} ever arrived at {state.site}; `rssi releases --site {state.site}`"
-            " lists those that did"
-        )
-    if record.verdict is GateVerdict.REJECTED:
-        return Refusal(f"release {wanted} was rejected when it arrived: {record.reason}")
+    refusal = _why_not_deployable(state.site, wanted, record)
+    if refusal is not None:
+        return refusal
     is_settled = state.in_flight is None and state.waiting is None and state.frozen is None
     if is_settled and state.champion is not None and state.champion.release == wanted:
         return Refusal(f"release {wanted} is live at {state.site} already")
     return wanted
+
+
+def _why_not_deployable(site: str, wanted: str, record: ReleaseRecord | None) -> Refusal | None:
+    if record is None:
+        return Refusal(
+            f"no release {wanted} ever arrived at {site}; `rssi releases --site {site}`"
+            " lists those that did"
+        )
+    if record.verdict is GateVerdict.REJECTED:
+        return Refusal(f"release {wanted} was rejected when it arrived: {record.reason}")
+    if record.verdict.may_deploy:
+        return None
+    if record.decision is not None:
+        return Refusal(f"release {wanted} was rejected by {record.decision.by}: {record.reason}")
+    return Refusal(f"release {wanted} is held: {record.reason}; {next_step(record)}")

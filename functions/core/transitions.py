@@ -7,8 +7,9 @@ published afterwards, so a step that dies in between loses none.
 
 from datetime import datetime
 
-from events.outbound import Cause, ModelCreated
-from events.triggers import Trigger
+from events.base import Contract
+from events.outbound import Cause, ModelCreated, SitePaused, SiteResumed
+from events.triggers import Trigger, TriggerKind
 from functions.core.deployments import (
     Announcement,
     Candidate,
@@ -16,6 +17,7 @@ from functions.core.deployments import (
     Deployment,
     DeploymentState,
     NewestArtifact,
+    SitePause,
     SiteState,
 )
 from functions.core.state_table import Situation, Transition, TransitionEvent, find_transition
@@ -37,9 +39,11 @@ def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> C
         by = state.newest_artifact.number if state.newest_artifact else None
         opened = opened.model_copy(update={"superseded_by": by})
         return Change(_announce(state, row, opened), (opened,), opened.trigger)
-    if request.cause is Cause.ARTIFACT:
+    if request.cause is Cause.ARTIFACT and not _is_older(state, request):
         newest = NewestArtifact(created_at=request.created_at, number=opened.number)
         state = state.model_copy(update={"newest_artifact": newest})
+    if request.trigger.kind is TriggerKind.ROLLBACK_REQUEST:
+        state = _paused(state, request, now)
     return _wait(state, opened) if row.target is DeploymentState.WAITING else _enter(state, opened)
 
 
@@ -99,6 +103,21 @@ def frozen(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     return _leave_slot(state.model_copy(update={"frozen": reason}), ended, now)
 
 
+def resumed(state: SiteState, now: datetime, by: str, reason: str, correlation_id: str) -> Change:
+    """A person ended the pause; what waits takes the slot."""
+    if state.paused is None:
+        return Change(state)
+    state, started = _fill_slot(state.model_copy(update={"paused": None}), now)
+    event = SiteResumed(
+        site=state.site,
+        correlation_id=correlation_id,
+        resumed_by=by,
+        reason=reason,
+        release=started[0].candidate.release if started else None,
+    )
+    return Change(_with_event(state, event, now), started)
+
+
 def published(state: SiteState, _now: datetime, announcements: tuple[Announcement, ...]) -> Change:
     """These announcements are on the bus."""
     left = tuple(entry for entry in state.outbox if entry not in announcements)
@@ -128,6 +147,7 @@ def _opened(state: SiteState, request: ModelCreated, now: datetime) -> Deploymen
         live_before=live,
         rolled_back_from=replaced if request.cause is Cause.ROLLBACK else None,
         automatic=is_automatic,
+        approved_by=request.approved_by,
         reason=request.reason,
     )
 
@@ -202,22 +222,47 @@ def _stay(state: SiteState, moved: tuple[SiteState, Deployment] | None) -> Chang
 
 def _leave_slot(state: SiteState, ended: Deployment, now: datetime) -> Change:
     """Take the ended deployment out of the slot; the one that waits, if any, takes it."""
-    state = state.model_copy(update={"in_flight": None})
-    if state.waiting is None:
-        return Change(state, (ended,))
+    state, next_one = _fill_slot(state.model_copy(update={"in_flight": None}), now)
+    return Change(state, (ended, *next_one))
+
+
+def _fill_slot(state: SiteState, now: datetime) -> tuple[SiteState, tuple[Deployment, ...]]:
+    """Let the deployment that waits, if any, take the free slot if it may."""
+    if state.waiting is None or state.in_flight is not None:
+        return state, ()
     live = state.champion.release if state.champion else None
     replaced = live if state.waiting.cause is Cause.ROLLBACK else None
     details: dict[str, object] = {"live_before": live, "rolled_back_from": replaced}
     moved = _advance(state, now, state.waiting, TransitionEvent.SLOT_FREED, details)
     if moved is None:
-        return Change(state, (ended,))
+        return state, ()
     state, next_one = moved
-    state = state.model_copy(update={"in_flight": next_one, "waiting": None})
-    return Change(state, (ended, next_one))
+    return state.model_copy(update={"in_flight": next_one, "waiting": None}), (next_one,)
 
 
 def _moved(deployment: Deployment, row: Transition, now: datetime, **details: object) -> Deployment:
     return deployment.model_copy(update={"state": row.target, "changed_at": now, **details})
+
+
+def _is_older(state: SiteState, request: ModelCreated) -> bool:
+    newest = state.newest_artifact
+    return newest is not None and request.created_at < newest.created_at
+
+
+def _paused(state: SiteState, request: ModelCreated, now: datetime) -> SiteState:
+    """Pause the site for a rollback by hand; one that is paused already keeps its pause."""
+    if state.paused is not None:
+        return state
+    by = request.requested_by or "unknown"
+    event = SitePaused(
+        site=state.site, correlation_id=request.correlation_id, paused_by=by, reason=request.reason
+    )
+    pause = SitePause(by=by, at=now, reason=request.reason)
+    return _with_event(state.model_copy(update={"paused": pause}), event, now)
+
+
+def _with_event(state: SiteState, event: Contract, now: datetime) -> SiteState:
+    return state.model_copy(update={"outbox": (*state.outbox, Announcement.of(event, now))})
 
 
 def _announce(
@@ -244,5 +289,4 @@ def _announce(
             **details,
         }
     )
-    entry = Announcement.of(event, deployment.changed_at)
-    return state.model_copy(update={"outbox": (*state.outbox, entry)})
+    return _with_event(state, event, deployment.changed_at)
