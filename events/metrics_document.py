@@ -114,10 +114,10 @@ class TemperatureScaling(MetricsPart):
 
     temperature: float
     own: ReliabilityDiagram
-    """Of the network's own probability."""
+    """The network's own probability, in bins."""
     own_brier: float
     told: ReliabilityDiagram
-    """Of the confidence that answers carry."""
+    """The confidence that answers carry."""
     told_brier: float
 
 
@@ -171,7 +171,7 @@ class ConfusedLocations(MetricsPart):
     answered: str
     rows: int
     share: float
-    """Of the true location's rows."""
+    """A share of the true location's rows."""
     apart_m: MaybeFloat = None
 
 
@@ -267,7 +267,7 @@ class SurveyLineage(MetricsPart):
     rows: int
     """Labelled rows."""
     sha256: str | None = None
-    """Of the file's bytes, in hex."""
+    """SHA-256 of the file's bytes, in hex."""
     version_id: str | None = None
     """The version in the data bucket; None for a file that was never there."""
     id: str | None = None
@@ -303,7 +303,7 @@ class MetricsDocument(Metrics):
     """How rows were held out, in words."""
     intervals: FigureIntervals | None = None
     calibration: ReliabilityDiagram | None = None
-    """Of the confidence that answers carry."""
+    """The confidence that answers carry."""
     baselines: tuple[BaselineFigures, ...] = ()
     confidence: TemperatureScaling | None = None
     """None where too few rows were held out to fit a temperature."""

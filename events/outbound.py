@@ -17,6 +17,7 @@ from events.judgement import GateJudgement
 from events.manifests import SurveyRef, Text
 from events.metrics import Metrics
 from events.names import Digest, RunId, Site
+from events.requests import ApprovalRequested, RejectionRequested, ResumeRequested
 from events.triggers import Trigger
 
 
@@ -228,11 +229,13 @@ class DeploymentSucceeded(DeploymentEvent):
     previous: RunId | None = None
     """The release that was live before."""
     latency_ms: float
-    """Median latency of one row in the smoke test, in milliseconds."""
+    """Latency of one row in the smoke test, in milliseconds: its 95th percentile."""
 
 
 class SmokeTestFailed(DeploymentEvent):
-    """The endpoint serves the release, and its answers are not the recorded ones, or too slow."""
+    """The release must not stay live: its answers are wrong, late or missing, or, if it was to
+    restore the site, it did not come up. Its rollback begins.
+    """
 
     reason: Text
     """Each check that failed."""
@@ -254,6 +257,17 @@ class DeploymentSuperseded(DeploymentEvent):
     """The number of the later deployment."""
 
 
+class DeploymentDelayed(DeploymentEvent):
+    """A step of the deployment met an error, or waits for the endpoint; it is repeated."""
+
+    state: Text
+    """The deployment's state."""
+    error: Text
+    """What the step met."""
+    attempts: int
+    """How often the step failed; 0 if it only waits."""
+
+
 class DeploymentStalled(DeploymentEvent):
     """The deployment has not changed for too long; the function that is due looks again."""
 
@@ -261,6 +275,10 @@ class DeploymentStalled(DeploymentEvent):
     """The deployment's state."""
     seconds: float
     """How long it has been in it."""
+    last_error: str | None = None
+    """What its present step met last, if anything."""
+    attempts: int = 0
+    """How often its present step failed."""
 
 
 class RollbackRequested(Contract):
@@ -279,37 +297,6 @@ class RollbackRequested(Contract):
     """Who asks, for the record."""
     reason: str = ""
     """Why, for the record."""
-
-
-class DecisionRequested(Contract):
-    """What requests by people share; they require as little as possible."""
-
-    site: Site
-    """The site that it is about."""
-    correlation_id: Text | None = None
-    """None takes the event's own id."""
-    requested_by: Text = "unknown"
-    """Who asks, for the record."""
-    reason: str = ""
-    """Why, for the record."""
-
-
-class ApprovalRequested(DecisionRequested):
-    """A request to let a held release through."""
-
-    release: RunId
-    """The held release."""
-
-
-class RejectionRequested(DecisionRequested):
-    """A request that a held release never goes live."""
-
-    release: RunId
-    """The held release."""
-
-
-class ResumeRequested(DecisionRequested):
-    """A request to end the pause of a site."""
 
 
 class DecisionRefused(Event):
@@ -342,7 +329,7 @@ class RolledBack(DeploymentEvent):
     reason: str
     """Why it was rolled back."""
     latency_ms: float
-    """Median latency of one row in the smoke test, in milliseconds."""
+    """Latency of one row in the smoke test, in milliseconds: its 95th percentile."""
 
 
 OUTBOUND: tuple[type[Contract], ...] = (
@@ -363,6 +350,7 @@ OUTBOUND: tuple[type[Contract], ...] = (
     SmokeTestFailed,
     DeploymentFailed,
     DeploymentSuperseded,
+    DeploymentDelayed,
     DeploymentStalled,
     RollbackRequested,
     RollbackRefused,

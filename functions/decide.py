@@ -11,12 +11,14 @@ from pydantic import ValidationError
 from events.manifests import Release
 from events.names import ReleaseKey
 from events.outbound import (
-    ApprovalRequested,
     DecisionRefused,
-    DecisionRequested,
-    RejectionRequested,
     ReleaseApproved,
     ReleaseDeclined,
+)
+from events.requests import (
+    ApprovalRequested,
+    DecisionRequested,
+    RejectionRequested,
     ResumeRequested,
 )
 from events.triggers import Trigger

@@ -20,8 +20,9 @@ from functions.adapters.attempts import Attempts
 from functions.adapters.champions import Champions
 from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
-from functions.adapters.sagemaker import Invoker, SageMakerControlPlane
+from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.adapters.site_policies import SitePolicies
+from functions.adapters.smoke_client import PARALLEL, SmokeClient
 from functions.core.champions import due_pointer
 from functions.core.deployments import (
     Announcement,
@@ -30,6 +31,7 @@ from functions.core.deployments import (
     StateChange,
 )
 from functions.core.errors import ContentionError
+from functions.core.smoke import SmokeBudget
 from functions.core.specification import ModelSpecification
 from functions.core.transitions import (
     published,
@@ -41,6 +43,7 @@ from functions.settings import (
     FunctionSettings,
     LedgerSettings,
     ModelSettings,
+    SmokeTestSettings,
 )
 
 Settings_co = TypeVar("Settings_co", bound=FunctionSettings, covariant=True)
@@ -51,11 +54,12 @@ Publishing takes a tenth of that; after a slower step the event is only publishe
 POINTER_ATTEMPTS = 5
 
 
-def boto3_client(service: str) -> Any:
-    """A client for the Lambda's own region and role."""
+def boto3_client(service: str, **config: Any) -> Any:
+    """A client for the Lambda's own region and role; ``config`` is botocore's."""
     import boto3  # noqa: PLC0415  # see the top of this file
+    from botocore.config import Config  # noqa: PLC0415
 
-    return boto3.client(service)  # type: ignore[call-overload]  # any service
+    return boto3.client(service, config=Config(**config))  # type: ignore[call-overload]  # any service
 
 
 def utc_now() -> datetime:
@@ -68,7 +72,7 @@ class Services(Generic[Settings_co]):
     """The adapters of one function, and the operations that several steps share."""
 
     settings: Settings_co
-    client: Callable[[str], Any] = boto3_client
+    client: Callable[..., Any] = boto3_client
     now: Callable[[], datetime] = utc_now
 
     @cached_property
@@ -114,9 +118,17 @@ class Services(Generic[Settings_co]):
         return SageMakerControlPlane(self.client("sagemaker"))
 
     @cached_property
-    def invoker(self) -> Invoker:
-        """Invokes endpoints."""
-        return Invoker(self.client("sagemaker-runtime"))
+    def smoke_client(self: "Services[SmokeTestSettings]") -> SmokeClient:
+        """Sends the requests of smoke tests, with a client of its own that never retries."""
+        budget = SmokeBudget.of(self.settings.smoke_latency_ms)
+        client = self.client(
+            "sagemaker-runtime",
+            connect_timeout=budget.request_s,
+            read_timeout=budget.request_s,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=PARALLEL,
+        )
+        return SmokeClient(client, budget)
 
     @cached_property
     def dead_letters(self) -> DeadLetters:

@@ -5,14 +5,12 @@ container that answers is the release, with the recorded answers, in time. Anyth
 failure, no answer included.
 """
 
-import json
 from functools import partial
 
 from events.inbound import EndpointChanged, Envelope
-from events.manifests import Release
 from events.names import endpoint_name
 from events.outbound import DeploymentEvent, DeploymentStalled, RolloutStarted
-from functions.adapters.sagemaker import NoAnswerError
+from functions.core.deadlines import may_repeat
 from functions.core.deployments import (
     Deployment,
     DeploymentState,
@@ -20,18 +18,18 @@ from functions.core.deployments import (
 from functions.core.errors import RetryLaterError
 from functions.core.outcomes import StepOutcome
 from functions.core.rollout import EndpointDescription, RolloutStatus, judge
-from functions.core.smoke import SmokeReport, judge_answers
+from functions.core.smoke import judge_results, smoke_requests
 from functions.core.transitions import (
     failed,
     frozen,
+    rollout_repeated,
     succeeded,
     verification_failed,
 )
 from functions.entry import handles, set_log_context
+from functions.failures import attempt
 from functions.services import Services
 from functions.settings import SmokeTestSettings
-
-SINGLE_REQUESTS = 5
 
 
 @handles(
@@ -62,7 +60,7 @@ def handler(
         release=deployment.candidate.release,
         deployment=deployment.number,
     )
-    return _judge(deployment, services)
+    return attempt(deployment, lambda: _judge(deployment, services), services)
 
 
 def _judge(deployment: Deployment, services: Services[SmokeTestSettings]) -> StepOutcome:
@@ -80,7 +78,8 @@ def _judge(deployment: Deployment, services: Services[SmokeTestSettings]) -> Ste
         case RolloutStatus.UNSETTLED:
             raise RetryLaterError(f"endpoint {name} does not show the requested change yet")
         case RolloutStatus.ARRIVED:
-            return _test(deployment, name, services)
+            instances = endpoint.instances if endpoint else 1
+            return _test(deployment, name, instances, services)
         case RolloutStatus.FELL_BACK:
             return _fail(
                 deployment, f"SageMaker took the update back{_because(endpoint)}", services
@@ -99,10 +98,13 @@ def _judge(deployment: Deployment, services: Services[SmokeTestSettings]) -> Ste
 
 
 def _test(
-    deployment: Deployment, endpoint: str, services: Services[SmokeTestSettings]
+    deployment: Deployment, endpoint: str, instances: int, services: Services[SmokeTestSettings]
 ) -> StepOutcome:
     release = services.artifacts.release(deployment.candidate.release)
-    report = _query(release, endpoint, services)
+    results = services.smoke_client.send(endpoint, smoke_requests(release, instances))
+    report = judge_results(release, results, services.settings.smoke_latency_ms)
+    if report.inconclusive:
+        raise RetryLaterError(f"the smoke test of {endpoint} is inconclusive: {report.reason}")
     if not report.passed:
         services.commit(
             deployment.site,
@@ -117,29 +119,14 @@ def _test(
     return StepOutcome.PASSED_SMOKE_TEST
 
 
-def _query(release: Release, endpoint: str, services: Services[SmokeTestSettings]) -> SmokeReport:
-    rows = [case.rssi for case in release.smoke]
-    try:
-        batch = services.invoker.invoke(endpoint, _body(rows))
-        single = [services.invoker.invoke(endpoint, _body([row])) for row in rows[:SINGLE_REQUESTS]]
-    except NoAnswerError as error:
-        return SmokeReport((str(error),), latency_ms=0.0)
-    return judge_answers(
-        release,
-        batch=batch.response,
-        single=[timed.response for timed in single],
-        latencies_ms=[timed.milliseconds for timed in single],
-        latency_bound_ms=services.settings.smoke_latency_ms,
-    )
-
-
-def _body(rows: list[dict[str, float]]) -> bytes:
-    return json.dumps({"instances": rows}).encode()
-
-
 def _fail(
     deployment: Deployment, reason: str, services: Services[SmokeTestSettings]
 ) -> StepOutcome:
+    if may_repeat(deployment, reason, services.now()):
+        services.commit(
+            deployment.site, partial(rollout_repeated, number=deployment.number, error=reason)
+        )
+        return StepOutcome.REPEATED
     services.commit(deployment.site, partial(failed, number=deployment.number, reason=reason))
     return StepOutcome.FAILED
 

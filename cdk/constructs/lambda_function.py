@@ -26,7 +26,7 @@ from cdk.settings import StageSettings
 
 DEAD_LETTER_VARIABLE = "RSSI_DEAD_LETTER_QUEUE_URL"
 _MEMORY_MB = 512
-_TIMEOUT_S = 60
+TIMEOUT_S = 60
 _RETRIES = 2
 
 
@@ -46,7 +46,7 @@ class FunctionSpecification:
     description: str
     environment: Mapping[str, str]
     permissions: Sequence[IamPermission]
-    timeout_s: int = _TIMEOUT_S
+    timeout_s: int = TIMEOUT_S
 
 
 class ReleaseFunction(Construct):

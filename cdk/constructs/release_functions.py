@@ -3,6 +3,7 @@
 Each function's settings model in `functions.settings` says which variables it gets.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 from aws_cdk import Duration, Stack
@@ -14,6 +15,7 @@ from cdk.constructs import grants
 from cdk.constructs.identities import ExecutionRole
 from cdk.constructs.lambda_function import (
     DEAD_LETTER_VARIABLE,
+    TIMEOUT_S,
     FunctionSpecification,
     ReleaseFunction,
     dependencies_layer,
@@ -29,21 +31,20 @@ from cdk.constructs.sources import function_sources
 from cdk.constructs.storage import RELEASE_MANIFEST_KEYS, Storage
 from cdk.settings import StageSettings
 from events.outbound import (
-    ApprovalRequested,
     DeploymentFailed,
     DeploymentStalled,
     DeploymentSucceeded,
     EventSource,
     ModelCreated,
-    RejectionRequested,
     ReleaseFound,
-    ResumeRequested,
     RollbackRequested,
     RolledBack,
     RolloutStarted,
     SiteResumed,
     SmokeTestFailed,
 )
+from events.requests import ApprovalRequested, RejectionRequested, ResumeRequested
+from functions.core.smoke import SmokeBudget
 from functions.settings import SETTINGS_OF_FUNCTION
 
 _LONGEST_TIMEOUT_S = 900
@@ -137,6 +138,7 @@ class ReleaseFunctions(Construct):
                 *grants.write_champion(self._storage.artifacts),
                 *self._use_endpoints("DescribeEndpoint", "InvokeEndpoint"),
             ),
+            timeout_s=_smoke_test_timeout_s(self._settings.smoke_latency_ms),
         )
         function.start_on("EndpointChanged", endpoint_changed(self._settings.endpoint_prefix))
         # A rollout that changes nothing causes no event of SageMaker's.
@@ -203,6 +205,7 @@ class ReleaseFunctions(Construct):
         name: str,
         description: str,
         permissions: Sequence[IamPermission],
+        timeout_s: int = TIMEOUT_S,
     ) -> ReleaseFunction:
         specification = FunctionSpecification(
             name=name,
@@ -213,6 +216,7 @@ class ReleaseFunctions(Construct):
                 *grants.put_events(self._messaging.bus, EventSource.RELEASE),
                 *permissions,
             ),
+            timeout_s=timeout_s,
         )
         return self._lambda(specification)
 
@@ -247,6 +251,11 @@ class ReleaseFunctions(Construct):
             "RSSI_DEAD_ATTEMPTS_DAYS": str(settings.dead_attempts_days),
             "RSSI_FAILED_ATTEMPTS_DAYS": str(settings.failed_attempts_days),
         }
+
+
+def _smoke_test_timeout_s(latency_bound_ms: float) -> int:
+    """Enough for the budget of the requests twice: a cut-off test would be no verdict."""
+    return max(TIMEOUT_S, math.ceil(2 * SmokeBudget.of(latency_bound_ms).total_s))
 
 
 def endpoint_changed(prefix: str) -> events.EventPattern:

@@ -1,18 +1,14 @@
-"""SageMaker: models, endpoint configurations, endpoints, and their answers.
+"""SageMaker: models, endpoint configurations, endpoints.
 
 Models and configurations are named by their content, so creating one again is a success: the error
 "already existing" leads to a comparison with what is there.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from functions.core.errors import ConflictError, EndpointBusyError
 from functions.core.rollout import EndpointDescription
 from functions.core.rollout_policies import RolloutPolicy
-from functions.core.smoke import EndpointResponse
 from functions.core.specification import VARIANT, EndpointSpecification, ModelSpecification
 
 if TYPE_CHECKING:
@@ -22,19 +18,6 @@ if TYPE_CHECKING:
         ContainerDefinitionTypeDef,
         ProductionVariantTypeDef,
     )
-    from types_boto3_sagemaker_runtime import SageMakerRuntimeClient
-
-
-class NoAnswerError(Exception):
-    """The endpoint gave no usable answer; the text says what happened instead."""
-
-
-@dataclass(frozen=True)
-class TimedResponse:
-    """A response and how long it took, in milliseconds."""
-
-    response: EndpointResponse
-    milliseconds: float
 
 
 class SageMakerControlPlane:
@@ -102,6 +85,10 @@ class SageMakerControlPlane:
             config_name=found.get("EndpointConfigName"),
             pending_config_name=pending.get("EndpointConfigName"),
             failure_reason=found.get("FailureReason") or None,
+            instances=sum(
+                variant.get("CurrentInstanceCount", 1)
+                for variant in found.get("ProductionVariants", [])
+            ),
         )
 
     def create_endpoint(self, name: str, config_name: str) -> None:
@@ -148,42 +135,6 @@ class SageMakerControlPlane:
             self._sagemaker.delete_endpoint(EndpointName=name)
         except self._sagemaker.exceptions.ClientError as error:
             _reraise_unless(error, "could not find")
-
-
-class Invoker:
-    """Invokes endpoints."""
-
-    def __init__(
-        self, client: "SageMakerRuntimeClient", clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self._runtime = client
-        self._clock = clock
-
-    def invoke(self, endpoint: str, body: bytes) -> TimedResponse:
-        """Send one JSON request and time its answer.
-
-        Raises:
-            NoAnswerError: the endpoint refused, failed, or answered something unreadable.
-        """
-        # Loaded by now, through the client; importing this module alone should not cost it.
-        from botocore.exceptions import HTTPClientError  # noqa: PLC0415
-
-        started = self._clock()
-        try:
-            answer = self._runtime.invoke_endpoint(
-                EndpointName=endpoint,
-                ContentType="application/json",
-                Accept="application/json",
-                Body=body,
-            )
-            content = answer["Body"].read()
-        except (self._runtime.exceptions.ClientError, HTTPClientError) as error:
-            raise NoAnswerError(f"the endpoint gave no answer: {error}") from error
-        milliseconds = (self._clock() - started) * 1000
-        try:
-            return TimedResponse(EndpointResponse.model_validate_json(content), milliseconds)
-        except ValueError as error:
-            raise NoAnswerError(f"the endpoint's answer can't be read: {error}") from error
 
 
 def _reraise_unless(error: "ClientError", expected: str) -> None:

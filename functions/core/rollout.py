@@ -25,6 +25,7 @@ class EndpointDescription:
     config_name: str | None
     pending_config_name: str | None = None
     failure_reason: str | None = None
+    instances: int = 1
 
 
 class RolloutStatus(Enum):

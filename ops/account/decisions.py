@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from events.outbound import (
+    EventSource,
+)
+from events.requests import (
     ApprovalRequested,
     DecisionRequested,
-    EventSource,
     RejectionRequested,
     ResumeRequested,
 )

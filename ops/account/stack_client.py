@@ -76,6 +76,10 @@ class StackClient:
         """The log of every event on the bus."""
         return EventLog(self.aws.logs, self.stack.event_log)
 
+    def endpoint_name(self, site: str) -> str:
+        """The endpoint of a site."""
+        return names.endpoint_name(self.stack.endpoint_prefix, site)
+
     def drop(self, site: str, files: Sequence[Path]) -> list[SurveyRef]:
         """Upload surveys; their content is checked by the training, not here.
 
@@ -141,7 +145,7 @@ class StackClient:
     def status(self, site: str) -> SiteStatus:
         """What is live at a site, and what is in progress there."""
         state = self.ledger.state(site)
-        endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
+        endpoint = self.endpoint_name(site)
         view = SageMakerControlPlane(self.aws.sagemaker).endpoint(endpoint)
         went_live = [
             deployment.changed_at
@@ -257,7 +261,7 @@ class StackClient:
         Raises:
             OpsError: there is no endpoint, or it refused the request; the reason is the endpoint's.
         """
-        endpoint = names.endpoint_name(self.stack.endpoint_prefix, site)
+        endpoint = self.endpoint_name(site)
         transport = SageMakerTransport(self.aws.sagemaker_runtime, endpoint)
         try:
             return PredictionClient(transport, attempts=attempts).send(body, content_type)

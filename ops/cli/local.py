@@ -1,16 +1,19 @@
 """Commands that need no cloud account: up, demo."""
 
+import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from ops.cli.options import AsJson, Port
+from ops.cli.options import AsJson, OnlySite, Port
 from ops.cli.output import out, print_json
-from ops.errors import OpsError
+from ops.cli.stack import open_stack
+from ops.errors import OpsError, UsageError
+from ops.local.faults.kinds import CONTAINER_FAULTS, FaultType
 
 if TYPE_CHECKING:
     from ops.local_stack import LocalStack
@@ -67,6 +70,73 @@ def up(
             raise OpsError(f"{dead}\nEverything else was stopped.")
     except KeyboardInterrupt:
         out.print("\nstopped")
+
+
+@app.command(rich_help_panel=PANEL)
+def fault(
+    kind: Annotated[
+        FaultType | None, typer.Argument(help="What goes wrong; without it, list the faults.")
+    ] = None,
+    site: OnlySite = None,
+    live: Annotated[
+        bool, typer.Option(help="In the release that serves now, not in the next one.")
+    ] = False,
+    operation: Annotated[
+        list[str] | None,
+        typer.Option(help="Call that is refused, such as UpdateEndpoint; may be repeated."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="How much slower, for `slow`.", min=0.01)] = 3.0,
+    times: Annotated[
+        int | None, typer.Option(help="Over after so many refused calls or starts.", min=1)
+    ] = None,
+    clear: Annotated[bool, typer.Option(help="End the site's faults, or all.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let something go wrong in the embedded cloud, to see what comes of it.
+
+    `hang`, `slow`, `crash`, `no-start`, `wrong`, `wrong-half` and `wrong-tenth` (of the answers)
+    hold for the site's next release, or with `--live` for the present one, also when that release
+    is put back. `capacity` lets a rollout fail; `quota`, `throttling` and `access-denied` let calls
+    fail. Each holds until `--clear`.
+    """
+    from ops.local.errors import LocalCloudError
+    from ops.local.faults.active import FaultRequest
+    from ops.local.faults.client import FaultClient
+
+    if kind and clear:
+        raise UsageError("Give a fault to set, or --clear, not both.")
+    if kind and not site:
+        raise UsageError(f"Say at which site: rssi fault --site SITE {kind}.")
+    try:
+        client = FaultClient(os.environ.get("AWS_ENDPOINT_URL"))
+        endpoint = open_stack(site).endpoint_name(site) if site else None
+        if kind:
+            fields: dict[str, Any] = {"kind": kind, "endpoint_name": endpoint, "live": live}
+            fields |= {"seconds": seconds, "times": times}
+            fields |= {"operations": operation} if operation else {}
+            client.set(FaultRequest.model_validate(fields))
+        ended = client.clear(endpoint) if clear else None
+        active = client.active()
+    except LocalCloudError as error:
+        raise OpsError(str(error)) from error
+    if as_json:
+        print_json({"cleared": ended, "faults": active})
+    else:
+        _print_faults(ended, active)
+
+
+def _print_faults(ended: int | None, active: list[dict[str, Any]]) -> None:
+    if ended is not None:
+        out.print(f"{ended} fault(s) ended.")
+    for each in active:
+        of_containers = each["Kind"] in CONTAINER_FAULTS
+        calls = "rollouts" if each["Kind"] == FaultType.CAPACITY else ", ".join(each["Operations"])
+        release = each["EndpointConfigName"] or "the next release"
+        out.print(
+            f"{each['Kind']} at {each['EndpointName']}: {release if of_containers else calls}"
+        )
+    if not active:
+        out.print("No fault holds.")
 
 
 def _print_usage(stack: "LocalStack") -> None:

@@ -15,6 +15,8 @@ from ops.local.events.api import EventTarget
 from ops.local.events.event_delivery import EventDelivery
 from ops.local.events.s3_events import S3Events
 from ops.local.events.service import EventBridgeService
+from ops.local.faults.active import Faults, FaultService
+from ops.local.faults.kinds import PATH
 from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.front_door import FrontDoor
 from ops.local.gateway.parameter_store import ParameterStore
@@ -81,6 +83,7 @@ class EmbeddedCloud:
 
     def close(self) -> None:
         """End every process and stop serving."""
+        self.faults.clear()
         self._timer.close()
         self._delivery.close()
         self._sagemaker.close()
@@ -120,9 +123,11 @@ class EmbeddedCloud:
             InvocationDestinations(settings, self._send_record, self._bus.publish),
         )
         self._delivery.connect(self._functions, self._bus.forward)
+        faults = Faults()
         self._sagemaker = SageMakerService(
-            settings, clients, self._processes, self._logs, self._bus.publish
+            settings, clients, self._processes, self._logs, self._bus.publish, faults
         )
+        self.faults = FaultService(faults, self._sagemaker.live_config)
         moto = state_services()
         self._front_door.open(
             services={
@@ -136,6 +141,8 @@ class EmbeddedCloud:
                 "dynamodb": SerializedApplication(moto),
             },
             fallback=moto,
+            unsigned={PATH: self.faults},
+            refuse=faults.refuse,
         )
 
     def _send_record(self, arn: str, record: JsonObject) -> None:

@@ -109,7 +109,7 @@ class World:
             ),
         )
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, **_: Any) -> Any:
         played = {
             "sagemaker": self.sagemaker,
             "sagemaker-runtime": self.sagemaker,
@@ -184,7 +184,7 @@ class AwsWorld(World):
         self.services = Services(SETTINGS, client=self._client, now=lambda: self.now)
         create_ledger_table(self._client("dynamodb"))
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, **_: Any) -> Any:
         own = {"s3": self.s3, "sqs": self.sqs}
         try:
             return own.get(service) or super()._client(service)

@@ -3,11 +3,14 @@ moves when told to. What it answers and refuses is held against the embedded clo
 one contract test (test_sagemaker_contract.py)."""
 
 import io
+import itertools
 import json
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from events.manifests import Champion, Release
 from events.triggers import Trigger
@@ -25,6 +28,14 @@ from functions.core.releases import ReleaseRecord
 
 def refusal(message: str, operation: str = "Operation") -> ClientError:
     return ClientError({"Error": {"Code": "ValidationException", "Message": message}}, operation)
+
+
+def model_error(status: int) -> ClientError:
+    answer = {
+        "Error": {"Code": "ModelError", "Message": f"Received error ({status}) from primary"},
+        "OriginalStatusCode": status,
+    }
+    return ClientError(answer, "InvokeEndpoint")
 
 
 class FakeBus:
@@ -82,7 +93,25 @@ class FakeSageMaker:
     """Releases whose containers never come up."""
     liars: set[str] = field(default_factory=set)
     """Releases that answer otherwise than recorded."""
+    wrong_every: int = 1
+    """Of the answers of a release that answers otherwise, one in so many is wrong."""
+    hanging: set[str] = field(default_factory=set)
+    """Releases that never answer."""
+    slow: set[str] = field(default_factory=set)
+    crashing: set[str] = field(default_factory=set)
+    """Releases whose containers answer 500."""
+    lenient: set[str] = field(default_factory=set)
+    """Releases that answer malformed requests as if they were sound."""
+    unreachable: str = ""
+    """The error code with which the runtime refuses every request; empty if it does not."""
+    refusing: dict[str, ClientError] = field(default_factory=dict)
+    """The error of each operation that is refused."""
+    capacity: bool = True
+    """Whether there are instances for an update."""
+    is_stuck: bool = False
+    """Whether changes go on for ever."""
     updates: list[str] = field(default_factory=list)
+    _requests: Iterator[int] = field(default_factory=itertools.count)
 
     def create_model(self, *, ModelName: str, **wanted: object) -> None:
         if ModelName in self.models:
@@ -93,6 +122,10 @@ class FakeSageMaker:
         return {"ModelName": ModelName, **self.models[ModelName]}
 
     def create_endpoint_config(self, *, EndpointConfigName: str, **wanted: object) -> None:
+        self._refuse("create_endpoint_config")
+        model = wanted["ProductionVariants"][0]["ModelName"]
+        if model not in self.models:
+            raise refusal(f'Could not find model "{model}".')
         if EndpointConfigName in self.configs:
             raise refusal(
                 f"Cannot create already existing endpoint configuration {EndpointConfigName}."
@@ -119,7 +152,12 @@ class FakeSageMaker:
     def update_endpoint(
         self, *, EndpointName: str, EndpointConfigName: str, DeploymentConfig: object
     ) -> None:
+        self._refuse("update_endpoint")
         endpoint = self.endpoints[EndpointName]
+        if endpoint["EndpointConfigName"] not in self.configs:
+            raise refusal(
+                f'Could not find endpoint configuration "{endpoint["EndpointConfigName"]}".'
+            )
         if endpoint["EndpointStatus"] not in ("InService", "OutOfService"):
             raise refusal(f'Cannot update in-progress endpoint "{EndpointName}".')
         self.updates.append(EndpointConfigName)
@@ -135,21 +173,48 @@ class FakeSageMaker:
         endpoint = self.endpoints.get(EndpointName)
         if endpoint is None:
             raise refusal(f"Endpoint {EndpointName} not found")
+        if self.unreachable:
+            raise ClientError(
+                {"Error": {"Code": self.unreachable, "Message": "no"}}, "InvokeEndpoint"
+            )
         release = self._release(str(endpoint["EndpointConfigName"]))
-        recorded = {json.dumps(case.rssi): case.answer for case in release.smoke}
-        answers = [
-            recorded[json.dumps(row)].model_dump(mode="json")
-            for row in json.loads(Body)["instances"]
-        ]
-        if release.run_id in self.liars:
-            for answer in answers:
-                answer["location"] = "Z99"
+        answers = self._answers(release, Body)
         body = {"release": release.run_id, "digest": release.digest, "predictions": answers}
         return {"Body": io.BytesIO(json.dumps(body).encode())}
+
+    def _answers(self, release: Release, body: bytes) -> list[dict[str, object]]:
+        if release.run_id in self.hanging:
+            raise ReadTimeoutError(endpoint_url="https://runtime")
+        if release.run_id in self.crashing:
+            raise model_error(500)
+        if release.run_id in self.slow:
+            time.sleep(0.02)
+        recorded = {json.dumps(case.rssi): case.answer for case in release.smoke}
+        try:
+            rows = json.loads(body)["instances"]
+            answers = [recorded[json.dumps(row)].model_dump(mode="json") for row in rows]
+        except (ValueError, KeyError) as error:
+            if release.run_id in self.lenient:
+                return []
+            raise model_error(400) from error
+        if release.run_id in self.liars and next(self._requests) % self.wrong_every == 0:
+            for answer in answers:
+                answer["location"] = "Z99"
+        return answers
+
+    def _refuse(self, operation: str) -> None:
+        if error := self.refusing.get(operation):
+            raise error
+
+    def served(self, endpoint: str) -> str:
+        """The release that an endpoint serves."""
+        return self._release(str(self.endpoints[endpoint]["EndpointConfigName"])).run_id
 
     def advance(self) -> bool:
         """Finish every change under way and raise its event; False if there was none."""
         moved = False
+        if self.is_stuck:
+            return False
         for name, endpoint in self.endpoints.items():
             if endpoint["EndpointStatus"] in ("Creating", "Updating"):
                 self._finish(endpoint)
@@ -167,7 +232,10 @@ class FakeSageMaker:
         pending = endpoint.pop("PendingDeploymentSummary", None)
         wanted = pending["EndpointConfigName"] if pending else endpoint["EndpointConfigName"]
         comes_up = self._release(str(wanted)).run_id not in self.broken_models
-        if comes_up:
+        if not self.capacity:
+            endpoint["FailureReason"] = "InsufficientInstanceCapacity: no ml.t2.medium is free"
+            endpoint["EndpointStatus"] = "InService" if pending else "Failed"
+        elif comes_up:
             endpoint["EndpointConfigName"] = wanted
             endpoint["EndpointStatus"] = "InService"
             endpoint.pop("FailureReason", None)
@@ -276,6 +344,10 @@ class MemoryArtifacts:
 
     def release(self, run_id: str) -> Release:
         return self.releases[run_id]
+
+    def available(self, run_id: str) -> Release | str:
+        found = self.releases.get(run_id)
+        return found or f"the manifest of release {run_id} is no longer in the bucket"
 
     def stored(self, key: str) -> StoredObject | None:
         models = {release.model.key: release.model for release in self.releases.values()}

@@ -1,5 +1,6 @@
 """The pure judgements: what became of a rollout, whether answers are right, what may pass."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +15,14 @@ from functions.core.rollout import (
     judge,
     next_action,
 )
-from functions.core.smoke import EndpointResponse, judge_answers
+from functions.core.smoke import (
+    EndpointResponse,
+    ResultKind,
+    SmokeBudget,
+    SmokeResult,
+    judge_results,
+    smoke_requests,
+)
 from functions.core.specification import (
     EndpointSpecification,
     FleetSpecification,
@@ -90,13 +98,22 @@ def answers(release, *, run=None, digest=None, **changes):
     )
 
 
-def one(answer, row):
-    return answer.model_copy(update={"predictions": (answer.predictions[row],)})
-
-
-def report(release, batch, *, single=None, latency=5.0):
-    single = single if single is not None else [one(batch, row) for row in range(2)]
-    return judge_answers(release, batch, single, [latency] * 3, latency_bound_ms=100.0)
+def report(release, batch, *, latency=5.0, **singles):
+    """A smoke test with this answer to the whole set, and `singles` in place of some results."""
+    results = []
+    for request in smoke_requests(release):
+        if not request.rows:
+            results.append(SmokeResult(request, ResultKind.REFUSED))
+            continue
+        predictions = batch.predictions
+        if len(request.rows) == 1:
+            predictions = predictions[request.rows[0] : request.rows[0] + 1]
+        answer = batch.model_copy(update={"predictions": predictions})
+        results.append(SmokeResult(request, ResultKind.ANSWERED, latency, answer))
+    for index, changes in singles.items():
+        position = int(index.removeprefix("at_"))
+        results[position] = dataclasses.replace(results[position], **changes)
+    return judge_results(release, results, latency_bound_ms=100.0)
 
 
 def test_the_recorded_answers_from_the_right_release_in_time_pass():
@@ -116,7 +133,7 @@ def test_differences_of_rounding_pass():
     [
         ({"run": "lab-ffffffffffff"}, "answers as release lab-ffffffffffff"),
         ({"digest": "0" * 64}, "answers as release"),
-        ({"location": "Z99"}, "4 of 4 answers differ"),
+        ({"location": "Z99"}, "61 of 61 answers differ"),
         ({"x": 1.01}, "answers differ"),
         ({"y": None}, "answers differ"),
         ({"confidence": 0.6}, "answers differ"),
@@ -140,14 +157,83 @@ def test_a_wrong_number_of_answers_fails():
     assert "4 rows were sent and 3 answered" in report(release, short).reason
 
 
-def test_a_row_that_is_answered_otherwise_alone_fails():
+NO_RESPONSE = {"response": None, "text": "why"}
+
+
+def test_one_wrong_answer_among_many_fails():
     release = make_release(1)
-    batch = answers(release)
-    alone = one(batch, 0).model_copy(
-        update={"predictions": (SmokeAnswer(location="Q", x=0, y=0, confidence=1),)}
+    wrong = SmokeAnswer(location="Q", x=0, y=0, confidence=1)
+    response = EndpointResponse(release=release.run_id, digest=release.digest, predictions=(wrong,))
+
+    assert (
+        "1 of 61 answers differ"
+        in report(release, answers(release), at_7={"response": response}).reason
     )
 
-    assert "alone" in report(release, batch, single=[alone]).reason
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (ResultKind.BROKEN, "1 of 61 requests failed (why)"),
+        (ResultKind.REFUSED, "1 of 61 requests failed (why)"),
+        (ResultKind.TIMED_OUT, "no answer to 1 of 63 requests: why"),
+    ],
+)
+def test_a_request_without_an_answer_fails(kind, reason):
+    release = make_release(1)
+
+    assert report(release, answers(release), at_5={"kind": kind, **NO_RESPONSE}).reason == reason
+
+
+def test_requests_that_did_not_reach_the_container_prove_nothing():
+    release = make_release(1)
+
+    verdict = report(release, answers(release), at_5={"kind": ResultKind.LOST, **NO_RESPONSE})
+
+    assert not verdict.passed
+    assert not verdict.problems
+    assert "1 of 63 requests did not reach the container (why)" in verdict.inconclusive
+
+
+def test_a_wrong_answer_is_a_verdict_although_other_requests_were_lost():
+    release = make_release(1)
+
+    verdict = report(
+        release, answers(release, x=9.0), at_5={"kind": ResultKind.LOST, **NO_RESPONSE}
+    )
+
+    assert verdict.problems
+    assert not verdict.inconclusive
+
+
+@pytest.mark.parametrize("kind", [ResultKind.ANSWERED, ResultKind.BROKEN])
+def test_a_malformed_request_that_is_not_refused_fails(kind):
+    release = make_release(1)
+
+    assert "malformed" in report(release, answers(release), at_62={"kind": kind}).reason
+
+
+def test_a_smoke_test_meets_every_instance():
+    release = make_release(1)
+
+    assert len([request for request in smoke_requests(release, 1) if len(request.rows) == 1]) == 60
+    assert len([one for one in smoke_requests(release, 20) if len(one.rows) == 1]) == 200
+
+
+@pytest.mark.parametrize("bound_ms", [1.0, 1000.0, 60_000.0])
+def test_the_budget_of_a_smoke_test_lets_two_waves_time_out(bound_ms):
+    budget = SmokeBudget.of(bound_ms)
+
+    assert budget.request_s >= 3 * bound_ms / 1000
+    assert budget.total_s >= 2 * budget.request_s
+
+
+def test_a_few_slow_answers_pass_and_more_than_one_in_twenty_do_not():
+    release = make_release(1)
+    late = {"milliseconds": 101.0}
+
+    assert report(release, answers(release), **{f"at_{at}": late for at in range(1, 4)}).passed
+    assert not report(release, answers(release), **{f"at_{at}": late for at in range(1, 6)}).passed
 
 
 def test_an_endpoint_that_answers_too_late_fails():

@@ -13,6 +13,7 @@ from botocore.config import Config
 from ops.local.cloud import EmbeddedCloud
 from ops.local.settings import CloudSettings
 from tests.local.local_helpers import IMAGE, ROLE, zipped
+from tests.local.sagemaker_helpers import Clients, configure, settled
 
 QUICK = Config(read_timeout=10, retries={"total_max_attempts": 1})
 SERVER = Path(__file__).with_name("fake_container.py")
@@ -80,3 +81,34 @@ def make_function(client: Callable[[str], Any], name: str) -> Iterator[Callable[
     yield make
     for function in made:
         client("lambda").delete_function(FunctionName=function)
+
+
+@pytest.fixture(scope="session")
+def bucket(client: Clients) -> str:
+    client("s3").create_bucket(Bucket="models-of-endpoints")
+    return "models-of-endpoints"
+
+
+@pytest.fixture
+def sagemaker(client: Clients) -> Any:
+    return client("sagemaker")
+
+
+@pytest.fixture
+def endpoints(client: Clients) -> Iterator[list[str]]:
+    """Endpoints to take down after the test."""
+    made: list[str] = []
+    yield made
+    for each in made:
+        settled(client("sagemaker"), each)
+        client("sagemaker").delete_endpoint(EndpointName=each)
+
+
+@pytest.fixture
+def live(client: Clients, bucket: str, name: str, endpoints: list[str]) -> str:
+    """An endpoint that serves release `old` with the configuration `{name}-old`."""
+    config = configure(client, bucket, f"{name}-old", release="old")
+    client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=config)
+    endpoints.append(name)
+    assert settled(client("sagemaker"), name)["EndpointStatus"] == "InService"
+    return name

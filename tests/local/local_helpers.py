@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-IMAGE = "fake-container:1"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/fake-container:1"
 ROLE = "arn:aws:iam::123456789012:role/embedded"
 Got = TypeVar("Got")
 

@@ -1,12 +1,9 @@
 """SageMaker endpoints of the embedded cloud: real processes, AWS's statuses, no request lost."""
 
-import io
 import json
 import os
 import signal
-import tarfile
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,9 +11,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from ops.local.cloud import EmbeddedCloud
-from tests.local.local_helpers import IMAGE, ROLE, eventually
+from tests.local.local_helpers import eventually
+from tests.local.sagemaker_helpers import Clients, configure, invoke, settled, status
 
-Clients = Callable[[str], Any]
+REGISTRY = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
 PATIENT = {
     "BlueGreenUpdatePolicy": {
         "TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
@@ -24,88 +22,6 @@ PATIENT = {
         "MaximumExecutionTimeoutInSeconds": 1800,
     },
 }
-
-
-@pytest.fixture(scope="module")
-def bucket(client: Clients) -> str:
-    client("s3").create_bucket(Bucket="models-of-endpoints")
-    return "models-of-endpoints"
-
-
-@pytest.fixture
-def sagemaker(client: Clients) -> Any:
-    return client("sagemaker")
-
-
-@pytest.fixture
-def endpoints(client: Clients) -> Iterator[list[str]]:
-    """Endpoints to take down after the test."""
-    made: list[str] = []
-    yield made
-    for each in made:
-        settled(client("sagemaker"), each)
-        client("sagemaker").delete_endpoint(EndpointName=each)
-
-
-SETTLED = {"InService", "Failed", "UpdateRollbackFailed"}
-
-
-def archive(**files: str) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return buffer.getvalue()
-
-
-def configure(client: Clients, bucket: str, name: str, image: str = IMAGE, **files: str) -> str:
-    """Make a model and a configuration of one name."""
-    client("s3").put_object(Bucket=bucket, Key=f"{name}.tar.gz", Body=archive(**files))
-    client("sagemaker").create_model(
-        ModelName=name,
-        ExecutionRoleArn=ROLE,
-        PrimaryContainer={
-            "Image": image,
-            "ModelDataUrl": f"s3://{bucket}/{name}.tar.gz",
-            "Environment": {"GREETING": "hello"},
-        },
-    )
-    variant = {
-        "VariantName": "AllTraffic",
-        "ModelName": name,
-        "InitialInstanceCount": 1,
-        "InstanceType": "ml.c7i.large",
-    }
-    client("sagemaker").create_endpoint_config(
-        EndpointConfigName=name, ProductionVariants=[variant]
-    )
-    return name
-
-
-def status(sagemaker: Any, name: str) -> str:
-    return str(sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"])
-
-
-def settled(sagemaker: Any, name: str) -> Any:
-    eventually(lambda: status(sagemaker, name) in SETTLED)
-    return sagemaker.describe_endpoint(EndpointName=name)
-
-
-def invoke(client: Clients, endpoint: str, body: bytes = b"x") -> str:
-    answer = client("sagemaker-runtime").invoke_endpoint(EndpointName=endpoint, Body=body)
-    return str(answer["Body"].read().decode())
-
-
-@pytest.fixture
-def live(client: Clients, bucket: str, name: str, endpoints: list[str]) -> str:
-    """An endpoint that serves release `old` with the configuration `{name}-old`."""
-    config = configure(client, bucket, f"{name}-old", release="old")
-    client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=config)
-    endpoints.append(name)
-    assert settled(client("sagemaker"), name)["EndpointStatus"] == "InService"
-    return name
 
 
 def test_an_endpoint_answers_with_what_its_container_says(client: Clients, live: str) -> None:
@@ -137,12 +53,12 @@ def test_an_error_of_the_container_reaches_the_client_as_a_model_error(
 def test_an_image_that_no_command_stands_for_fails_the_endpoint_and_says_what_to_set(
     client: Clients, bucket: str, name: str, endpoints: list[str]
 ) -> None:
-    config = configure(client, bucket, name, image="unknown:1", release="any")
+    config = configure(client, bucket, name, image=f"{REGISTRY}/unknown:1", release="any")
     client("sagemaker").create_endpoint(EndpointName=name, EndpointConfigName=config)
     endpoints.append(name)
     end = settled(client("sagemaker"), name)
     assert end["EndpointStatus"] == "Failed"
-    assert "container image unknown:1" in end["FailureReason"]
+    assert f"container image {REGISTRY}/unknown:1" in end["FailureReason"]
     assert "--serving-command" in end["FailureReason"]
 
 
@@ -214,6 +130,7 @@ def test_an_alarm_during_the_bake_gives_the_traffic_back(
             "BlueGreenUpdatePolicy": {
                 **PATIENT["BlueGreenUpdatePolicy"],
                 "TerminationWaitInSeconds": 3600,
+                "MaximumExecutionTimeoutInSeconds": 7200,
             },
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": f"{name}-errors"}]},
         },

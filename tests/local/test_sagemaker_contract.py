@@ -109,7 +109,7 @@ def test_a_model_of_that_name_with_other_content_is_a_conflict(subject):
     subject.client.create_model(
         ModelName=model.name,
         ExecutionRoleArn=ROLE,
-        PrimaryContainer={"Image": "another:1", "ModelDataUrl": model.model_data_url},
+        PrimaryContainer={"Image": f"{IMAGE}-other", "ModelDataUrl": model.model_data_url},
     )
 
     with pytest.raises(ConflictError, match="other content"):

@@ -96,6 +96,8 @@ def why_not_resumable(state: SiteState, requested_at: datetime | None) -> str | 
 
 def is_deployable(request: ModelCreated, record: ReleaseRecord | None, state: SiteState) -> bool:
     """Whether the ledger knows the release of a deployment request as one that may go live."""
-    if state.champion is not None and state.champion.release == request.release:
-        return state.champion.digest == request.digest
+    wanted = (request.release, request.digest)
+    was_live = (state.champion, state.previous_champion)
+    if wanted in [(each.release, each.digest) for each in was_live if each is not None]:
+        return True
     return record is not None and record.verdict.may_deploy and record.digest == request.digest

@@ -7,7 +7,7 @@ algorithm. A request holds a thread, an SQS long poll for up to 20 s, so there a
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import IO, Any, cast
 from urllib.parse import parse_qs
@@ -20,6 +20,7 @@ import waitress.wasyncore
 
 from ops.local.errors import ServiceError
 from ops.local.gateway.protocol import (
+    AwsRequest,
     AwsResponse,
     ServiceHandler,
     error_response,
@@ -81,6 +82,8 @@ class FrontDoor:
         services: Mapping[str, ServiceHandler],
         applications: Mapping[str, WSGIApplication],
         fallback: WSGIApplication,
+        unsigned: Mapping[str, ServiceHandler],
+        refuse: Callable[[AwsRequest], None],
     ) -> None:
         """Start serving.
 
@@ -88,10 +91,14 @@ class FrontDoor:
             services: emulated services by signing name.
             applications: WSGI applications by signing name.
             fallback: the WSGI application for every other service.
+            unsigned: what answers unsigned requests, by path.
+            refuse: raises a ServiceError for a call that is to fail.
         """
         self._services.update(services)
         self._applications.update(applications)
         self._fallback = fallback
+        self._unsigned = dict(unsigned)
+        self._refuse = refuse
         self._thread.start()
 
     def close(self) -> None:
@@ -112,13 +119,30 @@ class FrontDoor:
     ) -> Iterable[bytes]:
         name = signing_name(environment)
         if name is None:
+            unsigned = self._unsigned.get(environment["PATH_INFO"])
+            if unsigned:
+                return _send(self._call(unsigned, environment), start_response)
             return _send(_usage(self.address), start_response)
         if name in self._services:
-            return _send(_call(self._services[name], environment), start_response)
+            return _send(self._call(self._services[name], environment), start_response)
+        if "HTTP_X_AMZ_TARGET" in environment:
+            try:
+                self._refuse(request_from(environment, b""))
+            except ServiceError as error:
+                return _send(error_response(error), start_response)
         # moto reads keys such as `a%41` from here; PATH_INFO has them decoded.
         environment["RAW_URI"] = environment["REQUEST_URI"]
         application = self._applications.get(name, self._fallback)
         return application(environment, start_response)
+
+    def _call(self, service: ServiceHandler, environment: WSGIEnvironment) -> AwsResponse:
+        body = cast("IO[bytes]", environment["wsgi.input"]).read()
+        request = request_from(environment, body)
+        try:
+            self._refuse(request)
+            return service(request)
+        except ServiceError as error:
+            return error_response(error)
 
 
 def signing_name(environment: WSGIEnvironment) -> str | None:
@@ -135,14 +159,6 @@ def signing_name(environment: WSGIEnvironment) -> str | None:
         credential = query.get("X-Amz-Credential", [""])[0]
     scope = credential.split("/")
     return scope[-2].lower() if len(scope) >= 5 else None
-
-
-def _call(service: ServiceHandler, environment: WSGIEnvironment) -> AwsResponse:
-    body = cast("IO[bytes]", environment["wsgi.input"]).read()
-    try:
-        return service(request_from(environment, body))
-    except ServiceError as error:
-        return error_response(error)
 
 
 def _usage(address: str) -> AwsResponse:

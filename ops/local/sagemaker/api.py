@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -44,6 +44,12 @@ class ModelDataSource(ApiModel):
     s3_data_source: S3DataSource
 
 
+class ImageConfig(ApiModel):
+    """From where the image is pulled."""
+
+    repository_access_mode: Literal["Platform", "Vpc"]
+
+
 class ContainerDefinition(ApiModel):
     """A model's container."""
 
@@ -53,6 +59,12 @@ class ContainerDefinition(ApiModel):
     environment: dict[str, str] = Field(default_factory=dict)
     mode: Literal["SingleModel"] = "SingleModel"
     container_hostname: str | None = None
+    image_config: ImageConfig | None = None
+
+    @property
+    def pulls_through_vpc(self) -> bool:
+        """Whether the image may come from a registry other than ECR."""
+        return self.image_config is not None and self.image_config.repository_access_mode == "Vpc"
 
     @property
     def archive_url(self) -> str | None:
@@ -73,19 +85,27 @@ class CreateModel(ApiModel):
     tags: tuple[Tag, ...] = ()
 
 
+class ServerlessConfig(ApiModel):
+    """Memory and concurrency of a serverless variant."""
+
+    memory_size_in_m_b: Literal[1024, 2048, 3072, 4096, 5120, 6144] = Field(alias="MemorySizeInMB")
+    max_concurrency: int = Field(ge=1, le=200)
+    provisioned_concurrency: int | None = Field(None, ge=1, le=200)
+
+
 class ProductionVariant(ApiModel):
     """A variant; its instance type is stored and ignored: an instance is a process here."""
 
     variant_name: ResourceName
     model_name: str
-    initial_instance_count: int = Field(1, ge=1)
+    initial_instance_count: int | None = Field(None, ge=1)
     instance_type: str | None = None
     initial_variant_weight: float = 1.0
     model_data_download_timeout_in_seconds: int | None = None
     container_startup_health_check_timeout_in_seconds: int | None = None
     enable_s_s_m_access: bool | None = Field(None, alias="EnableSSMAccess")
     volume_size_in_g_b: int | None = Field(None, alias="VolumeSizeInGB")
-    serverless_config: JsonValue = None
+    serverless_config: ServerlessConfig | None = None
     inference_ami_version: str | None = None
 
 
@@ -106,11 +126,6 @@ class CapacitySize(ApiModel):
     type: Literal["INSTANCE_COUNT", "CAPACITY_PERCENT"]
     value: int = Field(ge=1)
 
-    def share(self, instances: int) -> float:
-        """The size as a share of the traffic, 0 to 1."""
-        whole = 100 if self.type == "CAPACITY_PERCENT" else instances
-        return min(1.0, self.value / whole)
-
 
 class TrafficRoutingConfiguration(ApiModel):
     """How traffic shifts to the new fleet."""
@@ -128,6 +143,21 @@ class BlueGreenUpdatePolicy(ApiModel):
     termination_wait_in_seconds: int = Field(0, ge=0, le=3600)
     maximum_execution_timeout_in_seconds: int = Field(28800, ge=600, le=28800)
 
+    @classmethod
+    def all_at_once(cls) -> Self:
+        """The policy of an update that names none."""
+        routing = TrafficRoutingConfiguration(type="ALL_AT_ONCE")
+        return cls(traffic_routing_configuration=routing)
+
+
+class RollingUpdatePolicy(ApiModel):
+    """The rolling policy; here, too, the new fleet starts whole and gets traffic by batches."""
+
+    maximum_batch_size: CapacitySize
+    wait_interval_in_seconds: int = Field(ge=0, le=3600)
+    maximum_execution_timeout_in_seconds: int = Field(28800, ge=600, le=28800)
+    rollback_maximum_batch_size: CapacitySize | None = None
+
 
 class AlarmReference(ApiModel):
     """An alarm's name."""
@@ -142,9 +172,10 @@ class AutoRollbackConfiguration(ApiModel):
 
 
 class DeploymentConfig(ApiModel):
-    """Deployment guardrails; rolling updates are not emulated."""
+    """Deployment guardrails."""
 
     blue_green_update_policy: BlueGreenUpdatePolicy | None = None
+    rolling_update_policy: RollingUpdatePolicy | None = None
     auto_rollback_configuration: AutoRollbackConfiguration = AutoRollbackConfiguration()
 
 

@@ -18,17 +18,10 @@ from ops.local.errors import ChildFailedError, LocalCloudError, ServiceError
 from ops.local.gateway.protocol import JsonObject
 from ops.local.sagemaker.endpoint_process import ContainerRequest, ContainerResponse
 from ops.local.sagemaker.fleet import Fleet, FleetClosedError
+from ops.local.sagemaker.guardrails import TrafficStep
 
 _ALARM_POLL = 0.2  # seconds between checks of the alarms during a bake
 _IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficStep:
-    """``share`` of the traffic (0 to 1) goes to the new fleet for ``seconds``."""
-
-    share: float
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +35,7 @@ class EndpointRollout:
         image: the container image, for descriptions.
         make_fleet: makes the fleet without starting it; may raise ChildFailedError.
         steps: how the traffic shifts; the last step has all of it.
+        clock_scale: factor on the steps' seconds.
         alarms: names of the alarms that roll an update back.
         deployment: the requested DeploymentConfig.
     """
@@ -52,8 +46,18 @@ class EndpointRollout:
     image: str
     make_fleet: Callable[[], Fleet]
     steps: Sequence[TrafficStep]
+    clock_scale: float
     alarms: Sequence[str] = ()
     deployment: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentStage:
+    """What a deployment is doing: a status of its variant, since when, and how far."""
+
+    status: str
+    since: float
+    step: TrafficStep | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class EndpointState:
     pending: EndpointRollout | None
     pending_since: float
     failure_reason: str | None
+    stage: DeploymentStage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class _Traffic:
         return self.blue
 
 
-Announce = Callable[[EndpointState, str | None], None]
+Announce = Callable[[EndpointState], None]
 AlarmsFiring = Callable[[Sequence[str]], list[str]]
 
 
@@ -101,8 +106,8 @@ class Endpoint:
         name: its name.
         arn: its ARN.
         rollout: its first configuration.
-        announce: called after each change of status, and for each named step of a deployment.
-        ringing: which of some alarms are in ALARM.
+        announce: called after each change of status, and for each bake of a deployment.
+        alarms_firing: which of some alarms are in ALARM.
     """
 
     def __init__(
@@ -123,13 +128,14 @@ class Endpoint:
         self._pending: EndpointRollout | None = None
         self._pending_since = 0.0
         self._failure_reason: str | None = None
+        self._stage: DeploymentStage | None = None
         self._traffic: _Traffic | None = None
         self._created = self._modified = time.time()
         self._closed = False
 
     def create(self) -> None:
         """Start creating it."""
-        self._announce(self.state(), None)
+        self._announce(self.state())
         self._in_background(self._create)
 
     def state(self) -> EndpointState:
@@ -146,6 +152,7 @@ class Endpoint:
                 pending=self._pending,
                 pending_since=self._pending_since,
                 failure_reason=self._failure_reason,
+                stage=self._stage,
             )
 
     @property
@@ -198,7 +205,8 @@ class Endpoint:
             self._pending, self._pending_since = rollout, time.time()
             self._modified = self._pending_since
             self._failure_reason = None
-        self._announce(self.state(), None)
+            self._stage = None
+        self._announce(self.state())
         self._in_background(lambda: self._update(rollout))
 
     def delete(self) -> None:
@@ -212,7 +220,7 @@ class Endpoint:
             self._status = "Deleting"
             self._modified = time.time()
             traffic, self._traffic = self._traffic, None
-        self._announce(self.state(), None)
+        self._announce(self.state())
         if traffic:
             self._in_background(traffic.blue.close)
 
@@ -240,8 +248,9 @@ class Endpoint:
                 return
             self._status = status
             self._failure_reason = reason
+            self._stage = None
             self._modified = time.time()
-        self._announce(self.state(), None)
+        self._announce(self.state())
 
     def _create(self) -> None:
         try:
@@ -258,6 +267,7 @@ class Endpoint:
         if traffic is None:
             return  # the cloud was closed meanwhile
         blue = traffic.blue
+        self._stage = DeploymentStage("Creating", time.time())
         try:
             green = rollout.make_fleet()
             green.start()
@@ -276,8 +286,10 @@ class Endpoint:
         """Shift the traffic in steps; an alarm ends each of them."""
         for step in rollout.steps:
             self._traffic = _Traffic(blue, green, step.share)
-            self._announce(self.state(), "Baking")
-            self._bake(step.seconds, rollout.alarms)
+            self._stage = DeploymentStage("Baking", time.time(), step)
+            if step.seconds:
+                self._announce(self.state())
+            self._bake(step.seconds * rollout.clock_scale, rollout.alarms)
 
     def _bake(self, seconds: float, alarms: Sequence[str]) -> None:
         deadline = time.monotonic() + seconds
@@ -285,7 +297,8 @@ class Endpoint:
             alarms_firing = self._alarms_firing(alarms) if alarms else []
             if alarms_firing:
                 raise _AlarmFiringError(
-                    f"One or more configured alarms are in ALARM: {', '.join(alarms_firing)}."
+                    "Deployment was rolled back because one or more configured alarms are in "
+                    f"ALARM state: {', '.join(alarms_firing)}."
                 )
             remaining = deadline - time.monotonic()
             if remaining <= 0 or self._closed:

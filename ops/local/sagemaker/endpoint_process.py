@@ -8,6 +8,7 @@ import http.client
 import io
 import os
 import shutil
+import signal
 import socket
 import tarfile
 import tempfile
@@ -155,6 +156,10 @@ class ServingProcess:
         except (ConnectionError, http.client.HTTPException) as error:
             connection.close()
             raise ContainerGoneError(f"{self._spec.label}: {error!r}") from error
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process."""
+        self._child.signal(number)
 
     def stop(self) -> None:
         """Stop the process gracefully and remove its files."""

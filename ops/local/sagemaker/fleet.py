@@ -7,11 +7,13 @@ that come meanwhile, wait for another instance. A fleet answers what it accepted
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ops.local.errors import ChildFailedError, LocalCloudError
+from ops.local.faults.active import ActiveFault
 from ops.local.processes import Processes
+from ops.local.sagemaker.container_faults import invoke_with_faults
 from ops.local.sagemaker.endpoint_process import (
     ContainerGoneError,
     ContainerRequest,
@@ -38,6 +40,7 @@ class Fleet:
         count: the number of instances.
         processes: starts them.
         on_output: called with the whole output of each instance after it ended.
+        faults: the faults of these instances.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class Fleet:
         count: int,
         processes: Processes,
         on_output: Callable[[str], None],
+        faults: Callable[[], Sequence[ActiveFault]],
     ) -> None:
         self._spec = spec
         self.count = count
         self._processes = processes
         self._on_output = on_output
+        self._faults = faults
         self._in_flight: dict[ServingProcess, int] = {}
         self._changed = threading.Condition()
         self._closed = False
@@ -91,7 +96,8 @@ class Fleet:
         while True:
             instance = self._acquire(deadline)
             try:
-                return instance.invoke(request)
+                limit = self._spec.request_timeout
+                return invoke_with_faults(instance, request, self._faults(), limit)
             except ContainerGoneError:
                 time.sleep(_PAUSE)
             finally:

@@ -11,14 +11,26 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from ops.local.errors import ChildFailedError, ServiceError
+from ops.local.faults.active import Faults
+from ops.local.faults.kinds import FaultType
 from ops.local.gateway.clients import ServiceClients
 from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
 from ops.local.sagemaker import api
-from ops.local.sagemaker.endpoint import EndpointRollout, TrafficStep
+from ops.local.sagemaker.endpoint import EndpointRollout
 from ops.local.sagemaker.endpoint_process import ContainerSpec
 from ops.local.sagemaker.fleet import Fleet
+from ops.local.sagemaker.guardrails import traffic_steps
 from ops.local.settings import CloudSettings
+
+_NO_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
+    "Please retry using a different ML instance type or after some time."
+)
+_NO_START = (
+    "The primary container for production variant {variant} did not pass the ping health check. "
+    "Please check CloudWatch logs for this endpoint."
+)
 
 
 class RolloutFactory:
@@ -30,6 +42,7 @@ class RolloutFactory:
         processes: starts the serving processes.
         logs: takes their output.
         workspace: the directory for their files.
+        faults: what is to go wrong.
     """
 
     def __init__(
@@ -39,12 +52,14 @@ class RolloutFactory:
         processes: Processes,
         logs: LogShipper,
         workspace: Path,
+        faults: Faults,
     ) -> None:
         self._settings = settings
         self._clients = clients
         self._processes = processes
         self._logs = logs
         self._workspace = workspace
+        self._faults = faults
 
     def rollout(
         self,
@@ -62,45 +77,44 @@ class RolloutFactory:
             container: the container of the model that its variant names.
             deployment: the deployment guardrails, if any.
             instances: overrides the configuration's number of instances.
+
+        Raises:
+            ServiceError: the deployment breaks one of SageMaker's bounds.
         """
         variant = config.production_variants[0]
-        count = instances or variant.initial_instance_count
+        count = instances or variant.initial_instance_count or 1
         deployment = deployment or api.DeploymentConfig()
         return EndpointRollout(
             config_name=config.endpoint_config_name,
             variant=variant.variant_name,
             instances=count,
             image=container.image,
-            make_fleet=lambda: self._fleet(endpoint, variant.variant_name, container, count),
-            steps=self._steps(deployment.blue_green_update_policy, count),
+            make_fleet=lambda: self._fleet(endpoint, config, container, count),
+            steps=traffic_steps(deployment, count),
+            clock_scale=self._settings.clock_scale,
             alarms=[alarm.alarm_name for alarm in deployment.auto_rollback_configuration.alarms],
             deployment=deployment.wire() or None,
         )
 
-    def _steps(self, policy: api.BlueGreenUpdatePolicy | None, instances: int) -> list[TrafficStep]:
-        """How the traffic moves to the new fleet, in this cloud's time."""
-        if policy is None:
-            return [TrafficStep(1.0, 0.0)]
-        routing = policy.traffic_routing_configuration
-        wait = routing.wait_interval_in_seconds * self._settings.clock_scale
-        bake = policy.termination_wait_in_seconds * self._settings.clock_scale
-        last = TrafficStep(1.0, bake)
-        if routing.type == "CANARY" and routing.canary_size:
-            return [TrafficStep(routing.canary_size.share(instances), wait), last]
-        if routing.type == "LINEAR" and routing.linear_step_size:
-            share = routing.linear_step_size.share(instances)
-            whole_steps = int((1 - 1e-9) / share)
-            return [*(TrafficStep(share * n, wait) for n in range(1, whole_steps + 1)), last]
-        return [last]
-
     def _fleet(
-        self, endpoint: str, variant: str, container: api.ContainerDefinition, instances: int
+        self,
+        endpoint: str,
+        config: api.CreateEndpointConfig,
+        container: api.ContainerDefinition,
+        instances: int,
     ) -> Fleet:
         """A fleet that is not started.
 
         Raises:
-            ChildFailedError: no command stands for the image, or the archive can't be read.
+            ChildFailedError: no command stands for the image, the archive can't be read, or a fault
+                keeps it from starting.
         """
+        name, variant = config.endpoint_config_name, config.production_variants[0].variant_name
+        fault = self._faults.start(endpoint, name)
+        if fault is FaultType.CAPACITY:
+            raise ChildFailedError(_NO_CAPACITY)
+        if fault is FaultType.NO_START:
+            raise ChildFailedError(_NO_START.format(variant=variant))
         spec = ContainerSpec(
             label=endpoint,
             command=self._command(container.image),
@@ -119,7 +133,13 @@ class RolloutFactory:
             for line in output.splitlines():
                 self._logs.write(group, variant, line)
 
-        return Fleet(spec, instances, self._processes, write)
+        return Fleet(
+            spec,
+            instances,
+            self._processes,
+            write,
+            faults=lambda: self._faults.of_containers(endpoint, name),
+        )
 
     def _command(self, image: str) -> Sequence[str]:
         settings = self._settings

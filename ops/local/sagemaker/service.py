@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 
 from ops.local.errors import ServiceError
 from ops.local.events.bus_event import BusEvent
+from ops.local.faults.active import Faults
 from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import (
     ApiModel,
@@ -30,9 +31,10 @@ from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
 from ops.local.sagemaker import api
 from ops.local.sagemaker.endpoint import Endpoint, EndpointRollout, EndpointState
-from ops.local.sagemaker.endpoint_events import endpoint_event, variant_summary
+from ops.local.sagemaker.endpoint_events import endpoint_event, pending_summary, variant_summary
 from ops.local.sagemaker.inference import invoke_endpoint
 from ops.local.sagemaker.rollout_factory import RolloutFactory, bucket_and_key
+from ops.local.sagemaker.validation import check_config, check_model, refuse_conversion
 from ops.local.settings import CloudSettings
 
 _INVOKE_PATH = ("/endpoints/", "/invocations")
@@ -59,6 +61,7 @@ class SageMakerService:
         processes: starts the serving processes.
         logs: takes their output.
         publish: puts an event on the default bus.
+        faults: what is to go wrong.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class SageMakerService:
         processes: Processes,
         logs: LogShipper,
         publish: Callable[[BusEvent], None],
+        faults: Faults,
     ) -> None:
         self._settings = settings
         self._clients = clients
@@ -77,7 +81,7 @@ class SageMakerService:
             prefix="local-endpoints-", ignore_cleanup_errors=True
         )
         self._rollouts = RolloutFactory(
-            settings, clients, processes, logs, Path(self._workspace.name)
+            settings, clients, processes, logs, Path(self._workspace.name), faults
         )
         self._lock = threading.RLock()
         self._models: dict[str, CreatedResource[api.CreateModel]] = {}
@@ -126,6 +130,11 @@ class SageMakerService:
         """
         return self._endpoint(endpoint).pids()
 
+    def live_config(self, endpoint: str) -> str | None:
+        """The configuration that an endpoint serves; None if it serves none."""
+        found = self._endpoints.get(endpoint)
+        return found.state().config_name if found and found.serves else None
+
     def close(self) -> None:
         """End every serving process at once."""
         with self._lock:
@@ -144,6 +153,7 @@ class SageMakerService:
 
     def _create_model(self, request: api.CreateModel) -> JsonObject:
         arn = self._arn("model", request.model_name)
+        check_model(request)
         self._check_archive(request.primary_container)
         with self._lock:
             _refuse_existing(self._models, request.model_name, f'model "{arn}"')
@@ -189,7 +199,8 @@ class SageMakerService:
         arn = self._arn("endpoint-config", name)
         with self._lock:
             _refuse_existing(self._configs, name, f'endpoint configuration "{arn}"')
-            self._model(request.production_variants[0].model_name)
+            model = self._model(request.production_variants[0].model_name)
+            check_config(request, model.request)
             self._configs[name] = CreatedResource(request, arn, time.time())
             self._tag(arn, request.tags)
         return {"EndpointConfigArn": arn}
@@ -237,7 +248,9 @@ class SageMakerService:
         with self._lock:
             endpoint = self._endpoint(request.endpoint_name)
             live = endpoint.state().live
-            self._config(live.config_name)
+            live_config = self._config(live.config_name).request
+            new_config = self._config(request.endpoint_config_name).request
+            refuse_conversion(live_config, new_config)
             deployment = request.deployment_config
             if request.retain_deployment_config and live.deployment:
                 deployment = api.DeploymentConfig.model_validate(live.deployment)
@@ -276,11 +289,9 @@ class SageMakerService:
         if state.live.deployment:
             response["LastDeploymentConfig"] = state.live.deployment
         if state.pending:
-            response["PendingDeploymentSummary"] = {
-                "EndpointConfigName": state.pending.config_name,
-                "ProductionVariants": [variant_summary(state.pending)],
-                "StartTime": state.pending_since,
-            }
+            response["PendingDeploymentSummary"] = pending_summary(
+                state, state.pending, lambda seconds: seconds
+            )
         return response
 
     def _list_endpoints(self, request: api.ListRequest) -> JsonObject:
@@ -306,12 +317,25 @@ class SageMakerService:
     ) -> EndpointRollout:
         config = self._config(config_name).request
         container = self._model(config.production_variants[0].model_name).request.primary_container
-        return self._rollouts.rollout(endpoint, config, container, deployment, instances)
+        rollout = self._rollouts.rollout(endpoint, config, container, deployment, instances)
+        missing = set(rollout.alarms) - self._alarm_states(rollout.alarms).keys()
+        if missing:
+            raise ServiceError(
+                "ValidationException",
+                "Invalid AutoRollbackConfiguration: could not find CloudWatch alarm(s) "
+                f"{', '.join(sorted(missing))}.",
+            )
+        return rollout
 
     def _alarms_firing(self, names: Sequence[str]) -> list[str]:
+        return [name for name, state in self._alarm_states(names).items() if state == "ALARM"]
+
+    def _alarm_states(self, names: Sequence[str]) -> dict[str, str]:
+        if not names:
+            return {}
         response = self._clients.get("cloudwatch").describe_alarms(AlarmNames=list(names))
         alarms = [*response["MetricAlarms"], *response["CompositeAlarms"]]
-        return [str(alarm["AlarmName"]) for alarm in alarms if alarm["StateValue"] == "ALARM"]
+        return {str(alarm["AlarmName"]): str(alarm["StateValue"]) for alarm in alarms}
 
     # --- tags
 
@@ -335,9 +359,9 @@ class SageMakerService:
 
     # --- events
 
-    def _announce(self, state: EndpointState, step: str | None) -> None:
-        """Publish the event for a change of status or a step of a deployment, sometimes twice."""
-        event = endpoint_event(self._settings, state, step, self._tags.get(state.arn, {}))
+    def _announce(self, state: EndpointState) -> None:
+        """Publish the event for a change of status or a bake, sometimes twice."""
+        event = endpoint_event(self._settings, state, self._tags.get(state.arn, {}))
         self._publish(event)
         if self._random.random() < self._settings.duplicate_share:
             self._publish(event)

@@ -65,7 +65,7 @@ class PredictionRequest(NamedTuple):
     rssi: FloatMatrix
     top_k: int
     content_type: str
-    """Of the response."""
+    """The response's content type."""
     headers: Headers
 
     @property

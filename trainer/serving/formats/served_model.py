@@ -28,7 +28,7 @@ class ServedModel:
     json_head: bytes
     """A JSON response up to the first prediction."""
     headers: Headers
-    """Of a response if no beacon is unknown and nothing has to be echoed."""
+    """Headers of a response if no beacon is unknown and nothing has to be echoed."""
     json_labels: Labels
     """The cells' labels as JSON text."""
     csv_labels: Labels

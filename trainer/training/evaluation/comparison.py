@@ -57,7 +57,7 @@ class CandidateHoldOut:
     data: TrainingSet
     split: HoldOut
     scores: RowScores
-    """Of the held-out rows, in their order."""
+    """Scores of the held-out rows, in their order."""
     baselines: tuple[Baseline, ...]
     """On the held-out rows."""
     seen_by_champion: Mask

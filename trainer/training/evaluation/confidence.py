@@ -42,10 +42,10 @@ class ConfidenceReport:
 
     temperature: float
     own: Calibration
-    """Of the network's own probability."""
+    """The network's own probability, in bins."""
     own_brier: float
     told: Calibration
-    """Of the served confidence, at the temperature of the other half of the visits."""
+    """The served confidence in bins, at the temperature of the other half of the visits."""
     told_brier: float
 
 

@@ -44,7 +44,7 @@ class Confusion:
     answered: str
     rows: int
     share: float
-    """Of the true location's rows."""
+    """A share of the true location's rows."""
     apart_m: float | None
 
 

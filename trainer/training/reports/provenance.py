@@ -20,7 +20,7 @@ class SurveyOrigin:
     """Where one survey comes from."""
 
     sha256: str
-    """Of the file's bytes, in hex."""
+    """SHA-256 of the file's bytes, in hex."""
     version_id: str | None = None
     """The version in the data bucket; None for a file of this machine."""
     id: str | None = None

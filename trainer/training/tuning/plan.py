@@ -41,7 +41,7 @@ class TuningPlan(BaseModel):
     snapshot: Snapshot
     """The surveys; a training has read every one of them before."""
     site_sha256: Digest | None = None
-    """Of ``site.json`` as it was in that training; None if there was none."""
+    """SHA-256 of ``site.json`` as it was in that training; None if there was none."""
     folds: Annotated[int, Field(ge=2, le=100)] = FOLDS
     fold_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Deals visits to folds: the same ones for every task."""
