@@ -1,6 +1,6 @@
 """The champion gate: whether a candidate is good enough to replace the champion.
 
-Three questions, in this order; docs/adr has the reasons for their limits:
+Three questions, in this order; ADR 0032 has the reasons for their limits:
 
 1. On rows that are fair to both, is the candidate worse than the live champion by more than the
    margin? Noise does not count: the 95 % interval must lie on the worse side, or the difference
