@@ -20,7 +20,7 @@ from ops.local.sagemaker.endpoint_process import ContainerRequest, ContainerResp
 from ops.local.sagemaker.fleet import Fleet, FleetClosedError
 from ops.local.sagemaker.guardrails import TrafficStep
 
-_ALARM_POLL = 0.2  # seconds between checks of the alarms during a bake
+_ALARM_POLL = 0.1  # seconds between checks of the alarms during a bake
 _IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
@@ -165,19 +165,19 @@ class Endpoint:
         traffic = self._traffic
         return traffic.blue.pids() if traffic else []
 
-    def invoke(self, request: ContainerRequest) -> tuple[ContainerResponse, str]:
-        """Send a request to a fleet; returns its response and the variant's name.
+    def invoke(self, request: ContainerRequest) -> ContainerResponse:
+        """Send a request to a fleet.
 
         Raises:
             ServiceError: the endpoint does not serve.
             ContainerTimeoutError: the container did not answer in time.
         """
         while True:
-            traffic, variant = self._traffic, self._live.variant
+            traffic = self._traffic
             if traffic is None:
                 raise ServiceError("ValidationError", f"Endpoint {self.name} is not in service.")
             try:
-                return traffic.pick().invoke(request), variant
+                return traffic.pick().invoke(request)
             except FleetClosedError:
                 continue  # the traffic shifted after the fleet was picked
 

@@ -11,14 +11,11 @@ from urllib.parse import urlsplit
 from botocore.exceptions import ClientError
 
 from ops.local.errors import ChildFailedError, ServiceError
-from ops.local.faults.active import Faults
 from ops.local.faults.kinds import FaultType
-from ops.local.gateway.clients import ServiceClients
-from ops.local.log_shipper import LogShipper
-from ops.local.processes import Processes
 from ops.local.sagemaker import api
 from ops.local.sagemaker.endpoint import EndpointRollout
 from ops.local.sagemaker.endpoint_process import ContainerSpec
+from ops.local.sagemaker.environment import EndpointEnvironment
 from ops.local.sagemaker.fleet import Fleet
 from ops.local.sagemaker.guardrails import traffic_steps
 from ops.local.settings import CloudSettings
@@ -38,28 +35,19 @@ class RolloutFactory:
 
     Args:
         settings: commands, timeouts and the scale of waits.
-        clients: for model archives.
-        processes: starts the serving processes.
-        logs: takes their output.
-        workspace: the directory for their files.
-        faults: what is to go wrong.
+        environment: the parts of the cloud that endpoints use.
+        workspace: the directory for files of serving processes.
     """
 
     def __init__(
         self,
         settings: CloudSettings,
-        clients: ServiceClients,
-        processes: Processes,
-        logs: LogShipper,
+        environment: EndpointEnvironment,
         workspace: Path,
-        faults: Faults,
     ) -> None:
         self._settings = settings
-        self._clients = clients
-        self._processes = processes
-        self._logs = logs
+        self._environment = environment
         self._workspace = workspace
-        self._faults = faults
 
     def rollout(
         self,
@@ -110,7 +98,7 @@ class RolloutFactory:
                 keeps it from starting.
         """
         name, variant = config.endpoint_config_name, config.production_variants[0].variant_name
-        fault = self._faults.start(endpoint, name)
+        fault = self._environment.faults.start(endpoint, name)
         if fault is FaultType.CAPACITY:
             raise ChildFailedError(_NO_CAPACITY)
         if fault is FaultType.NO_START:
@@ -120,7 +108,7 @@ class RolloutFactory:
             command=self._command(container.image),
             archive=self._archive(container),
             environment={
-                **self._settings.client_environment(self._clients.address),
+                **self._settings.client_environment(self._environment.clients.address),
                 **container.environment,
             },
             workspace=self._workspace,
@@ -131,14 +119,14 @@ class RolloutFactory:
 
         def write(output: str) -> None:
             for line in output.splitlines():
-                self._logs.write(group, variant, line)
+                self._environment.logs.write(group, variant, line)
 
         return Fleet(
             spec,
             instances,
-            self._processes,
+            self._environment.processes,
             write,
-            faults=lambda: self._faults.of_containers(endpoint, name),
+            faults=lambda: self._environment.faults.of_containers(endpoint, name),
         )
 
     def _command(self, image: str) -> Sequence[str]:
@@ -158,7 +146,7 @@ class RolloutFactory:
             raise ChildFailedError("The model names no archive: set ModelDataUrl.")
         bucket, key = bucket_and_key(url)
         try:
-            response = self._clients.get("s3").get_object(Bucket=bucket, Key=key)
+            response = self._environment.clients.get("s3").get_object(Bucket=bucket, Key=key)
         except ClientError as error:
             raise ChildFailedError(f"Failed to download model data from {url}: {error}") from error
         content: bytes = response["Body"].read()

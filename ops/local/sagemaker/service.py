@@ -17,8 +17,6 @@ from botocore.exceptions import ClientError
 
 from ops.local.errors import ServiceError
 from ops.local.events.bus_event import BusEvent
-from ops.local.faults.active import Faults
-from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import (
     ApiModel,
     AwsRequest,
@@ -27,12 +25,11 @@ from ops.local.gateway.protocol import (
     JsonService,
     operation,
 )
-from ops.local.log_shipper import LogShipper
-from ops.local.processes import Processes
 from ops.local.sagemaker import api
 from ops.local.sagemaker.endpoint import Endpoint, EndpointRollout, EndpointState
 from ops.local.sagemaker.endpoint_events import endpoint_event, pending_summary, variant_summary
-from ops.local.sagemaker.inference import invoke_endpoint
+from ops.local.sagemaker.environment import EndpointEnvironment
+from ops.local.sagemaker.inference import EndpointInvoker
 from ops.local.sagemaker.rollout_factory import RolloutFactory, bucket_and_key
 from ops.local.sagemaker.validation import check_config, check_model, refuse_conversion
 from ops.local.settings import CloudSettings
@@ -57,32 +54,25 @@ class SageMakerService:
 
     Args:
         settings: serving commands, timeouts and the share of duplicate events.
-        clients: for model archives and alarms.
-        processes: starts the serving processes.
-        logs: takes their output.
+        environment: the parts of the cloud that endpoints use.
         publish: puts an event on the default bus.
-        faults: what is to go wrong.
     """
 
     def __init__(
         self,
         settings: CloudSettings,
-        clients: ServiceClients,
-        processes: Processes,
-        logs: LogShipper,
+        environment: EndpointEnvironment,
         publish: Callable[[BusEvent], None],
-        faults: Faults,
     ) -> None:
         self._settings = settings
-        self._clients = clients
+        self._environment = environment
         self._publish = publish
         self._random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
         self._workspace = tempfile.TemporaryDirectory(
             prefix="local-endpoints-", ignore_cleanup_errors=True
         )
-        self._rollouts = RolloutFactory(
-            settings, clients, processes, logs, Path(self._workspace.name), faults
-        )
+        self._rollouts = RolloutFactory(settings, environment, Path(self._workspace.name))
+        self._invoker = EndpointInvoker(settings, environment.metrics)
         self._lock = threading.RLock()
         self._models: dict[str, CreatedResource[api.CreateModel]] = {}
         self._configs: dict[str, CreatedResource[api.CreateEndpointConfig]] = {}
@@ -119,7 +109,7 @@ class SageMakerService:
         before, after = _INVOKE_PATH
         if request.path.startswith(before) and request.path.endswith(after):
             name = request.path.removeprefix(before).removesuffix(after)
-            return invoke_endpoint(self._settings, self._endpoints, name, request)
+            return self._invoker.invoke(self._endpoints, name, request)
         return self._control(request)
 
     def pids(self, endpoint: str) -> list[int]:
@@ -166,7 +156,7 @@ class SageMakerService:
             return
         bucket, key = bucket_and_key(container.archive_url)
         try:
-            self._clients.get("s3").head_object(Bucket=bucket, Key=key)
+            self._environment.clients.get("s3").head_object(Bucket=bucket, Key=key)
         except ClientError as error:
             raise ServiceError(
                 "ValidationException", f"Could not find model data at {container.archive_url}."
@@ -318,7 +308,7 @@ class SageMakerService:
         config = self._config(config_name).request
         container = self._model(config.production_variants[0].model_name).request.primary_container
         rollout = self._rollouts.rollout(endpoint, config, container, deployment, instances)
-        missing = set(rollout.alarms) - self._alarm_states(rollout.alarms).keys()
+        missing = set(rollout.alarms) - self._environment.alarm_states(rollout.alarms).keys()
         if missing:
             raise ServiceError(
                 "ValidationException",
@@ -328,14 +318,8 @@ class SageMakerService:
         return rollout
 
     def _alarms_firing(self, names: Sequence[str]) -> list[str]:
-        return [name for name, state in self._alarm_states(names).items() if state == "ALARM"]
-
-    def _alarm_states(self, names: Sequence[str]) -> dict[str, str]:
-        if not names:
-            return {}
-        response = self._clients.get("cloudwatch").describe_alarms(AlarmNames=list(names))
-        alarms = [*response["MetricAlarms"], *response["CompositeAlarms"]]
-        return {str(alarm["AlarmName"]): str(alarm["StateValue"]) for alarm in alarms}
+        states = self._environment.alarm_states(names)
+        return [name for name, state in states.items() if state == "ALARM"]
 
     # --- tags
 
