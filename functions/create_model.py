@@ -16,7 +16,7 @@ from events.triggers import Trigger
 from functions.adapters.artifacts import StoredManifest
 from functions.candidates import judge_now, request_deployment
 from functions.core.candidates.decisions import held_event, verdict_on
-from functions.core.gate import check_release
+from functions.core.candidates.manifest_gate import check_release
 from functions.core.outcomes import StepOutcome
 from functions.core.releases import GateVerdict, ReleaseRecord
 from functions.entry import handles, set_log_context

@@ -24,7 +24,7 @@ from events.requests import (
 from events.triggers import Trigger
 from functions.candidates import judge_now, request_deployment
 from functions.core.candidates.decisions import decided, why_not_decidable, why_not_resumable
-from functions.core.gate import check_release
+from functions.core.candidates.manifest_gate import check_release
 from functions.core.outcomes import StepOutcome
 from functions.core.releases import Decision, GateVerdict, ReleaseRecord
 from functions.core.transitions import resumed

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from aws.s3 import Bucket, ObjectMissingError
 from events.manifests import Release
 from events.names import is_site, release_key, releases_prefix
-from functions.core.gate import StoredObject
+from functions.core.candidates.manifest_gate import StoredObject
 
 REDEPLOY_METADATA = "rssi-redeploy"
 """The metadata key (``x-amz-meta-rssi-redeploy``) that makes a copy of a manifest a redeployment.

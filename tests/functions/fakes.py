@@ -16,13 +16,13 @@ from events.manifests import Champion, Release
 from events.triggers import Trigger
 from functions.adapters.artifacts import StoredManifest
 from functions.adapters.champions import StoredPointer
+from functions.core.candidates.manifest_gate import StoredObject
 from functions.core.candidates.site_policy import SitePolicy
 from functions.core.deployments import (
     Deployment,
     SiteState,
     StateChange,
 )
-from functions.core.gate import StoredObject
 from functions.core.releases import ReleaseRecord
 
 

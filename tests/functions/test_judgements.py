@@ -7,7 +7,7 @@ import pytest
 
 from events.manifests import SmokeAnswer
 from events.names import ReleaseKey
-from functions.core.gate import StoredObject, check_release
+from functions.core.candidates.manifest_gate import StoredObject, check_release
 from functions.core.rollout import (
     EndpointAction,
     EndpointDescription,

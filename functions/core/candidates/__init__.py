@@ -1,5 +1,5 @@
-"""Whether a candidate may replace the champion: the champion gate, a site's policy, decisions.
+"""Whether a candidate may go live: the two gates, a site's policy, decisions.
 
-Comes in: a release's figures, the champion's, the site's policy. Pure; imports the contract and the
+Comes in: a manifest and the files beside it, figures, the site's policy. Pure; imports the contract and the
 records of the core.
 """

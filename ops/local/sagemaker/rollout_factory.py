@@ -5,6 +5,7 @@ A container image can't be run without Docker, so a command stands for it
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from ops.local.errors import ChildFailedError, ServiceError
 from ops.local.faults.kinds import FaultType
+from ops.local.gateway.protocol import JsonObject
 from ops.local.sagemaker import api
 from ops.local.sagemaker.endpoint import EndpointRollout
 from ops.local.sagemaker.endpoint_process import ContainerSpec
@@ -28,6 +30,14 @@ _NO_START = (
     "The primary container for production variant {variant} did not pass the ping health check. "
     "Please check CloudWatch logs for this endpoint."
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RetainedProperties:
+    """What an endpoint keeps in an update, instead of taking it from the new configuration."""
+
+    instances: int | None = None
+    capture: JsonObject | None = None
 
 
 class RolloutFactory:
@@ -55,7 +65,7 @@ class RolloutFactory:
         config: api.CreateEndpointConfig,
         container: api.ContainerDefinition,
         deployment: api.DeploymentConfig | None,
-        instances: int | None = None,
+        retained: RetainedProperties | None = None,
     ) -> EndpointRollout:
         """The rollout of a configuration; its fleet is not made yet.
 
@@ -64,13 +74,15 @@ class RolloutFactory:
             config: the endpoint configuration.
             container: the container of the model that its variant names.
             deployment: the deployment guardrails, if any.
-            instances: overrides the configuration's number of instances.
+            retained: what the endpoint keeps of its present properties.
 
         Raises:
             ServiceError: the deployment breaks one of SageMaker's bounds.
         """
         variant = config.production_variants[0]
-        count = instances or variant.initial_instance_count or 1
+        retained = retained or RetainedProperties()
+        count = retained.instances or variant.initial_instance_count or 1
+        capture = config.data_capture_config
         deployment = deployment or api.DeploymentConfig()
         return EndpointRollout(
             config_name=config.endpoint_config_name,
@@ -82,6 +94,7 @@ class RolloutFactory:
             clock_scale=self._settings.clock_scale,
             alarms=[alarm.alarm_name for alarm in deployment.auto_rollback_configuration.alarms],
             deployment=deployment.wire() or None,
+            capture=retained.capture or (_capture_summary(capture) if capture else None),
         )
 
     def _fleet(
@@ -151,6 +164,17 @@ class RolloutFactory:
             raise ChildFailedError(f"Failed to download model data from {url}: {error}") from error
         content: bytes = response["Body"].read()
         return content
+
+
+def _capture_summary(config: api.DataCaptureConfig) -> JsonObject:
+    """Data capture as DescribeEndpoint shows it."""
+    summary: JsonObject = {
+        "EnableCapture": config.enable_capture,
+        "CaptureStatus": "Started" if config.enable_capture else "Stopped",
+        "CurrentSamplingPercentage": config.initial_sampling_percentage,
+        "DestinationS3Uri": config.destination_s3_uri,
+    }
+    return {**summary, "KmsKeyId": config.kms_key_id} if config.kms_key_id else summary
 
 
 def bucket_and_key(url: str) -> tuple[str, str]:

@@ -30,7 +30,8 @@ from ops.local.sagemaker.endpoint import Endpoint, EndpointRollout, EndpointStat
 from ops.local.sagemaker.endpoint_events import endpoint_event, pending_summary, variant_summary
 from ops.local.sagemaker.environment import EndpointEnvironment
 from ops.local.sagemaker.inference import EndpointInvoker
-from ops.local.sagemaker.rollout_factory import RolloutFactory, bucket_and_key
+from ops.local.sagemaker.rollout_factory import RetainedProperties, RolloutFactory, bucket_and_key
+from ops.local.sagemaker.tags import ResourceTags
 from ops.local.sagemaker.validation import check_config, check_model, refuse_conversion
 from ops.local.settings import CloudSettings
 
@@ -77,7 +78,7 @@ class SageMakerService:
         self._models: dict[str, CreatedResource[api.CreateModel]] = {}
         self._configs: dict[str, CreatedResource[api.CreateEndpointConfig]] = {}
         self._endpoints: dict[str, Endpoint] = {}
-        self._tags: dict[str, dict[str, str]] = {}
+        self._tags = ResourceTags()
         self._control = JsonService(
             "sagemaker",
             {
@@ -93,10 +94,13 @@ class SageMakerService:
                 "DescribeEndpoint": operation(api.EndpointName, self._describe_endpoint),
                 "ListEndpoints": operation(api.ListRequest, self._list_endpoints),
                 "UpdateEndpoint": operation(api.UpdateEndpoint, self._update_endpoint),
+                "UpdateEndpointWeightsAndCapacities": operation(
+                    api.UpdateWeightsAndCapacities, self._scale_endpoint
+                ),
                 "DeleteEndpoint": operation(api.EndpointName, self._delete_endpoint),
-                "AddTags": operation(api.AddTags, self._add_tags),
-                "DeleteTags": operation(api.DeleteTags, self._delete_tags),
-                "ListTags": operation(api.TagsRequest, self._list_tags),
+                "AddTags": operation(api.AddTags, self._tags.add),
+                "DeleteTags": operation(api.DeleteTags, self._tags.delete),
+                "ListTags": operation(api.TagsRequest, self._tags.list),
             },
         )
 
@@ -148,7 +152,7 @@ class SageMakerService:
         with self._lock:
             _refuse_existing(self._models, request.model_name, f'model "{arn}"')
             self._models[request.model_name] = CreatedResource(request, arn, time.time())
-            self._tag(arn, request.tags)
+            self._tags.set(arn, request.tags)
         return {"ModelArn": arn}
 
     def _check_archive(self, container: api.ContainerDefinition) -> None:
@@ -178,7 +182,7 @@ class SageMakerService:
 
     def _delete_model(self, request: api.ModelName) -> JsonObject:
         with self._lock:
-            self._tags.pop(self._model(request.model_name).arn, None)
+            self._tags.forget(self._model(request.model_name).arn)
             del self._models[request.model_name]
         return {}
 
@@ -192,7 +196,7 @@ class SageMakerService:
             model = self._model(request.production_variants[0].model_name)
             check_config(request, model.request)
             self._configs[name] = CreatedResource(request, arn, time.time())
-            self._tag(arn, request.tags)
+            self._tags.set(arn, request.tags)
         return {"EndpointConfigArn": arn}
 
     def _config(self, name: str) -> CreatedResource[api.CreateEndpointConfig]:
@@ -216,7 +220,7 @@ class SageMakerService:
 
     def _delete_config(self, request: api.EndpointConfigName) -> JsonObject:
         with self._lock:
-            self._tags.pop(self._config(request.endpoint_config_name).arn, None)
+            self._tags.forget(self._config(request.endpoint_config_name).arn)
             del self._configs[request.endpoint_config_name]
         return {}
 
@@ -230,7 +234,7 @@ class SageMakerService:
             rollout = self._rollout(name, request.endpoint_config_name, request.deployment_config)
             endpoint = Endpoint(name, arn, rollout, self._announce, self._alarms_firing)
             self._endpoints[name] = endpoint
-            self._tag(arn, request.tags)
+            self._tags.set(arn, request.tags)
         endpoint.create()
         return {"EndpointArn": arn}
 
@@ -244,11 +248,26 @@ class SageMakerService:
             deployment = request.deployment_config
             if request.retain_deployment_config and live.deployment:
                 deployment = api.DeploymentConfig.model_validate(live.deployment)
-            count = live.instances if request.retain_all_variant_properties else None
+            retained = RetainedProperties(
+                instances=live.instances if request.retains("DesiredInstanceCount") else None,
+                capture=live.capture if request.retains("DataCaptureConfig") else None,
+            )
             rollout = self._rollout(
-                request.endpoint_name, request.endpoint_config_name, deployment, count
+                request.endpoint_name, request.endpoint_config_name, deployment, retained
             )
             endpoint.update(rollout)
+        return {"EndpointArn": endpoint.arn}
+
+    def _scale_endpoint(self, request: api.UpdateWeightsAndCapacities) -> JsonObject:
+        (desired,) = request.desired_weights_and_capacities
+        with self._lock:
+            endpoint = self._endpoint(request.endpoint_name)
+            live = endpoint.state().live
+            if desired.variant_name != live.variant:
+                raise ServiceError(
+                    "ValidationException", f"Could not find variant {desired.variant_name}."
+                )
+            endpoint.scale(desired.desired_instance_count or live.instances)
         return {"EndpointArn": endpoint.arn}
 
     def _delete_endpoint(self, request: api.EndpointName) -> JsonObject:
@@ -256,7 +275,7 @@ class SageMakerService:
             endpoint = self._endpoint(request.endpoint_name)
             endpoint.delete()
             del self._endpoints[request.endpoint_name]
-            self._tags.pop(endpoint.arn, None)
+            self._tags.forget(endpoint.arn)
         return {}
 
     def _endpoint(self, name: str) -> Endpoint:
@@ -274,6 +293,8 @@ class SageMakerService:
         }
         if state.status not in {"Creating", "Failed"}:
             response["ProductionVariants"] = [variant_summary(state.live)]
+            if state.live.capture:
+                response["DataCaptureConfig"] = state.live.capture
         if state.failure_reason:
             response["FailureReason"] = state.failure_reason
         if state.live.deployment:
@@ -303,11 +324,11 @@ class SageMakerService:
         endpoint: str,
         config_name: str,
         deployment: api.DeploymentConfig | None,
-        instances: int | None = None,
+        retained: RetainedProperties | None = None,
     ) -> EndpointRollout:
         config = self._config(config_name).request
         container = self._model(config.production_variants[0].model_name).request.primary_container
-        rollout = self._rollouts.rollout(endpoint, config, container, deployment, instances)
+        rollout = self._rollouts.rollout(endpoint, config, container, deployment, retained)
         missing = set(rollout.alarms) - self._environment.alarm_states(rollout.alarms).keys()
         if missing:
             raise ServiceError(
@@ -321,31 +342,11 @@ class SageMakerService:
         states = self._environment.alarm_states(names)
         return [name for name, state in states.items() if state == "ALARM"]
 
-    # --- tags
-
-    def _tag(self, arn: str, tags: Sequence[api.Tag]) -> None:
-        self._tags.setdefault(arn, {}).update({tag.key: tag.value for tag in tags})
-
-    def _add_tags(self, request: api.AddTags) -> JsonObject:
-        with self._lock:
-            self._tag(request.resource_arn, request.tags)
-        return self._list_tags(request)
-
-    def _delete_tags(self, request: api.DeleteTags) -> JsonObject:
-        with self._lock:
-            for key in request.tag_keys:
-                self._tags.get(request.resource_arn, {}).pop(key, None)
-        return {}
-
-    def _list_tags(self, request: api.TagsRequest) -> JsonObject:
-        tags = self._tags.get(request.resource_arn, {})
-        return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-
     # --- events
 
     def _announce(self, state: EndpointState) -> None:
         """Publish the event for a change of status or a bake, sometimes twice."""
-        event = endpoint_event(self._settings, state, self._tags.get(state.arn, {}))
+        event = endpoint_event(self._settings, state, self._tags.of(state.arn))
         self._publish(event)
         if self._random.random() < self._settings.duplicate_share:
             self._publish(event)
