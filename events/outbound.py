@@ -162,7 +162,9 @@ class DeploymentSucceeded(DeploymentEvent):
 
 
 class SmokeTestFailed(DeploymentEvent):
-    """The endpoint serves the release, and its answers are not the recorded ones, or too slow."""
+    """The release must not stay live: its answers are wrong, late or missing, or, if it was to
+    restore the site, it did not come up. Its rollback begins.
+    """
 
     reason: Text
     """Each check that failed."""
@@ -184,6 +186,17 @@ class DeploymentSuperseded(DeploymentEvent):
     """The number of the later deployment."""
 
 
+class DeploymentDelayed(DeploymentEvent):
+    """A step of the deployment met an error, or waits for the endpoint; it is repeated."""
+
+    state: Text
+    """The deployment's state."""
+    error: Text
+    """What the step met."""
+    attempts: int
+    """How often the step failed; 0 if it only waits."""
+
+
 class DeploymentStalled(DeploymentEvent):
     """The deployment has not changed for too long; the function that is due looks again."""
 
@@ -191,6 +204,10 @@ class DeploymentStalled(DeploymentEvent):
     """The deployment's state."""
     seconds: float
     """How long it has been in it."""
+    last_error: str | None = None
+    """What its present step met last, if anything."""
+    attempts: int = 0
+    """How often its present step failed."""
 
 
 class RollbackRequested(Contract):
@@ -246,6 +263,7 @@ OUTBOUND: tuple[type[Contract], ...] = (
     SmokeTestFailed,
     DeploymentFailed,
     DeploymentSuperseded,
+    DeploymentDelayed,
     DeploymentStalled,
     RollbackRequested,
     RollbackRefused,

@@ -2,17 +2,20 @@
 
 Events may be lost, and steps may die at each attempt. A release in the bucket that is not
 registered, and a deployment that does not move, are announced, which starts the step whose turn it
-is. Nothing is decided here; only ``champion.json``, a projection of the ledger, is updated.
+is. A deployment past its state's deadline ends here. ``champion.json``, a
+projection of the ledger, is updated.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from events.inbound import Envelope, Tick
 from events.names import is_run_id
 from events.outbound import DeploymentStalled, ReleaseFound
-from functions.core.deployments import Change
+from functions.core.deadlines import is_overdue
+from functions.core.deployments import Change, SiteState
 from functions.core.outcomes import StepOutcome, Summary
 from functions.core.releases import GateVerdict, ReleaseRecord
+from functions.core.transitions import gave_up, waiting_promoted
 from functions.entry import handles
 from functions.services import Services
 from functions.settings import ReconcileSettings
@@ -70,8 +73,8 @@ def _not_opened(
 
 
 def _announce_stalled(site: str, services: Services[ReconcileSettings]) -> bool:
-    # An empty change publishes what a step that died left in the outbox.
-    state = services.commit(site, lambda state, _: Change(state))
+    # Even without a change this publishes what a step that died left in the outbox.
+    state = services.commit(site, _end_overdue)
     services.publish_champion(state)
     deployment = state.in_flight
     if deployment is None or services.now() - deployment.changed_at < STALLED:
@@ -86,6 +89,21 @@ def _announce_stalled(site: str, services: Services[ReconcileSettings]) -> bool:
             cause=deployment.cause,
             state=deployment.state.value,
             seconds=(services.now() - deployment.changed_at).total_seconds(),
+            last_error=deployment.last_error,
+            attempts=deployment.attempts,
         )
     )
     return True
+
+
+def _end_overdue(state: SiteState, now: datetime) -> Change:
+    deployment = state.in_flight
+    if deployment is None:
+        return waiting_promoted(state, now)
+    if not is_overdue(deployment, now):
+        return Change(state)
+    hours = (now - deployment.changed_at).total_seconds() / 3600
+    reason = f"it did not get beyond {deployment.state.value} in {hours:.1f} h"
+    if deployment.last_error:
+        reason += f"; last error: {deployment.last_error}"
+    return gave_up(state, now, deployment.number, reason)

@@ -7,6 +7,7 @@ as a new release: model, rollout, smoke test.
 from functools import partial
 from typing import TYPE_CHECKING
 
+from events.manifests import Release
 from events.names import endpoint_name
 from events.outbound import (
     Cause,
@@ -19,15 +20,18 @@ from events.outbound import (
 )
 from events.triggers import Trigger
 from functions.core.deployments import (
+    Deployment,
     DeploymentState,
+    SiteState,
 )
 from functions.core.outcomes import StepOutcome
-from functions.core.rollback import Refusal, automatic_rollback_target, requested_rollback_target
+from functions.core.rollback import Refusal, automatic_rollback_targets, requested_rollback_target
 from functions.core.transitions import (
     failed,
     frozen,
 )
 from functions.entry import handles, set_log_context
+from functions.failures import attempt
 from functions.services import Services
 from functions.settings import RollBackSettings
 
@@ -77,12 +81,21 @@ def _roll_back_automatically(
         or failing.state is not VERIFICATION_FAILED
     ):
         return StepOutcome.NO_ROLLBACK_DUE
-    target = automatic_rollback_target(state, failing.number)
-    if target is not None:
+    return attempt(failing, lambda: _restore(state, failing, services), services)
+
+
+def _restore(
+    state: SiteState, failing: Deployment, services: Services[RollBackSettings]
+) -> StepOutcome:
+    """Request what was live before; without it, take the endpoint away or freeze the site."""
+    lost: list[str] = []
+    for target in automatic_rollback_targets(state, failing.number):
+        release = services.artifacts.available(target.release)
+        if isinstance(release, str):
+            lost.append(release)
+            continue
         trigger = Trigger.automatic_rollback(failing.number)
-        _request_deployment(
-            target.release, failing.site, failing.correlation_id, trigger, failing.reason, services
-        )
+        _request_deployment(release, failing.correlation_id, trigger, failing.reason, services)
         return StepOutcome.ROLLBACK_STARTED
     if state.champion is None:
         services.sagemaker.delete_endpoint(
@@ -91,7 +104,8 @@ def _roll_back_automatically(
         reason = f"{failing.reason}; nothing was live before, so the endpoint was deleted"
         services.commit(failing.site, partial(failed, number=failing.number, reason=reason))
         return StepOutcome.ENDPOINT_DELETED
-    reason = f"{failing.reason}; it is the champion itself, so there is nothing to roll back to"
+    remarks = [failing.reason, *lost, "there is no other release to put back"]
+    reason = "; ".join(filter(None, remarks))
     services.commit(failing.site, partial(frozen, number=failing.number, reason=reason))
     return StepOutcome.FROZEN
 
@@ -106,30 +120,31 @@ def _roll_back_on_request(
     wanted = request.to
     record = services.ledger.release(request.site, wanted) if wanted else None
     target = requested_rollback_target(state, wanted, record)
-    if isinstance(target, Refusal):
+    release = target if isinstance(target, Refusal) else services.artifacts.available(target)
+    if isinstance(release, str):
+        release = Refusal(release)
+    if isinstance(release, Refusal):
         services.announce(
             RollbackRefused(
-                site=request.site, correlation_id=correlation_id, to=wanted, reason=target.reason
+                site=request.site, correlation_id=correlation_id, to=wanted, reason=release.reason
             )
         )
         return StepOutcome.ROLLBACK_REFUSED
-    _request_deployment(target, request.site, correlation_id, trigger, request.reason, services)
+    _request_deployment(release, correlation_id, trigger, request.reason, services)
     return StepOutcome.ROLLBACK_STARTED
 
 
 def _request_deployment(
-    run_id: str,
-    site: str,
+    release: Release,
     correlation_id: str,
     trigger: Trigger,
     reason: str,
     services: Services[RollBackSettings],
 ) -> None:
-    release = services.artifacts.release(run_id)
     candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
     services.announce(
         ModelCreated(
-            site=site,
+            site=release.site,
             correlation_id=correlation_id,
             release=candidate.release,
             digest=candidate.digest,

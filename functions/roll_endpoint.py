@@ -23,6 +23,7 @@ from functions.core.deployments import (
 from functions.core.errors import EndpointBusyError
 from functions.core.outcomes import StepOutcome
 from functions.core.rollout import EndpointAction, next_action
+from functions.core.rollout_policies import RolloutPolicy
 from functions.core.rollout_policies.all_at_once import AllAtOnce
 from functions.core.specification import EndpointSpecification, FleetSpecification
 from functions.core.transitions import (
@@ -31,6 +32,7 @@ from functions.core.transitions import (
     rollout_started,
 )
 from functions.entry import handles, set_log_context
+from functions.failures import attempt
 from functions.services import Services
 from functions.settings import RollEndpointSettings
 
@@ -64,16 +66,18 @@ def handler(
     deployment = state.in_flight
     if deployment is None or deployment.state is not DeploymentState.PENDING:
         return StepOutcome.NOTHING_TO_START
-    return _start(deployment, services)
-
-
-def _start(deployment: Deployment, services: Services[RollEndpointSettings]) -> StepOutcome:
+    if deployment.not_before is not None and services.now() < deployment.not_before:
+        return StepOutcome.NOTHING_TO_START
     set_log_context(
         deployment.correlation_id,
         site=deployment.site,
         release=deployment.candidate.release,
         deployment=deployment.number,
     )
+    return attempt(deployment, lambda: _start(deployment, services), services)
+
+
+def _start(deployment: Deployment, services: Services[RollEndpointSettings]) -> StepOutcome:
     specification = EndpointSpecification(
         release=deployment.candidate.release,
         model_name=deployment.candidate.model_name,
@@ -84,7 +88,8 @@ def _start(deployment: Deployment, services: Services[RollEndpointSettings]) -> 
     )
     services.sagemaker.ensure_configuration(specification)
     name = endpoint_name(services.settings.endpoint_prefix, deployment.site)
-    if _act(name, specification.name, services) is EndpointAction.FREEZE:
+    policy = AllAtOnce(services.settings.termination_wait_s)
+    if _act(name, specification.name, policy, services) is EndpointAction.FREEZE:
         reason = (
             f"endpoint {name} is in UpdateRollbackFailed: its fleet is mixed, so it is left alone. "
             "Look at it in SageMaker, then request a rollback."
@@ -98,13 +103,17 @@ def _start(deployment: Deployment, services: Services[RollEndpointSettings]) -> 
             number=deployment.number,
             endpoint=name,
             endpoint_config=specification.name,
+            limit_s=policy.update().maximum_execution_s,
         ),
     )
     return StepOutcome.STARTED
 
 
 def _act(
-    endpoint: str, config_name: str, services: Services[RollEndpointSettings]
+    endpoint: str,
+    config_name: str,
+    policy: RolloutPolicy,
+    services: Services[RollEndpointSettings],
 ) -> EndpointAction:
     """Request the change that brings the endpoint to the configuration.
 
@@ -116,9 +125,7 @@ def _act(
         case EndpointAction.CREATE:
             services.sagemaker.create_endpoint(endpoint, config_name)
         case EndpointAction.UPDATE:
-            services.sagemaker.update_endpoint(
-                endpoint, config_name, AllAtOnce(services.settings.termination_wait_s)
-            )
+            services.sagemaker.update_endpoint(endpoint, config_name, policy)
         case EndpointAction.REPLACE:
             services.sagemaker.delete_endpoint(endpoint)
             raise EndpointBusyError(f"endpoint {endpoint} never came up and is being deleted")

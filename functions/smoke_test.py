@@ -10,6 +10,7 @@ from functools import partial
 from events.inbound import EndpointChanged, Envelope
 from events.names import endpoint_name
 from events.outbound import DeploymentEvent, DeploymentStalled, RolloutStarted
+from functions.core.deadlines import may_repeat
 from functions.core.deployments import (
     Deployment,
     DeploymentState,
@@ -21,10 +22,12 @@ from functions.core.smoke import judge_results, smoke_requests
 from functions.core.transitions import (
     failed,
     frozen,
+    rollout_repeated,
     succeeded,
     verification_failed,
 )
 from functions.entry import handles, set_log_context
+from functions.failures import attempt
 from functions.services import Services
 from functions.settings import SmokeTestSettings
 
@@ -57,7 +60,7 @@ def handler(
         release=deployment.candidate.release,
         deployment=deployment.number,
     )
-    return _judge(deployment, services)
+    return attempt(deployment, lambda: _judge(deployment, services), services)
 
 
 def _judge(deployment: Deployment, services: Services[SmokeTestSettings]) -> StepOutcome:
@@ -119,6 +122,11 @@ def _test(
 def _fail(
     deployment: Deployment, reason: str, services: Services[SmokeTestSettings]
 ) -> StepOutcome:
+    if may_repeat(deployment, reason, services.now()):
+        services.commit(
+            deployment.site, partial(rollout_repeated, number=deployment.number, error=reason)
+        )
+        return StepOutcome.REPEATED
     services.commit(deployment.site, partial(failed, number=deployment.number, reason=reason))
     return StepOutcome.FAILED
 

@@ -16,6 +16,7 @@ EVENT_STYLES: Mapping[str, str] = {
     "RolledBack": BUSY,
     "RollbackRequested": BUSY,
     "DeploymentSuperseded": DIM,
+    "DeploymentDelayed": BUSY,
     "SurveyQuarantined": BAD,
     "TrainingFailed": BAD,
     "ReleaseRejected": BAD,
@@ -41,7 +42,7 @@ def _remarks(event: LoggedEvent) -> Iterable[str]:
         yield str(survey["key"]).rsplit("/", 1)[-1]
     if number := event.text("deployment"):
         yield f"deployment {number}"
-    if reason := event.text("reason"):
+    if reason := event.text("reason") or event.text("error"):
         yield reason
 
 

@@ -3,6 +3,8 @@
 import hashlib
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from aws.s3 import Bucket, ObjectMissingError
 from events.manifests import Release
 from events.names import is_site, release_key, releases_prefix
@@ -51,6 +53,22 @@ class Artifacts:
                 f"the manifest of release {run_id} is no longer in {self._bucket.name}"
             )
         return Release.model_validate_json(manifest.body)
+
+    def available(self, run_id: str) -> Release | str:
+        """A release that can be deployed again, or why it can't be."""
+        manifest = self.manifest(run_id)
+        if manifest is None:
+            return f"the manifest of release {run_id} is no longer in the bucket"
+        try:
+            release = Release.model_validate_json(manifest.body)
+        except ValidationError:
+            return f"the manifest of release {run_id} can't be read"
+        stored = self.stored(release.model.key)
+        if stored is None:
+            return f"the model artifact of release {run_id} is no longer in the bucket"
+        if (stored.size, stored.sha256) != (release.model.size, release.model.sha256):
+            return f"the model artifact of release {run_id} is not the one of its manifest"
+        return release
 
     def stored(self, key: str) -> StoredObject | None:
         """Size and SHA-256 of an object; None if it is not there.

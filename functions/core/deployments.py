@@ -67,6 +67,23 @@ class Deployment(Contract):
     superseded_by: int | None = None
     reason: str = ""
     latency_ms: float | None = None
+    last_error: str | None = None
+    """What its present step met last, or what it waits for."""
+    attempts: int = 0
+    """How often its present step failed."""
+    failing_since: AwareDatetime | None = None
+    """When its present step first failed."""
+    not_before: AwareDatetime | None = None
+    """When its rollout may be requested again."""
+    rollout_limit_s: int | None = None
+    """How many seconds SageMaker was given for the rollout."""
+    preempted: int | None = None
+    """In a requested rollback: the deployment whose slot it took."""
+
+    @property
+    def restores(self) -> bool:
+        """Whether the endpoint serves something unverified until this deployment has ended."""
+        return self.automatic or self.preempted is not None
 
 
 class NewestArtifact(Contract):

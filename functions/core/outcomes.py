@@ -29,6 +29,10 @@ class StepOutcome(StrEnum):
     STILL_CHANGING = "still changing"
     FAILED = "failed"
     FAILED_SMOKE_TEST = "failed the smoke test"
+    GAVE_UP = "gave up"
+    """The deployment ended because of an error that no retry will mend."""
+    REPEATED = "repeated"
+    """The rollout failed for a lack of capacity, and is requested again."""
     PASSED_SMOKE_TEST = "passed the smoke test"
 
     # roll_back

@@ -13,18 +13,26 @@ class Refusal:
     reason: str
 
 
-def automatic_rollback_target(state: SiteState, number: int) -> Candidate | None:
-    """The champion, which a deployment that failed its verification is rolled back to.
+def automatic_rollback_targets(state: SiteState, number: int) -> tuple[Candidate, ...]:
+    """What to put back after a deployment that failed its verification, the best first.
 
-    None if that deployment does not hold the slot, or if it is the champion that failed.
+    That is the champion, or, if it is the champion that failed, the one before. Empty if that
+    deployment does not hold the slot, if nothing was live before, or if the one before failed too.
     """
     failing = state.in_flight
     if failing is None or failing.number != number or state.champion is None:
-        return None
+        return ()
     if failing.state is not DeploymentState.VERIFICATION_FAILED:
-        return None
+        return ()
     is_champion = state.champion.release == failing.candidate.release
-    return None if is_champion else state.champion
+    if failing.automatic and not is_champion:
+        return ()
+    candidates = (state.champion, state.previous_champion)
+    return tuple(
+        candidate
+        for candidate in candidates
+        if candidate is not None and candidate.release != failing.candidate.release
+    )
 
 
 def requested_rollback_target(

@@ -37,6 +37,7 @@ class TransitionEvent(StrEnum):
     ROLLBACK_OPENED = "its automatic rollback takes the slot"
     FAILED = "it can't become live"
     FROZEN = "only a person can go on"
+    REPEATED = "SageMaker took the update back for a lack of capacity"
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ NOT_FROZEN = Guard("the site is not frozen", lambda situation: situation.site.fr
 ROLLS_BACK = Guard(
     "its cause is a rollback", lambda situation: situation.deployment.cause is Cause.ROLLBACK
 )
+RESTORES = Guard(
+    "it restores a site, so another release has to be put back",
+    lambda situation: situation.deployment.restores,
+)
 
 _State, _Event = DeploymentState, TransitionEvent
 HOLDS_SLOT = (_State.PENDING, _State.ROLLING, _State.VERIFICATION_FAILED)
@@ -141,6 +146,11 @@ TRANSITIONS: tuple[Transition, ...] = (
         announces=SmokeTestFailed,
     ),
     Transition(_State.VERIFICATION_FAILED, _Event.ROLLBACK_OPENED, _State.FAILED),
+    Transition(_State.ROLLING, _Event.REPEATED, _State.PENDING),
+    *(
+        Transition(state, _Event.FAILED, _State.VERIFICATION_FAILED, RESTORES, SmokeTestFailed)
+        for state in (_State.PENDING, _State.ROLLING)
+    ),
     *(
         Transition(state, event, _State.FAILED, announces=DeploymentFailed)
         for state in HOLDS_SLOT

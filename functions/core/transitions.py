@@ -7,8 +7,9 @@ published afterwards, so a step that dies in between loses none.
 
 from datetime import datetime
 
-from events.outbound import Cause, ModelCreated
+from events.outbound import Cause, DeploymentDelayed, DeploymentEvent, ModelCreated
 from events.triggers import Trigger
+from functions.core.deadlines import REPEAT_AFTER, ErrorKind, is_hopeless
 from functions.core.deployments import (
     Announcement,
     Candidate,
@@ -18,7 +19,13 @@ from functions.core.deployments import (
     NewestArtifact,
     SiteState,
 )
-from functions.core.state_table import Situation, Transition, TransitionEvent, find_transition
+from functions.core.state_table import (
+    HOLDS_SLOT,
+    Situation,
+    Transition,
+    TransitionEvent,
+    find_transition,
+)
 
 
 def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> Change:
@@ -44,7 +51,12 @@ def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> C
 
 
 def rollout_started(
-    state: SiteState, now: datetime, number: int, endpoint: str, endpoint_config: str
+    state: SiteState,
+    now: datetime,
+    number: int,
+    endpoint: str,
+    endpoint_config: str,
+    limit_s: int | None = None,
 ) -> Change:
     """SageMaker accepted the pending deployment's endpoint configuration."""
     moved = _advance_slot(
@@ -52,7 +64,7 @@ def rollout_started(
         now,
         number,
         TransitionEvent.ROLLOUT_STARTED,
-        {"endpoint_config": endpoint_config},
+        {"endpoint_config": endpoint_config, "rollout_limit_s": limit_s},
         endpoint=endpoint,
     )
     return _stay(state, moved)
@@ -80,9 +92,62 @@ def verification_failed(state: SiteState, now: datetime, number: int, reason: st
 
 
 def failed(state: SiteState, now: datetime, number: int, reason: str) -> Change:
-    """The deployment ended without its release being live; the slot is free again."""
+    """The deployment ended without its release being live.
+
+    The slot is free again, unless it should have restored the site: then another release has to.
+    """
     moved = _advance_slot(state, now, number, TransitionEvent.FAILED, {"reason": reason})
-    return Change(state) if moved is None else _leave_slot(*moved, now)
+    if moved is None or moved[1].state is DeploymentState.VERIFICATION_FAILED:
+        return _stay(state, moved)
+    return _leave_slot(*moved, now)
+
+
+def rollout_repeated(state: SiteState, now: datetime, number: int, error: str) -> Change:
+    """SageMaker lacked the capacity for the rollout, so it is requested again later."""
+    details: dict[str, object] = {
+        "last_error": error,
+        "attempts": 1,
+        "failing_since": now,
+        "endpoint_config": None,
+        "not_before": now + REPEAT_AFTER,
+    }
+    return _stay(state, _advance_slot(state, now, number, TransitionEvent.REPEATED, details))
+
+
+def error_met(state: SiteState, now: datetime, number: int, error: str, kind: ErrorKind) -> Change:
+    """A step of the deployment in the slot met an error; it is noted, or ends the deployment."""
+    deployment = state.in_flight
+    if deployment is None or deployment.number != number:
+        return Change(state)
+    noted = deployment.model_copy(
+        update={
+            "last_error": error,
+            "attempts": deployment.attempts + (kind is not ErrorKind.BUSY),
+            "failing_since": deployment.failing_since or now,
+        }
+    )
+    state = state.model_copy(update={"in_flight": noted})
+    if is_hopeless(noted, kind, now):
+        return gave_up(state, now, number, error)
+    if deployment.last_error is None:
+        state = _announced(state, DeploymentDelayed, noted, now)
+    return Change(state, (noted,))
+
+
+def gave_up(state: SiteState, now: datetime, number: int, reason: str) -> Change:
+    """The deployment's present step will not succeed: free the slot, or restore what was live."""
+    deployment = state.in_flight
+    if deployment is not None and deployment.state is DeploymentState.ROLLING:
+        return verification_failed(state, now, number, reason)
+    if deployment is not None and deployment.state is DeploymentState.VERIFICATION_FAILED:
+        reason = f"{deployment.reason}; and nothing could be put back: {reason}"
+        return frozen(state, now, number, reason)
+    return failed(state, now, number, reason)
+
+
+def waiting_promoted(state: SiteState, now: datetime) -> Change:
+    """The slot is free although a deployment waits for it: let it go on."""
+    return Change(state) if state.in_flight is not None else _promote(state, now, ())
 
 
 def frozen(state: SiteState, now: datetime, number: int, reason: str) -> Change:
@@ -202,31 +267,48 @@ def _stay(state: SiteState, moved: tuple[SiteState, Deployment] | None) -> Chang
 
 def _leave_slot(state: SiteState, ended: Deployment, now: datetime) -> Change:
     """Take the ended deployment out of the slot; the one that waits, if any, takes it."""
-    state = state.model_copy(update={"in_flight": None})
+    return _promote(state.model_copy(update={"in_flight": None}), now, (ended,))
+
+
+def _promote(state: SiteState, now: datetime, ended: tuple[Deployment, ...]) -> Change:
     if state.waiting is None:
-        return Change(state, (ended,))
+        return Change(state, ended)
     live = state.champion.release if state.champion else None
     replaced = live if state.waiting.cause is Cause.ROLLBACK else None
     details: dict[str, object] = {"live_before": live, "rolled_back_from": replaced}
     moved = _advance(state, now, state.waiting, TransitionEvent.SLOT_FREED, details)
     if moved is None:
-        return Change(state, (ended,))
+        return Change(state, ended)
     state, next_one = moved
     state = state.model_copy(update={"in_flight": next_one, "waiting": None})
-    return Change(state, (ended, next_one))
+    return Change(state, (*ended, next_one))
 
 
 def _moved(deployment: Deployment, row: Transition, now: datetime, **details: object) -> Deployment:
-    return deployment.model_copy(update={"state": row.target, "changed_at": now, **details})
+    progress: dict[str, object] = {"state": row.target, "changed_at": now}
+    if row.target in HOLDS_SLOT:
+        progress |= {"last_error": None, "attempts": 0, "failing_since": None, "not_before": None}
+    return deployment.model_copy(update={**progress, **details})
 
 
 def _announce(
     state: SiteState, row: Transition, deployment: Deployment, **details: object
 ) -> SiteState:
-    """Put the row's event into the outbox; it takes those of the values that it has fields for."""
+    """Put the row's event into the outbox."""
     if row.announces is None:
         return state
-    event = row.announces.model_validate(
+    return _announced(state, row.announces, deployment, deployment.changed_at, **details)
+
+
+def _announced(
+    state: SiteState,
+    event_type: type[DeploymentEvent],
+    deployment: Deployment,
+    now: datetime,
+    **details: object,
+) -> SiteState:
+    """Put an event into the outbox; it takes those of the values that it has fields for."""
+    event = event_type.model_validate(
         {
             "site": deployment.site,
             "correlation_id": deployment.correlation_id,
@@ -241,8 +323,11 @@ def _announce(
             "latency_ms": deployment.latency_ms,
             "superseded_by": deployment.superseded_by,
             "endpoint_config": deployment.endpoint_config,
+            "state": deployment.state.value,
+            "error": deployment.last_error,
+            "attempts": deployment.attempts,
             **details,
         }
     )
-    entry = Announcement.of(event, deployment.changed_at)
+    entry = Announcement.of(event, now)
     return state.model_copy(update={"outbox": (*state.outbox, entry)})

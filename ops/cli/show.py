@@ -37,10 +37,19 @@ def _in_progress(status: SiteStatus) -> Text:
         return Text(f"frozen: {status.frozen}", style=BAD)
     parts = [
         f"{deployment.number} {deployment.state.value}: {deployment.candidate.release}"
+        + _trouble(deployment)
         for deployment in (status.in_flight, status.waiting)
         if deployment is not None
     ]
     return Text("\n".join(parts) or "nothing", style=BUSY if parts else DIM)
+
+
+def _trouble(deployment: Deployment) -> str:
+    """What the deployment's present step met, and since when."""
+    if deployment.last_error is None:
+        return ""
+    failed = f" (attempt {deployment.attempts} failed)" if deployment.attempts else ""
+    return f"\n  since {when(deployment.failing_since)}{failed}: {deployment.last_error}"
 
 
 def quarantine_lines(status: SiteStatus) -> Iterable[Text]:
@@ -131,7 +140,9 @@ def _deployment_line(deployment: Deployment) -> Text:
     line = Text(f"deployment {deployment.number} ")
     line.append(deployment.state.value, style=BUSY)
     line.append(f"  {deployment.candidate.release}  cause {deployment.cause.value}")
-    line.append(f"  {when(deployment.changed_at)}  {deployment.reason}", style=DIM)
+    line.append(
+        f"  {when(deployment.changed_at)}  {deployment.reason}{_trouble(deployment)}", style=DIM
+    )
     return line
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ops.local.cloudwatch.alarm_monitor import AlarmMonitor
+from ops.local.cloudwatch.metric_store import MetricStore
+from ops.local.cloudwatch.moto_cloudwatch import MotoCloudWatch
 from ops.local.deploy.deployer import Deployer, DeploymentResult
 from ops.local.errors import AlreadyRunningError
 from ops.local.events.api import EventTarget
@@ -27,6 +30,7 @@ from ops.local.lambdas.async_invocations import InvocationDestinations
 from ops.local.lambdas.service import LambdaService
 from ops.local.log_shipper import LogShipper
 from ops.local.processes import Processes
+from ops.local.sagemaker.environment import EndpointEnvironment
 from ops.local.sagemaker.service import SageMakerService
 from ops.local.settings import CloudSettings
 from ops.local.timer import Timer
@@ -84,6 +88,7 @@ class EmbeddedCloud:
     def close(self) -> None:
         """End every process and stop serving."""
         self.faults.clear()
+        self._alarms.close()
         self._timer.close()
         self._delivery.close()
         self._sagemaker.close()
@@ -111,7 +116,8 @@ class EmbeddedCloud:
         self._clients = clients
         self._processes = Processes()
         self._timer = Timer()
-        self._logs = LogShipper(clients, settings.logs_directory)
+        metrics = MetricStore()
+        self._logs = LogShipper(clients, settings.logs_directory, metrics)
         self._delivery = EventDelivery(settings, clients, self._timer)
         self._bus = EventBridgeService(settings, self._delivery, self._timer)
         self._functions = LambdaService(
@@ -123,12 +129,16 @@ class EmbeddedCloud:
             InvocationDestinations(settings, self._send_record, self._bus.publish),
         )
         self._delivery.connect(self._functions, self._bus.forward)
-        faults = Faults()
+        moto, faults = state_services(), Faults()
+        cloudwatch = MotoCloudWatch(settings)
         self._sagemaker = SageMakerService(
-            settings, clients, self._processes, self._logs, self._bus.publish, faults
+            settings,
+            EndpointEnvironment(
+                clients, self._processes, self._logs, metrics, faults, cloudwatch.states
+            ),
+            self._bus.publish,
         )
         self.faults = FaultService(faults, self._sagemaker.live_config)
-        moto = state_services()
         self._front_door.open(
             services={
                 "events": self._bus.service,
@@ -144,7 +154,10 @@ class EmbeddedCloud:
             unsigned={PATH: self.faults},
             refuse=faults.refuse,
         )
+        self._alarms = AlarmMonitor(
+            settings, metrics, cloudwatch, self._bus.publish, self._send_record
+        )
 
     def _send_record(self, arn: str, record: JsonObject) -> None:
-        """Send the record of a finished invocation to a queue, a topic or a function."""
+        """Send a record to a queue, a topic or a function."""
         self._delivery.deliver(arn, EventTarget(id="destination", arn=arn), record)

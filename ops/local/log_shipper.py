@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from ops.local.cloudwatch.metric_store import MetricStore
 from ops.local.gateway.clients import ServiceClients
 
 _log = logging.getLogger(__name__)
@@ -37,11 +38,15 @@ class LogShipper:
     Args:
         clients: clients of the cloud itself.
         directory: if given, each group is also appended to a file of its name there.
+        metrics: takes the metrics that lines carry.
     """
 
-    def __init__(self, clients: ServiceClients, directory: Path | None) -> None:
+    def __init__(
+        self, clients: ServiceClients, directory: Path | None, metrics: MetricStore
+    ) -> None:
         self._clients = clients
         self._directory = directory
+        self._metrics = metrics
         self._lines: SimpleQueue[LogLine] = SimpleQueue()
         self._known: set[tuple[str, str]] = set()
         self._closed = threading.Event()
@@ -51,6 +56,7 @@ class LogShipper:
     def write(self, group: str, stream: str, text: str) -> None:
         """Queue one line; never blocks."""
         if text:
+            self._metrics.read_log_line(text)
             self._lines.put(LogLine(group, stream, text, time.time_ns() // 1_000_000))
 
     def close(self) -> None:

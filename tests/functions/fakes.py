@@ -103,6 +103,12 @@ class FakeSageMaker:
     """Releases that answer malformed requests as if they were sound."""
     unreachable: str = ""
     """The error code with which the runtime refuses every request; empty if it does not."""
+    refusing: dict[str, ClientError] = field(default_factory=dict)
+    """The error of each operation that is refused."""
+    capacity: bool = True
+    """Whether there are instances for an update."""
+    is_stuck: bool = False
+    """Whether changes go on for ever."""
     updates: list[str] = field(default_factory=list)
     _requests: Iterator[int] = field(default_factory=itertools.count)
 
@@ -115,6 +121,10 @@ class FakeSageMaker:
         return {"ModelName": ModelName, **self.models[ModelName]}
 
     def create_endpoint_config(self, *, EndpointConfigName: str, **wanted: object) -> None:
+        self._refuse("create_endpoint_config")
+        model = wanted["ProductionVariants"][0]["ModelName"]
+        if model not in self.models:
+            raise refusal(f'Could not find model "{model}".')
         if EndpointConfigName in self.configs:
             raise refusal(
                 f"Cannot create already existing endpoint configuration {EndpointConfigName}."
@@ -141,7 +151,12 @@ class FakeSageMaker:
     def update_endpoint(
         self, *, EndpointName: str, EndpointConfigName: str, DeploymentConfig: object
     ) -> None:
+        self._refuse("update_endpoint")
         endpoint = self.endpoints[EndpointName]
+        if endpoint["EndpointConfigName"] not in self.configs:
+            raise refusal(
+                f'Could not find endpoint configuration "{endpoint["EndpointConfigName"]}".'
+            )
         if endpoint["EndpointStatus"] not in ("InService", "OutOfService"):
             raise refusal(f'Cannot update in-progress endpoint "{EndpointName}".')
         self.updates.append(EndpointConfigName)
@@ -186,6 +201,10 @@ class FakeSageMaker:
                 answer["location"] = "Z99"
         return answers
 
+    def _refuse(self, operation: str) -> None:
+        if error := self.refusing.get(operation):
+            raise error
+
     def served(self, endpoint: str) -> str:
         """The release that an endpoint serves."""
         return self._release(str(self.endpoints[endpoint]["EndpointConfigName"])).run_id
@@ -193,6 +212,8 @@ class FakeSageMaker:
     def advance(self) -> bool:
         """Finish every change under way and raise its event; False if there was none."""
         moved = False
+        if self.is_stuck:
+            return False
         for name, endpoint in self.endpoints.items():
             if endpoint["EndpointStatus"] in ("Creating", "Updating"):
                 self._finish(endpoint)
@@ -210,7 +231,10 @@ class FakeSageMaker:
         pending = endpoint.pop("PendingDeploymentSummary", None)
         wanted = pending["EndpointConfigName"] if pending else endpoint["EndpointConfigName"]
         comes_up = self._release(str(wanted)).run_id not in self.broken_models
-        if comes_up:
+        if not self.capacity:
+            endpoint["FailureReason"] = "InsufficientInstanceCapacity: no ml.t2.medium is free"
+            endpoint["EndpointStatus"] = "InService" if pending else "Failed"
+        elif comes_up:
             endpoint["EndpointConfigName"] = wanted
             endpoint["EndpointStatus"] = "InService"
             endpoint.pop("FailureReason", None)
@@ -298,6 +322,10 @@ class MemoryArtifacts:
 
     def release(self, run_id: str) -> Release:
         return self.releases[run_id]
+
+    def available(self, run_id: str) -> Release | str:
+        found = self.releases.get(run_id)
+        return found or f"the manifest of release {run_id} is no longer in the bucket"
 
     def stored(self, key: str) -> StoredObject | None:
         models = {release.model.key: release.model for release in self.releases.values()}

@@ -191,6 +191,8 @@ def test_when_the_way_back_fails_too_the_endpoint_is_frozen_until_a_rollback_by_
     world.sagemaker.liars |= {first.run_id, liar.run_id}
     world.settle(world.arrive(liar))
 
+    assert "no other release to put back" in world.state().frozen
+
     assert world.bus.last("DeploymentFailed")["frozen"]
     world.settle(world.arrive(third))
     assert world.state().waiting.candidate.release == third.run_id

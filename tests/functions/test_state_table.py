@@ -18,6 +18,7 @@ from functions.core.transitions import (
     failed,
     frozen,
     open_deployment,
+    rollout_repeated,
     rollout_started,
     succeeded,
     verification_failed,
@@ -66,6 +67,7 @@ STEPS = {
     E.VERIFICATION_FAILED: lambda state: verification_failed(state, NOW, 1, "wrong"),
     E.FAILED: lambda state: failed(state, NOW, 1, "broken"),
     E.FROZEN: lambda state: frozen(state, NOW, 1, "mixed"),
+    E.REPEATED: lambda state: rollout_repeated(state, NOW, 1, "capacity"),
     E.ROLLBACK_OPENED: lambda state: open_deployment(
         state, NOW, model_created(Trigger.automatic_rollback(1), Cause.ROLLBACK)
     ),
@@ -81,6 +83,7 @@ EXPECTED = {
     (S.ROLLING, E.FROZEN): (S.FAILED, ["DeploymentFailed"]),
     (S.VERIFICATION_FAILED, E.FROZEN): (S.FAILED, ["DeploymentFailed"]),
     (S.VERIFICATION_FAILED, E.ROLLBACK_OPENED): (S.FAILED, []),
+    (S.ROLLING, E.REPEATED): (S.PENDING, []),
 }
 
 
@@ -116,6 +119,19 @@ def test_only_a_deployment_that_waits_is_replaced_or_takes_a_free_slot(state, ev
     row = find_transition(state, event, Situation(site(), deployment(state)))
 
     assert (row.target if row else None) == (target if state is S.WAITING else None)
+
+
+@pytest.mark.parametrize("state", [S.PENDING, S.ROLLING])
+@pytest.mark.parametrize("restores", [{"automatic": True}, {"preempted": 7}])
+def test_a_deployment_that_should_have_restored_the_site_keeps_the_slot_for_the_next(
+    state, restores
+):
+    restoring = deployment(state).model_copy(update=restores)
+
+    change = STEPS[E.FAILED](site(in_flight=restoring))
+
+    assert change.state.in_flight.state is S.VERIFICATION_FAILED
+    assert [entry.detail_type for entry in change.state.outbox] == ["SmokeTestFailed"]
 
 
 def test_a_verified_rollback_is_announced_as_one():

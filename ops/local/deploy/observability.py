@@ -1,4 +1,4 @@
-"""Log groups, alarms and dashboards; moto evaluates no alarm, so SetAlarmState sets its state."""
+"""Log groups, alarms and dashboards."""
 
 import json
 

@@ -109,12 +109,29 @@ class ProductionVariant(ApiModel):
     inference_ami_version: str | None = None
 
 
+class CaptureOption(ApiModel):
+    """What is captured."""
+
+    capture_mode: Literal["Input", "Output", "InputAndOutput"]
+
+
+class DataCaptureConfig(ApiModel):
+    """Capture of requests and answers; stored and described, and nothing is captured."""
+
+    enable_capture: bool = False
+    initial_sampling_percentage: int = Field(ge=0, le=100)
+    destination_s3_uri: str = Field(pattern=r"^(https|s3)://([^/]+)/?(.*)$")
+    kms_key_id: str | None = None
+    capture_options: tuple[CaptureOption, ...] = Field(min_length=1, max_length=32)
+    capture_content_type_header: JsonValue = None
+
+
 class CreateEndpointConfig(ApiModel):
-    """A new endpoint configuration; data capture and encryption are stored and ignored."""
+    """A new endpoint configuration; encryption is stored and ignored."""
 
     endpoint_config_name: ResourceName
     production_variants: list[ProductionVariant] = Field(min_length=1, max_length=1)
-    data_capture_config: JsonValue = None
+    data_capture_config: DataCaptureConfig | None = None
     kms_key_id: str | None = None
     execution_role_arn: str | None = None
     tags: tuple[Tag, ...] = ()
@@ -188,15 +205,43 @@ class CreateEndpoint(ApiModel):
     tags: tuple[Tag, ...] = ()
 
 
+class VariantProperty(ApiModel):
+    """A property that an update takes from the new configuration after all."""
+
+    variant_property_type: Literal["DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig"]
+
+
+class DesiredWeightAndCapacity(ApiModel):
+    """The new size of a variant; with one variant its weight means nothing."""
+
+    variant_name: str
+    desired_weight: float | None = Field(None, ge=0)
+    desired_instance_count: int | None = Field(None, ge=1)
+
+
+class UpdateWeightsAndCapacities(ApiModel):
+    """New sizes of an endpoint's variants."""
+
+    endpoint_name: str
+    desired_weights_and_capacities: tuple[DesiredWeightAndCapacity, ...] = Field(
+        min_length=1, max_length=1
+    )
+
+
 class UpdateEndpoint(ApiModel):
     """A new configuration for an endpoint."""
 
     endpoint_name: str
     endpoint_config_name: str
     retain_all_variant_properties: bool = False
-    exclude_retained_variant_properties: tuple[JsonValue, ...] = ()
+    exclude_retained_variant_properties: tuple[VariantProperty, ...] = Field((), max_length=3)
     retain_deployment_config: bool = False
     deployment_config: DeploymentConfig | None = None
+
+    def retains(self, kind: str) -> bool:
+        """Whether the endpoint keeps a property that it has now."""
+        excluded = {each.variant_property_type for each in self.exclude_retained_variant_properties}
+        return self.retain_all_variant_properties and kind not in excluded
 
 
 class ModelName(ApiModel):

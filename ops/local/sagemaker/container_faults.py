@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 from collections.abc import Sequence
 
 from pydantic import JsonValue
@@ -20,7 +21,10 @@ _SHIFT = 10.0  # added to numbers that can't be probabilities
 
 
 def invoke_with_faults(
-    instance: ServingProcess, request: ContainerRequest, faults: Sequence[ActiveFault], limit: float
+    instance: ServingProcess,
+    request: ContainerRequest,
+    faults: Sequence[ActiveFault],
+    deadline: float,
 ) -> ContainerResponse:
     """Let an instance answer as its faults demand.
 
@@ -28,7 +32,7 @@ def invoke_with_faults(
         instance: the serving process.
         request: the request.
         faults: those of its configuration.
-        limit: seconds until an invocation times out.
+        deadline: when the invocation times out, in monotonic seconds.
 
     Raises:
         ContainerTimeoutError: it hangs.
@@ -41,12 +45,13 @@ def invoke_with_faults(
             instance.signal(signal.SIGKILL)
             return ContainerResponse(502, b"the container ended while it answered", {})
         if kind in {FaultType.HANG, FaultType.SLOW}:
-            seconds = fault.request.seconds if kind is FaultType.SLOW else limit
-            if not fault.cleared.wait(min(seconds, limit)) and seconds >= limit:
-                raise ContainerTimeoutError(f"no response in {limit:g} s")
+            left = deadline - time.monotonic()
+            seconds = fault.request.seconds if kind is FaultType.SLOW else left
+            if not fault.cleared.wait(min(seconds, left)) and seconds >= left:
+                raise ContainerTimeoutError("no response in time")
         if kind in _EVERY and next(fault.numbers) % _EVERY[kind] == 0:
             wrong = True
-    response = instance.invoke(request)
+    response = instance.invoke(request, deadline)
     if not wrong or response.status != 200:
         return response
     return ContainerResponse(200, wrong_answer(response.body), response.headers)

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ops.local.errors import ChildFailedError, LocalCloudError, ServiceError
 from ops.local.gateway.protocol import JsonObject
@@ -20,7 +20,7 @@ from ops.local.sagemaker.endpoint_process import ContainerRequest, ContainerResp
 from ops.local.sagemaker.fleet import Fleet, FleetClosedError
 from ops.local.sagemaker.guardrails import TrafficStep
 
-_ALARM_POLL = 0.2  # seconds between checks of the alarms during a bake
+_ALARM_POLL = 0.1  # seconds between checks of the alarms during a bake
 _IN_PROGRESS = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
 
 
@@ -38,6 +38,7 @@ class EndpointRollout:
         clock_scale: factor on the steps' seconds.
         alarms: names of the alarms that roll an update back.
         deployment: the requested DeploymentConfig.
+        capture: the DataCaptureConfig, as DescribeEndpoint shows it.
     """
 
     config_name: str
@@ -49,6 +50,7 @@ class EndpointRollout:
     clock_scale: float
     alarms: Sequence[str] = ()
     deployment: JsonObject | None = None
+    capture: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +167,19 @@ class Endpoint:
         traffic = self._traffic
         return traffic.blue.pids() if traffic else []
 
-    def invoke(self, request: ContainerRequest) -> tuple[ContainerResponse, str]:
-        """Send a request to a fleet; returns its response and the variant's name.
+    def invoke(self, request: ContainerRequest) -> ContainerResponse:
+        """Send a request to a fleet.
 
         Raises:
             ServiceError: the endpoint does not serve.
             ContainerTimeoutError: the container did not answer in time.
         """
         while True:
-            traffic, variant = self._traffic, self._live.variant
+            traffic = self._traffic
             if traffic is None:
                 raise ServiceError("ValidationError", f"Endpoint {self.name} is not in service.")
             try:
-                return traffic.pick().invoke(request), variant
+                return traffic.pick().invoke(request)
             except FleetClosedError:
                 continue  # the traffic shifted after the fleet was picked
 
@@ -208,6 +210,23 @@ class Endpoint:
             self._stage = None
         self._announce(self.state())
         self._in_background(lambda: self._update(rollout))
+
+    def scale(self, instances: int) -> None:
+        """Start changing the number of instances.
+
+        Raises:
+            ServiceError: another operation is in progress, or nothing serves.
+        """
+        with self._lock:
+            self._refuse_in_progress()
+            traffic = self._traffic
+            if traffic is None:
+                raise ServiceError(
+                    "ValidationException", f'Cannot update endpoint "{self.arn}" now.'
+                )
+            self._status, self._modified = "Updating", time.time()
+        self._announce(self.state())
+        self._in_background(lambda: self._scale(traffic.blue, instances))
 
     def delete(self) -> None:
         """Delete it; its processes end in the background.
@@ -260,6 +279,16 @@ class Endpoint:
             self._set_status("Failed", str(error))
             return
         self._traffic = _Traffic(fleet)
+        self._set_status("InService")
+
+    def _scale(self, fleet: Fleet, instances: int) -> None:
+        try:
+            fleet.resize(instances)
+        except ChildFailedError as error:
+            self._set_status("InService", str(error))
+            return
+        with self._lock:
+            self._live = replace(self._live, instances=instances)
         self._set_status("InService")
 
     def _update(self, rollout: EndpointRollout) -> None:

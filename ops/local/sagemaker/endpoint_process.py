@@ -25,6 +25,7 @@ from ops.local.settings import MODEL_PLACEHOLDER
 _POLL = 0.03  # seconds between pings
 _PING_TIMEOUT = 2.0  # seconds; SageMaker's
 _STOP_GRACE = 5.0  # seconds; SageMaker gives 30
+_CHUNK = 64 * 1024
 _TAIL = 600  # bytes of output that an error quotes
 
 
@@ -137,8 +138,8 @@ class ServingProcess:
         """The whole output."""
         return self._log.read_text(errors="replace")
 
-    def invoke(self, request: ContainerRequest) -> ContainerResponse:
-        """POST to ``/invocations``.
+    def invoke(self, request: ContainerRequest, deadline: float) -> ContainerResponse:
+        """POST to ``/invocations``; ``deadline`` is monotonic seconds.
 
         Raises:
             ContainerGoneError: a new connection got no response either.
@@ -147,12 +148,12 @@ class ServingProcess:
         connection = self._pooled_connection()
         if connection is not None:
             try:
-                return self._exchange(connection, request)
+                return self._exchange(connection, request, deadline)
             except (ConnectionError, http.client.HTTPException):
                 connection.close()
         connection = self._new_connection()
         try:
-            return self._exchange(connection, request)
+            return self._exchange(connection, request, deadline)
         except (ConnectionError, http.client.HTTPException) as error:
             connection.close()
             raise ContainerGoneError(f"{self._spec.label}: {error!r}") from error
@@ -216,12 +217,17 @@ class ServingProcess:
             connection.close()
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, request: ContainerRequest
+        self, connection: http.client.HTTPConnection, request: ContainerRequest, deadline: float
     ) -> ContainerResponse:
         try:
+            _limit(connection, deadline)
             connection.request("POST", "/invocations", request.body, dict(request.headers))
             response = connection.getresponse()
-            body = response.read()
+            chunks = []
+            _limit(connection, deadline)
+            while chunk := response.read1(_CHUNK):
+                chunks.append(chunk)
+                _limit(connection, deadline)
         except TimeoutError as error:
             connection.close()
             raise ContainerTimeoutError(
@@ -229,7 +235,7 @@ class ServingProcess:
             ) from error
         headers = {name.lower(): value for name, value in response.getheaders()}
         self._return_to_pool(connection)
-        return ContainerResponse(response.status, body, headers)
+        return ContainerResponse(response.status, b"".join(chunks), headers)
 
     def _pooled_connection(self) -> http.client.HTTPConnection | None:
         with self._lock:
@@ -243,6 +249,15 @@ class ServingProcess:
     def _return_to_pool(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             self._connections.append(connection)
+
+
+def _limit(connection: http.client.HTTPConnection, deadline: float) -> None:
+    """Let the next operation on a connection last until the deadline; TimeoutError after it."""
+    connection.timeout = deadline - time.monotonic()
+    if connection.timeout <= 0:
+        raise TimeoutError
+    if connection.sock is not None:
+        connection.sock.settimeout(connection.timeout)
 
 
 def _free_port() -> int:

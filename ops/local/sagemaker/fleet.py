@@ -66,14 +66,27 @@ class Fleet:
         Raises:
             ChildFailedError: one of them did not get ready; none is left running.
         """
-        with ThreadPoolExecutor(max_workers=self.count) as executor:
-            starts = [executor.submit(self._start_one) for _ in range(self.count)]
         try:
-            for start in starts:
-                start.result()
+            self._start_more(self.count)
         except ChildFailedError:
             self.close()
             raise
+
+    def resize(self, count: int) -> None:
+        """Start or stop instances until there are ``count``; what is in flight is answered.
+
+        Raises:
+            ChildFailedError: a new one did not get ready; the others stay.
+        """
+        if count > self.count:
+            self._start_more(count - self.count)
+        for _ in range(self.count - count):
+            with self._changed:
+                self._changed.wait_for(self._idle, self._spec.request_timeout)
+                instance = (self._idle() or list(self._in_flight))[0]
+                del self._in_flight[instance]
+            self._stop(instance)
+        self.count = count
 
     def wait_until_ready(self) -> bool:
         """Wait while a replacement may be starting; returns whether any instance serves."""
@@ -96,8 +109,7 @@ class Fleet:
         while True:
             instance = self._acquire(deadline)
             try:
-                limit = self._spec.request_timeout
-                return invoke_with_faults(instance, request, self._faults(), limit)
+                return invoke_with_faults(instance, request, self._faults(), deadline)
             except ContainerGoneError:
                 time.sleep(_PAUSE)
             finally:
@@ -123,6 +135,15 @@ class Fleet:
             instances, self._in_flight = list(self._in_flight), {}
         for instance in instances:
             instance.kill()
+
+    def _idle(self) -> list[ServingProcess]:
+        return [instance for instance, requests in self._in_flight.items() if not requests]
+
+    def _start_more(self, count: int) -> None:
+        with ThreadPoolExecutor(max_workers=count) as executor:
+            starts = [executor.submit(self._start_one) for _ in range(count)]
+        for start in starts:
+            start.result()
 
     def _acquire(self, deadline: float) -> ServingProcess:
         with self._changed:

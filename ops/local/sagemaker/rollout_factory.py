@@ -5,20 +5,19 @@ A container image can't be run without Docker, so a command stands for it
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from ops.local.errors import ChildFailedError, ServiceError
-from ops.local.faults.active import Faults
 from ops.local.faults.kinds import FaultType
-from ops.local.gateway.clients import ServiceClients
-from ops.local.log_shipper import LogShipper
-from ops.local.processes import Processes
+from ops.local.gateway.protocol import JsonObject
 from ops.local.sagemaker import api
 from ops.local.sagemaker.endpoint import EndpointRollout
 from ops.local.sagemaker.endpoint_process import ContainerSpec
+from ops.local.sagemaker.environment import EndpointEnvironment
 from ops.local.sagemaker.fleet import Fleet
 from ops.local.sagemaker.guardrails import traffic_steps
 from ops.local.settings import CloudSettings
@@ -33,33 +32,32 @@ _NO_START = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class RetainedProperties:
+    """What an endpoint keeps in an update, instead of taking it from the new configuration."""
+
+    instances: int | None = None
+    capture: JsonObject | None = None
+
+
 class RolloutFactory:
     """Makes rollouts.
 
     Args:
         settings: commands, timeouts and the scale of waits.
-        clients: for model archives.
-        processes: starts the serving processes.
-        logs: takes their output.
-        workspace: the directory for their files.
-        faults: what is to go wrong.
+        environment: the parts of the cloud that endpoints use.
+        workspace: the directory for files of serving processes.
     """
 
     def __init__(
         self,
         settings: CloudSettings,
-        clients: ServiceClients,
-        processes: Processes,
-        logs: LogShipper,
+        environment: EndpointEnvironment,
         workspace: Path,
-        faults: Faults,
     ) -> None:
         self._settings = settings
-        self._clients = clients
-        self._processes = processes
-        self._logs = logs
+        self._environment = environment
         self._workspace = workspace
-        self._faults = faults
 
     def rollout(
         self,
@@ -67,7 +65,7 @@ class RolloutFactory:
         config: api.CreateEndpointConfig,
         container: api.ContainerDefinition,
         deployment: api.DeploymentConfig | None,
-        instances: int | None = None,
+        retained: RetainedProperties | None = None,
     ) -> EndpointRollout:
         """The rollout of a configuration; its fleet is not made yet.
 
@@ -76,13 +74,15 @@ class RolloutFactory:
             config: the endpoint configuration.
             container: the container of the model that its variant names.
             deployment: the deployment guardrails, if any.
-            instances: overrides the configuration's number of instances.
+            retained: what the endpoint keeps of its present properties.
 
         Raises:
             ServiceError: the deployment breaks one of SageMaker's bounds.
         """
         variant = config.production_variants[0]
-        count = instances or variant.initial_instance_count or 1
+        retained = retained or RetainedProperties()
+        count = retained.instances or variant.initial_instance_count or 1
+        capture = config.data_capture_config
         deployment = deployment or api.DeploymentConfig()
         return EndpointRollout(
             config_name=config.endpoint_config_name,
@@ -94,6 +94,7 @@ class RolloutFactory:
             clock_scale=self._settings.clock_scale,
             alarms=[alarm.alarm_name for alarm in deployment.auto_rollback_configuration.alarms],
             deployment=deployment.wire() or None,
+            capture=retained.capture or (_capture_summary(capture) if capture else None),
         )
 
     def _fleet(
@@ -110,7 +111,7 @@ class RolloutFactory:
                 keeps it from starting.
         """
         name, variant = config.endpoint_config_name, config.production_variants[0].variant_name
-        fault = self._faults.start(endpoint, name)
+        fault = self._environment.faults.start(endpoint, name)
         if fault is FaultType.CAPACITY:
             raise ChildFailedError(_NO_CAPACITY)
         if fault is FaultType.NO_START:
@@ -120,7 +121,7 @@ class RolloutFactory:
             command=self._command(container.image),
             archive=self._archive(container),
             environment={
-                **self._settings.client_environment(self._clients.address),
+                **self._settings.client_environment(self._environment.clients.address),
                 **container.environment,
             },
             workspace=self._workspace,
@@ -131,14 +132,14 @@ class RolloutFactory:
 
         def write(output: str) -> None:
             for line in output.splitlines():
-                self._logs.write(group, variant, line)
+                self._environment.logs.write(group, variant, line)
 
         return Fleet(
             spec,
             instances,
-            self._processes,
+            self._environment.processes,
             write,
-            faults=lambda: self._faults.of_containers(endpoint, name),
+            faults=lambda: self._environment.faults.of_containers(endpoint, name),
         )
 
     def _command(self, image: str) -> Sequence[str]:
@@ -158,11 +159,22 @@ class RolloutFactory:
             raise ChildFailedError("The model names no archive: set ModelDataUrl.")
         bucket, key = bucket_and_key(url)
         try:
-            response = self._clients.get("s3").get_object(Bucket=bucket, Key=key)
+            response = self._environment.clients.get("s3").get_object(Bucket=bucket, Key=key)
         except ClientError as error:
             raise ChildFailedError(f"Failed to download model data from {url}: {error}") from error
         content: bytes = response["Body"].read()
         return content
+
+
+def _capture_summary(config: api.DataCaptureConfig) -> JsonObject:
+    """Data capture as DescribeEndpoint shows it."""
+    summary: JsonObject = {
+        "EnableCapture": config.enable_capture,
+        "CaptureStatus": "Started" if config.enable_capture else "Stopped",
+        "CurrentSamplingPercentage": config.initial_sampling_percentage,
+        "DestinationS3Uri": config.destination_s3_uri,
+    }
+    return {**summary, "KmsKeyId": config.kms_key_id} if config.kms_key_id else summary
 
 
 def bucket_and_key(url: str) -> tuple[str, str]:

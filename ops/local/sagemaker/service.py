@@ -17,8 +17,6 @@ from botocore.exceptions import ClientError
 
 from ops.local.errors import ServiceError
 from ops.local.events.bus_event import BusEvent
-from ops.local.faults.active import Faults
-from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.protocol import (
     ApiModel,
     AwsRequest,
@@ -27,13 +25,13 @@ from ops.local.gateway.protocol import (
     JsonService,
     operation,
 )
-from ops.local.log_shipper import LogShipper
-from ops.local.processes import Processes
 from ops.local.sagemaker import api
 from ops.local.sagemaker.endpoint import Endpoint, EndpointRollout, EndpointState
 from ops.local.sagemaker.endpoint_events import endpoint_event, pending_summary, variant_summary
-from ops.local.sagemaker.inference import invoke_endpoint
-from ops.local.sagemaker.rollout_factory import RolloutFactory, bucket_and_key
+from ops.local.sagemaker.environment import EndpointEnvironment
+from ops.local.sagemaker.inference import EndpointInvoker
+from ops.local.sagemaker.rollout_factory import RetainedProperties, RolloutFactory, bucket_and_key
+from ops.local.sagemaker.tags import ResourceTags
 from ops.local.sagemaker.validation import check_config, check_model, refuse_conversion
 from ops.local.settings import CloudSettings
 
@@ -57,37 +55,30 @@ class SageMakerService:
 
     Args:
         settings: serving commands, timeouts and the share of duplicate events.
-        clients: for model archives and alarms.
-        processes: starts the serving processes.
-        logs: takes their output.
+        environment: the parts of the cloud that endpoints use.
         publish: puts an event on the default bus.
-        faults: what is to go wrong.
     """
 
     def __init__(
         self,
         settings: CloudSettings,
-        clients: ServiceClients,
-        processes: Processes,
-        logs: LogShipper,
+        environment: EndpointEnvironment,
         publish: Callable[[BusEvent], None],
-        faults: Faults,
     ) -> None:
         self._settings = settings
-        self._clients = clients
+        self._environment = environment
         self._publish = publish
         self._random = random.Random(settings.seed)  # noqa: S311 - repeatable, not secret
         self._workspace = tempfile.TemporaryDirectory(
             prefix="local-endpoints-", ignore_cleanup_errors=True
         )
-        self._rollouts = RolloutFactory(
-            settings, clients, processes, logs, Path(self._workspace.name), faults
-        )
+        self._rollouts = RolloutFactory(settings, environment, Path(self._workspace.name))
+        self._invoker = EndpointInvoker(settings, environment.metrics)
         self._lock = threading.RLock()
         self._models: dict[str, CreatedResource[api.CreateModel]] = {}
         self._configs: dict[str, CreatedResource[api.CreateEndpointConfig]] = {}
         self._endpoints: dict[str, Endpoint] = {}
-        self._tags: dict[str, dict[str, str]] = {}
+        self._tags = ResourceTags()
         self._control = JsonService(
             "sagemaker",
             {
@@ -103,10 +94,13 @@ class SageMakerService:
                 "DescribeEndpoint": operation(api.EndpointName, self._describe_endpoint),
                 "ListEndpoints": operation(api.ListRequest, self._list_endpoints),
                 "UpdateEndpoint": operation(api.UpdateEndpoint, self._update_endpoint),
+                "UpdateEndpointWeightsAndCapacities": operation(
+                    api.UpdateWeightsAndCapacities, self._scale_endpoint
+                ),
                 "DeleteEndpoint": operation(api.EndpointName, self._delete_endpoint),
-                "AddTags": operation(api.AddTags, self._add_tags),
-                "DeleteTags": operation(api.DeleteTags, self._delete_tags),
-                "ListTags": operation(api.TagsRequest, self._list_tags),
+                "AddTags": operation(api.AddTags, self._tags.add),
+                "DeleteTags": operation(api.DeleteTags, self._tags.delete),
+                "ListTags": operation(api.TagsRequest, self._tags.list),
             },
         )
 
@@ -119,7 +113,7 @@ class SageMakerService:
         before, after = _INVOKE_PATH
         if request.path.startswith(before) and request.path.endswith(after):
             name = request.path.removeprefix(before).removesuffix(after)
-            return invoke_endpoint(self._settings, self._endpoints, name, request)
+            return self._invoker.invoke(self._endpoints, name, request)
         return self._control(request)
 
     def pids(self, endpoint: str) -> list[int]:
@@ -158,7 +152,7 @@ class SageMakerService:
         with self._lock:
             _refuse_existing(self._models, request.model_name, f'model "{arn}"')
             self._models[request.model_name] = CreatedResource(request, arn, time.time())
-            self._tag(arn, request.tags)
+            self._tags.set(arn, request.tags)
         return {"ModelArn": arn}
 
     def _check_archive(self, container: api.ContainerDefinition) -> None:
@@ -166,7 +160,7 @@ class SageMakerService:
             return
         bucket, key = bucket_and_key(container.archive_url)
         try:
-            self._clients.get("s3").head_object(Bucket=bucket, Key=key)
+            self._environment.clients.get("s3").head_object(Bucket=bucket, Key=key)
         except ClientError as error:
             raise ServiceError(
                 "ValidationException", f"Could not find model data at {container.archive_url}."
@@ -188,7 +182,7 @@ class SageMakerService:
 
     def _delete_model(self, request: api.ModelName) -> JsonObject:
         with self._lock:
-            self._tags.pop(self._model(request.model_name).arn, None)
+            self._tags.forget(self._model(request.model_name).arn)
             del self._models[request.model_name]
         return {}
 
@@ -202,7 +196,7 @@ class SageMakerService:
             model = self._model(request.production_variants[0].model_name)
             check_config(request, model.request)
             self._configs[name] = CreatedResource(request, arn, time.time())
-            self._tag(arn, request.tags)
+            self._tags.set(arn, request.tags)
         return {"EndpointConfigArn": arn}
 
     def _config(self, name: str) -> CreatedResource[api.CreateEndpointConfig]:
@@ -226,7 +220,7 @@ class SageMakerService:
 
     def _delete_config(self, request: api.EndpointConfigName) -> JsonObject:
         with self._lock:
-            self._tags.pop(self._config(request.endpoint_config_name).arn, None)
+            self._tags.forget(self._config(request.endpoint_config_name).arn)
             del self._configs[request.endpoint_config_name]
         return {}
 
@@ -240,7 +234,7 @@ class SageMakerService:
             rollout = self._rollout(name, request.endpoint_config_name, request.deployment_config)
             endpoint = Endpoint(name, arn, rollout, self._announce, self._alarms_firing)
             self._endpoints[name] = endpoint
-            self._tag(arn, request.tags)
+            self._tags.set(arn, request.tags)
         endpoint.create()
         return {"EndpointArn": arn}
 
@@ -254,11 +248,26 @@ class SageMakerService:
             deployment = request.deployment_config
             if request.retain_deployment_config and live.deployment:
                 deployment = api.DeploymentConfig.model_validate(live.deployment)
-            count = live.instances if request.retain_all_variant_properties else None
+            retained = RetainedProperties(
+                instances=live.instances if request.retains("DesiredInstanceCount") else None,
+                capture=live.capture if request.retains("DataCaptureConfig") else None,
+            )
             rollout = self._rollout(
-                request.endpoint_name, request.endpoint_config_name, deployment, count
+                request.endpoint_name, request.endpoint_config_name, deployment, retained
             )
             endpoint.update(rollout)
+        return {"EndpointArn": endpoint.arn}
+
+    def _scale_endpoint(self, request: api.UpdateWeightsAndCapacities) -> JsonObject:
+        (desired,) = request.desired_weights_and_capacities
+        with self._lock:
+            endpoint = self._endpoint(request.endpoint_name)
+            live = endpoint.state().live
+            if desired.variant_name != live.variant:
+                raise ServiceError(
+                    "ValidationException", f"Could not find variant {desired.variant_name}."
+                )
+            endpoint.scale(desired.desired_instance_count or live.instances)
         return {"EndpointArn": endpoint.arn}
 
     def _delete_endpoint(self, request: api.EndpointName) -> JsonObject:
@@ -266,7 +275,7 @@ class SageMakerService:
             endpoint = self._endpoint(request.endpoint_name)
             endpoint.delete()
             del self._endpoints[request.endpoint_name]
-            self._tags.pop(endpoint.arn, None)
+            self._tags.forget(endpoint.arn)
         return {}
 
     def _endpoint(self, name: str) -> Endpoint:
@@ -284,6 +293,8 @@ class SageMakerService:
         }
         if state.status not in {"Creating", "Failed"}:
             response["ProductionVariants"] = [variant_summary(state.live)]
+            if state.live.capture:
+                response["DataCaptureConfig"] = state.live.capture
         if state.failure_reason:
             response["FailureReason"] = state.failure_reason
         if state.live.deployment:
@@ -313,12 +324,12 @@ class SageMakerService:
         endpoint: str,
         config_name: str,
         deployment: api.DeploymentConfig | None,
-        instances: int | None = None,
+        retained: RetainedProperties | None = None,
     ) -> EndpointRollout:
         config = self._config(config_name).request
         container = self._model(config.production_variants[0].model_name).request.primary_container
-        rollout = self._rollouts.rollout(endpoint, config, container, deployment, instances)
-        missing = set(rollout.alarms) - self._alarm_states(rollout.alarms).keys()
+        rollout = self._rollouts.rollout(endpoint, config, container, deployment, retained)
+        missing = set(rollout.alarms) - self._environment.alarm_states(rollout.alarms).keys()
         if missing:
             raise ServiceError(
                 "ValidationException",
@@ -328,40 +339,14 @@ class SageMakerService:
         return rollout
 
     def _alarms_firing(self, names: Sequence[str]) -> list[str]:
-        return [name for name, state in self._alarm_states(names).items() if state == "ALARM"]
-
-    def _alarm_states(self, names: Sequence[str]) -> dict[str, str]:
-        if not names:
-            return {}
-        response = self._clients.get("cloudwatch").describe_alarms(AlarmNames=list(names))
-        alarms = [*response["MetricAlarms"], *response["CompositeAlarms"]]
-        return {str(alarm["AlarmName"]): str(alarm["StateValue"]) for alarm in alarms}
-
-    # --- tags
-
-    def _tag(self, arn: str, tags: Sequence[api.Tag]) -> None:
-        self._tags.setdefault(arn, {}).update({tag.key: tag.value for tag in tags})
-
-    def _add_tags(self, request: api.AddTags) -> JsonObject:
-        with self._lock:
-            self._tag(request.resource_arn, request.tags)
-        return self._list_tags(request)
-
-    def _delete_tags(self, request: api.DeleteTags) -> JsonObject:
-        with self._lock:
-            for key in request.tag_keys:
-                self._tags.get(request.resource_arn, {}).pop(key, None)
-        return {}
-
-    def _list_tags(self, request: api.TagsRequest) -> JsonObject:
-        tags = self._tags.get(request.resource_arn, {})
-        return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        states = self._environment.alarm_states(names)
+        return [name for name, state in states.items() if state == "ALARM"]
 
     # --- events
 
     def _announce(self, state: EndpointState) -> None:
         """Publish the event for a change of status or a bake, sometimes twice."""
-        event = endpoint_event(self._settings, state, self._tags.get(state.arn, {}))
+        event = endpoint_event(self._settings, state, self._tags.of(state.arn))
         self._publish(event)
         if self._random.random() < self._settings.duplicate_share:
             self._publish(event)

@@ -1,0 +1,262 @@
+"""CloudWatch alarms of the embedded cloud: evaluated from data, reported, heeded by rollouts."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from ops.local.cloud import EmbeddedCloud
+from ops.local.cloudwatch.evaluation import AlarmRule, statistic
+from ops.local.cloudwatch.metric_store import MetricKey, MetricStore
+from ops.local.faults.active import FaultRequest
+from tests.local.local_helpers import eventually
+from tests.local.sagemaker_helpers import Clients, configure, invoke, settled
+
+
+@pytest.fixture
+def make_alarm(client: Clients, name: str) -> Iterator[Callable[..., str]]:
+    """Makes an alarm on metric `name` of namespace `Test`; it is deleted after the test."""
+
+    def make(**changes: Any) -> str:
+        alarm = {
+            "AlarmName": name,
+            "Namespace": "Test",
+            "MetricName": name,
+            "Period": 60,
+            "EvaluationPeriods": 1,
+            "Threshold": 1,
+            "Statistic": "Sum",
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            "TreatMissingData": "notBreaching",
+        }
+        client("cloudwatch").put_metric_alarm(**{**alarm, **changes})
+        return name
+
+    yield make
+    client("cloudwatch").delete_alarms(AlarmNames=[name])
+
+
+def state(client: Clients, alarm: str) -> str:
+    """The state; `unchecked` before the first evaluation, when moto claims that it is OK."""
+    (found,) = client("cloudwatch").describe_alarms(AlarmNames=[alarm])["MetricAlarms"]
+    unchecked = str(found["StateReason"]).startswith("Unchecked")
+    return "unchecked" if unchecked else str(found["StateValue"])
+
+
+def put(client: Clients, metric: str, value: float) -> None:
+    client("cloudwatch").put_metric_data(
+        Namespace="Test", MetricData=[{"MetricName": metric, "Value": value}]
+    )
+
+
+def rule(periods: int = 3, to_alarm: int = 2, missing: str = "missing") -> AlarmRule:
+    return AlarmRule(1.0, "GreaterThanOrEqualToThreshold", periods, to_alarm, missing)
+
+
+BAD, GOOD = 5.0, 0.0
+
+
+@pytest.mark.parametrize(
+    ("missing", "points", "expected"),
+    [
+        ("missing", [GOOD, BAD, BAD], "ALARM"),
+        ("missing", [GOOD, GOOD, BAD], "OK"),
+        ("missing", [None, None, None], "INSUFFICIENT_DATA"),
+        ("missing", [None, None, BAD], "ALARM"),
+        ("missing", [None, GOOD, BAD], "OK"),
+        ("breaching", [None, None, None], "ALARM"),
+        ("breaching", [GOOD, GOOD, None], "OK"),
+        ("notBreaching", [None, None, BAD], "OK"),
+        ("notBreaching", [None, BAD, BAD], "ALARM"),
+        ("ignore", [None, None, BAD], "as before"),
+        ("ignore", [None, BAD, BAD], "ALARM"),
+        ("ignore", [None, GOOD, GOOD], "OK"),
+    ],
+)
+def test_two_of_three_data_points_decide_and_missing_ones_count_as_the_alarm_says(
+    missing: str, points: list[float | None], expected: str
+) -> None:
+    assert rule(missing=missing).state(points, "as before") == expected  # type: ignore[arg-type]
+
+
+def test_statistics_are_those_of_cloudwatch() -> None:
+    values = [float(number) for number in range(1, 101)]
+    assert statistic("Sum", values) == 5050
+    assert statistic("SampleCount", values) == 100
+    assert statistic("p50", values) == pytest.approx(50.5)
+    assert statistic("p99", values) == pytest.approx(99.01)
+    assert statistic("Average", []) is None
+
+
+def test_an_alarm_follows_the_data_and_each_change_is_an_event_and_a_message(
+    client: Clients, make_alarm: Callable[..., str], name: str
+) -> None:
+    topic = client("sns").create_topic(Name=name)["TopicArn"]
+    queue = client("sqs").create_queue(QueueName=name)["QueueUrl"]
+    queue_arn = client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    client("sns").subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=queue_arn["Attributes"]["QueueArn"]
+    )
+    client("logs").create_log_group(logGroupName=f"/{name}")
+    pattern = {
+        "source": ["aws.cloudwatch"],
+        "detail-type": ["CloudWatch Alarm State Change"],
+        "detail": {"alarmName": [name]},
+    }
+    client("events").put_rule(Name=name, EventPattern=json.dumps(pattern))
+    log_arn = f"arn:aws:logs:us-east-1:123456789012:log-group:/{name}"
+    client("events").put_targets(Rule=name, Targets=[{"Id": "log", "Arn": log_arn}])
+
+    make_alarm(AlarmActions=[topic])
+    eventually(lambda: state(client, name) == "OK")
+    put(client, name, 2)
+    eventually(lambda: state(client, name) == "ALARM")
+    eventually(lambda: state(client, name) == "OK")
+
+    def changes() -> list[Any] | None:
+        found = client("logs").filter_log_events(logGroupName=f"/{name}")["events"]
+        return [json.loads(each["message"])["detail"] for each in found] if len(found) > 2 else None
+
+    seen = eventually(changes)
+    assert [(each["previousState"]["value"], each["state"]["value"]) for each in seen] == [
+        ("INSUFFICIENT_DATA", "OK"),
+        ("OK", "ALARM"),
+        ("ALARM", "OK"),
+    ]
+    assert "1 out of the last 1 datapoints [2] was breaching" in seen[1]["state"]["reason"]
+    (received,) = client("sqs").receive_message(QueueUrl=queue, WaitTimeSeconds=5)["Messages"]
+    message = json.loads(json.loads(received["Body"])["Message"])
+    assert (message["AlarmName"], message["NewStateValue"]) == (name, "ALARM")
+
+
+def test_a_state_that_is_set_holds_for_a_while_and_the_next_evaluation_takes_it_back(
+    client: Clients, make_alarm: Callable[..., str], name: str
+) -> None:
+    make_alarm()
+    eventually(lambda: state(client, name) == "OK")
+    client("cloudwatch").set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="by hand")
+    deadline = time.monotonic() + 0.7
+    while time.monotonic() < deadline:
+        assert state(client, name) == "ALARM"
+        time.sleep(0.05)
+    eventually(lambda: state(client, name) == "OK")
+
+
+def test_an_alarm_that_is_put_again_keeps_its_state(
+    client: Clients, make_alarm: Callable[..., str], name: str
+) -> None:
+    make_alarm(TreatMissingData="breaching")
+    eventually(lambda: state(client, name) == "ALARM")
+    make_alarm(TreatMissingData="ignore", AlarmDescription="changed")
+    time.sleep(0.5)
+    assert state(client, name) == "ALARM"
+
+
+def test_an_endpoint_publishes_its_metrics_with_its_names_and_units(
+    client: Clients, live: str
+) -> None:
+    for body in (b"x", b"x"):
+        invoke(client, live, body)
+    for body in (b"fail", b"refuse"):
+        with pytest.raises(ClientError, match="ModelError"):
+            invoke(client, live, body)
+
+    def total(metric: str, kind: str = "Sum") -> float:
+        points = client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/SageMaker",
+            MetricName=metric,
+            Dimensions=[
+                {"Name": "EndpointName", "Value": live},
+                {"Name": "VariantName", "Value": "AllTraffic"},
+            ],
+            StartTime=datetime.now(UTC) - timedelta(minutes=5),
+            EndTime=datetime.now(UTC) + timedelta(minutes=5),
+            Period=3600,
+            Statistics=[kind],
+        )["Datapoints"]
+        return float(points[0][kind]) if points else 0.0
+
+    eventually(lambda: total("Invocations") == 4)
+    assert total("Invocation4XXErrors") == 1
+    assert total("Invocation5XXErrors") == 1
+    assert 100 < total("ModelLatency", "Maximum") < 10_000_000
+    assert total("OverheadLatency", "SampleCount") == 4
+
+
+def test_failing_answers_raise_the_alarm_that_brings_the_old_fleet_back(
+    client: Clients, cloud: EmbeddedCloud, bucket: str, live: str, make_alarm: Callable[..., str]
+) -> None:
+    new = configure(client, bucket, f"{live}-new", release="new")
+    make_alarm(
+        Namespace="AWS/SageMaker",
+        MetricName="Invocation5XXErrors",
+        Dimensions=[
+            {"Name": "EndpointName", "Value": live},
+            {"Name": "VariantName", "Value": "AllTraffic"},
+        ],
+    )
+    cloud.faults.set(FaultRequest.model_validate({"kind": "crash", "endpoint_name": live}))
+    client("sagemaker").update_endpoint(
+        EndpointName=live,
+        EndpointConfigName=new,
+        DeploymentConfig={
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {
+                    "Type": "ALL_AT_ONCE",
+                    "WaitIntervalInSeconds": 0,
+                },
+                "TerminationWaitInSeconds": 3600,
+            },
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": live}]},
+        },
+    )
+
+    def failed() -> bool:
+        try:
+            invoke(client, live)
+        except ClientError:
+            return True
+        return False
+
+    eventually(failed)
+    bad_since = time.monotonic()
+    end = settled(client("sagemaker"), live)
+    assert time.monotonic() - bad_since < 3
+    cloud.faults.clear()
+    assert end["EndpointConfigName"] == f"{live}-old"
+    assert end["FailureReason"].endswith(f"in ALARM state: {live}.")
+    assert invoke(client, live) == "old:x"
+
+
+def test_metrics_in_a_functions_log_are_data_too(
+    client: Clients, make_alarm: Callable[..., str], make_function: Callable[..., str], name: str
+) -> None:
+    make_alarm(Statistic="Maximum", Threshold=7, Dimensions=[{"Name": "service", "Value": "smoke"}])
+    blob = {
+        "_aws": {
+            "Timestamp": 0,
+            "CloudWatchMetrics": [
+                {"Namespace": "Test", "Dimensions": [["service"]], "Metrics": [{"Name": name}]}
+            ],
+        },
+        "service": "smoke",
+        name: [3.0, 9.0],
+    }
+    source = f"import json\ndef handle(event, context):\n    print(json.dumps({blob!r}))"
+    function = make_function(source)
+    client("lambda").invoke(FunctionName=function)
+    eventually(lambda: state(client, name) == "ALARM")
+
+
+def test_what_a_store_keeps_is_bounded() -> None:
+    store = MetricStore()
+    for number in range(5001):
+        store.record(MetricKey("n", str(number), frozenset()), [1.0])
+    store.record(MetricKey("n", "5000", frozenset()), [1.0] * 3000)
+    now = time.monotonic()
+    assert store.between(MetricKey("n", "0", frozenset()), now - 60, now) == []
+    assert len(store.between(MetricKey("n", "5000", frozenset()), now - 60, now)) == 2000
