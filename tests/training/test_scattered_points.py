@@ -58,11 +58,12 @@ def test_a_row_keeps_its_own_point_and_a_cell_lies_amid_its_points() -> None:
     points = scattered()
     data = read(walked(points))
 
-    assert data.places is not None
+    places = data.places_of(slice(None))
+    assert places is not None
     assert data.positions is not None
-    np.testing.assert_array_equal(data.places, points)
+    np.testing.assert_array_equal(places, points)
     assert data.snapped is not None
-    apart = np.abs(data.positions[data.cells] - data.places)
+    apart = np.abs(data.positions[data.cells] - places)
     assert apart.max() <= data.snapped.cell_size_m
 
 
@@ -105,8 +106,7 @@ def test_surveys_with_and_without_locations_share_a_model() -> None:
     data = combine([read_survey(each, SITE) for each in (walked(scattered()), labelled)], SITE)
 
     assert "kitchen" in data.labels
-    assert data.places is not None
-    np.testing.assert_array_equal(data.places[-1], [30.0, 30.0])
+    np.testing.assert_array_equal(data.places_of(np.array([len(data) - 1])), [[30.0, 30.0]])
 
 
 def test_errors_are_measured_from_the_points_themselves() -> None:

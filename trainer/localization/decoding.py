@@ -206,10 +206,9 @@ def near_spots(
     width, found = 1, []
     step = max(1, _BLOCK_NUMBERS // len(spots))
     for start in range(0, len(places), step):
-        squares = sum(
-            np.square(places[start : start + step, axis, np.newaxis] - spots[:, axis])
-            for axis in range(spots.shape[1])
-        )
+        squares = np.zeros((min(step, len(places) - start), len(spots)))
+        for axis in range(spots.shape[1]):
+            squares += np.square(places[start : start + step, axis, np.newaxis] - spots[:, axis])
         bound = np.maximum(squares.min(axis=1, keepdims=True), reach_m**2)
         most = min(int((squares <= bound).sum(axis=1).max(initial=1)), MOST_NEAR)
         cells = np.argpartition(squares, most - 1, axis=1)[:, :most]

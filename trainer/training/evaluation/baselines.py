@@ -48,7 +48,7 @@ def baselines(data: TrainingSet, trained: Rows, held_out: Rows) -> tuple[Baselin
         held_out: indices of the rows to answer.
     """
     known, queries = _even(trained, MAX_KNOWN), _even(held_out, MAX_QUERIES)
-    places = None if data.places is None else data.places[known]
+    places = data.places_of(known)
     nearest = [
         _vote(distances, data.cells[known], len(data.labels), places)
         for distances in _distances(_levels(data, queries), _levels(data, known))
@@ -142,8 +142,9 @@ def _scored(
     known: int,
 ) -> Baseline:
     errors = None
-    if points is not None and data.places is not None:
-        errors = np.linalg.norm(points - data.places[queries], axis=1)
+    places = data.places_of(queries)
+    if points is not None and places is not None:
+        errors = np.linalg.norm(points - places, axis=1)
     return Baseline(
         name=name,
         rows=len(queries),

@@ -87,9 +87,8 @@ def _measure(
     """The answers to a block of rows; the whole posterior is kept of one in ``every``."""
     posterior = MODEL_FAMILY.probabilities(network, test.rssi[block], FeatureParameters())
     predictions = decode(posterior, test.positions)
-    cells, places, expected = test.cells[block], None, None
-    if test.positions is not None and test.places is not None and predictions.points is not None:
-        places = test.places[block]
+    cells, places, expected = test.cells[block], test.places_of(block), None
+    if test.positions is not None and predictions.points is not None:
         expected = expected_errors(posterior, predictions.points, test.positions)
     scores = score_predictions(predictions, test.positions, cells, places, test.cell_size_m(site))
     sampled = np.arange(block.start + -block.start % every, block.stop, every)

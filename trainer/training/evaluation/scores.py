@@ -136,8 +136,9 @@ def _true_cells(model: LoadedModel, rows: TrainingSet) -> CellIndices:
 
 def _places(model: LoadedModel, rows: TrainingSet) -> Positions:
     """(rows, 2) the position of each row, from the surveys or else from the model."""
-    if rows.places is not None:
-        return rows.places
+    known_places = rows.places_of(slice(None))
+    if known_places is not None:
+        return known_places
     places = np.full((len(rows.labels), 2), np.nan)
     if model.positions is not None:
         known = dict(zip(model.cells, model.positions, strict=True))

@@ -115,5 +115,5 @@ def _middles(points: Positions, cells: npt.NDArray[np.intp], count: int) -> Posi
     order = np.lexsort((points[:, 1], points[:, 0], cells))
     sums = [np.bincount(cells[order], points[order, axis], count) for axis in (0, 1)]
     rows = np.bincount(cells, minlength=count)
-    middles: Positions = np.round(np.column_stack(sums) / rows[:, np.newaxis], 3)
-    return middles
+    middles: Positions = np.column_stack(sums) / rows[:, np.newaxis]
+    return middles.round(3)

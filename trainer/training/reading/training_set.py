@@ -67,12 +67,11 @@ class TrainingSet:
         """(cells, 2 or 3) for what cells are near each other; see ``decoding.spots_of``."""
         return spots_of(self.positions, None)
 
-    @property
-    def places(self) -> Positions | None:
-        """(rows, 2) in metres where each row was taken; None without positions."""
-        if self.points is not None or self.positions is None:
-            return self.points
-        return self.positions[self.cells]
+    def places_of(self, rows: slice | npt.NDArray[np.intp]) -> Positions | None:
+        """(rows, 2) in metres where some rows were taken; None without positions."""
+        if self.points is not None:
+            return self.points[rows]
+        return None if self.positions is None else self.positions[self.cells[rows]]
 
     def cell_size_m(self, site: SiteDescription) -> float:
         """The distance of neighbouring cells: the site's, or that of the grid of its points."""
