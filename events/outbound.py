@@ -180,7 +180,7 @@ class DeploymentFailed(DeploymentEvent):
 
 
 class DeploymentSuperseded(DeploymentEvent):
-    """The deployment was waiting and a later one took its place."""
+    """A later deployment took its place: it waited, or a requested rollback preempted it."""
 
     superseded_by: Annotated[int, Field(ge=1)]
     """The number of the later deployment."""
@@ -226,6 +226,12 @@ class RollbackRequested(Contract):
     """Who asks, for the record."""
     reason: str = ""
     """Why, for the record."""
+    request: Text | None = None
+    """The request's own id, for whoever repeats it; None takes the event's."""
+    leaves: RunId | None = None
+    """The release to leave: if another is in its place by now, the request is refused."""
+    requested_at: AwareDatetime | None = None
+    """When; None takes the event's time. A request of more than an hour ago is refused."""
 
 
 class RollbackRefused(Event):

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from events.inbound import Envelope, Tick
 from events.names import is_run_id
-from events.outbound import DeploymentStalled, ReleaseFound
+from events.outbound import DeploymentStalled, ReleaseFound, RollbackRequested
 from functions.core.deadlines import is_overdue
 from functions.core.deployments import Change, SiteState
 from functions.core.outcomes import StepOutcome, Summary
@@ -76,6 +76,7 @@ def _announce_stalled(site: str, services: Services[ReconcileSettings]) -> bool:
     # Even without a change this publishes what a step that died left in the outbox.
     state = services.commit(site, _end_overdue)
     services.publish_champion(state)
+    _repeat_rollback_request(state, services)
     deployment = state.in_flight
     if deployment is None or services.now() - deployment.changed_at < STALLED:
         return False
@@ -94,6 +95,29 @@ def _announce_stalled(site: str, services: Services[ReconcileSettings]) -> bool:
         )
     )
     return True
+
+
+def _repeat_rollback_request(state: SiteState, services: Services[ReconcileSettings]) -> None:
+    """Announce a rollback that a person requested and no step has taken up.
+
+    Announced here, it is no longer held to the time of the person's own event; it is refused once
+    it is too old.
+    """
+    request = state.rollback_request
+    if request is None or services.now() - request.requested_at < STALLED:
+        return
+    services.announce(
+        RollbackRequested(
+            site=state.site,
+            correlation_id=request.id,
+            to=request.to,
+            requested_by=request.requested_by,
+            reason=request.reason,
+            request=request.id,
+            leaves=request.leaves,
+            requested_at=request.requested_at,
+        )
+    )
 
 
 def _end_overdue(state: SiteState, now: datetime) -> Change:

@@ -4,6 +4,7 @@ After a failed smoke test that is the champion; on request, any release. Either 
 as a new release: model, rollout, smoke test.
 """
 
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,17 +20,29 @@ from events.outbound import (
     SmokeTestFailed,
 )
 from events.triggers import Trigger
+from functions.adapters.error_kinds import classify
+from functions.core.deadlines import ErrorKind
 from functions.core.deployments import (
     Deployment,
     DeploymentState,
+    RollbackRequest,
     SiteState,
 )
 from functions.core.outcomes import StepOutcome
-from functions.core.rollback import Refusal, automatic_rollback_targets, requested_rollback_target
-from functions.core.transitions import (
-    failed,
-    frozen,
+from functions.core.rollbacks.requests import (
+    release_to_leave,
+    request_closed,
+    rollback_requested,
+    why_not_first,
+    why_outdated,
 )
+from functions.core.rollbacks.targets import (
+    Refusal,
+    automatic_rollback_targets,
+    requested_rollback_target,
+)
+from functions.core.rollout import is_on
+from functions.core.transitions import failed, frozen, open_deployment
 from functions.entry import handles, set_log_context
 from functions.failures import attempt
 from functions.services import Services
@@ -59,15 +72,10 @@ def handler(
                 failure.correlation_id, site=failure.site, deployment=failure.deployment
             )
             return _roll_back_automatically(failure, services)
-        case request:
-            correlation_id = request.correlation_id or event.id
-            set_log_context(correlation_id, site=request.site)
-            return _roll_back_on_request(
-                request,
-                correlation_id,
-                trigger=Trigger.rollback_request(event.id),
-                services=services,
-            )
+        case requested:
+            request_id = requested.request or event.id
+            set_log_context(requested.correlation_id or request_id, site=requested.site)
+            return _roll_back_on_request(requested, request_id, event.time, services)
 
 
 def _roll_back_automatically(
@@ -95,7 +103,9 @@ def _restore(
             lost.append(release)
             continue
         trigger = Trigger.automatic_rollback(failing.number)
-        _request_deployment(release, failing.correlation_id, trigger, failing.reason, services)
+        services.announce(
+            _model_created(release, failing.correlation_id, trigger, failing.reason, services)
+        )
         return StepOutcome.ROLLBACK_STARTED
     if state.champion is None:
         services.sagemaker.delete_endpoint(
@@ -111,47 +121,109 @@ def _restore(
 
 
 def _roll_back_on_request(
-    request: RollbackRequested,
-    correlation_id: str,
-    trigger: Trigger,
+    requested: RollbackRequested,
+    request_id: str,
+    sent_at: datetime,
     services: Services[RollBackSettings],
 ) -> StepOutcome:
-    state = services.ledger.state(request.site)
-    wanted = request.to
-    record = services.ledger.release(request.site, wanted) if wanted else None
-    target = requested_rollback_target(state, wanted, record)
-    release = target if isinstance(target, Refusal) else services.artifacts.available(target)
-    if isinstance(release, str):
-        release = Refusal(release)
-    if isinstance(release, Refusal):
-        services.announce(
-            RollbackRefused(
-                site=request.site, correlation_id=correlation_id, to=wanted, reason=release.reason
-            )
+    site, correlation_id = requested.site, requested.correlation_id or request_id
+    trigger = Trigger.rollback_request(request_id)
+    if services.ledger.opened_by(site, trigger):
+        return StepOutcome.NO_ROLLBACK_DUE
+    try:
+        request = _accepted(requested, request_id, sent_at, services)
+        if not isinstance(request, Refusal):
+            release = services.artifacts.release(request.to)
+            _preempt(release, correlation_id, trigger, request, services)
+            return StepOutcome.ROLLBACK_STARTED
+    except Exception as error:
+        if classify(error) is not ErrorKind.PERMANENT:
+            raise
+        request = Refusal(str(error))
+    services.commit(site, partial(request_closed, request_id=request_id))
+    services.announce(
+        RollbackRefused(
+            site=site, correlation_id=correlation_id, to=requested.to, reason=request.reason
         )
-        return StepOutcome.ROLLBACK_REFUSED
-    _request_deployment(release, correlation_id, trigger, request.reason, services)
-    return StepOutcome.ROLLBACK_STARTED
+    )
+    return StepOutcome.ROLLBACK_REFUSED
 
 
-def _request_deployment(
+def _accepted(
+    requested: RollbackRequested,
+    request_id: str,
+    sent_at: datetime,
+    services: Services[RollBackSettings],
+) -> RollbackRequest | Refusal:
+    """The request as the ledger keeps it from now on, or why it is refused."""
+    state = services.ledger.state(requested.site)
+    kept = state.rollback_request
+    if kept is not None and kept.id == request_id:
+        requested = requested.model_copy(
+            update={"to": kept.to, "leaves": kept.leaves, "requested_at": kept.requested_at}
+        )
+    record = services.ledger.release(requested.site, requested.to) if requested.to else None
+    endpoint = services.sagemaker.endpoint(
+        endpoint_name(services.settings.endpoint_prefix, requested.site)
+    )
+    target = requested_rollback_target(
+        state,
+        requested.to,
+        record,
+        is_champion_served=is_on(endpoint, state.champion_config),
+    )
+    if isinstance(target, Refusal):
+        return target
+    release = services.artifacts.available(target)
+    if isinstance(release, str):
+        return Refusal(release)
+    request = RollbackRequest(
+        id=request_id,
+        to=target,
+        leaves=requested.leaves or release_to_leave(state),
+        requested_by=requested.requested_by,
+        requested_at=requested.requested_at or sent_at,
+        reason=requested.reason,
+    )
+    now = services.now()
+    refusal = why_outdated(state, request, now) or why_not_first(state, request, now)
+    if refusal is not None:
+        return refusal
+    state = services.commit(requested.site, partial(rollback_requested, request=request))
+    if state.rollback_request is None or state.rollback_request.id != request_id:
+        return Refusal(f"{requested.site} changed in the same moment; look at it and repeat")
+    return request
+
+
+def _preempt(
+    release: Release,
+    correlation_id: str,
+    trigger: Trigger,
+    request: RollbackRequest,
+    services: Services[RollBackSettings],
+) -> None:
+    """Open the deployment in the ledger, whatever holds the slot; then let it be started."""
+    model = _model_created(release, correlation_id, trigger, request.reason, services)
+    services.commit(release.site, partial(open_deployment, request=model))
+    services.announce(model)
+
+
+def _model_created(
     release: Release,
     correlation_id: str,
     trigger: Trigger,
     reason: str,
     services: Services[RollBackSettings],
-) -> None:
+) -> ModelCreated:
     candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
-    services.announce(
-        ModelCreated(
-            site=release.site,
-            correlation_id=correlation_id,
-            release=candidate.release,
-            digest=candidate.digest,
-            model_name=candidate.model_name,
-            cause=Cause.ROLLBACK,
-            trigger=trigger,
-            created_at=release.created_at,
-            reason=reason,
-        )
+    return ModelCreated(
+        site=release.site,
+        correlation_id=correlation_id,
+        release=candidate.release,
+        digest=candidate.digest,
+        model_name=candidate.model_name,
+        cause=Cause.ROLLBACK,
+        trigger=trigger,
+        created_at=release.created_at,
+        reason=reason,
     )

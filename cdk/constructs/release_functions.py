@@ -133,7 +133,7 @@ class ReleaseFunctions(Construct):
             description="Puts an earlier release back",
             permissions=(
                 *self._model_permissions,
-                *self._use_endpoints("DeleteEndpoint"),
+                *self._use_endpoints("DeleteEndpoint", "DescribeEndpoint"),
             ),
         ).start_on(
             "RollbackNeeded",

@@ -35,7 +35,7 @@ class DeploymentState(StrEnum):
     FAILED = "failed"
     """It ended without its release being live."""
     SUPERSEDED = "superseded"
-    """A later deployment replaced it before it held the slot."""
+    """A later deployment replaced it while it waited, or a requested rollback preempted it."""
 
 
 class Candidate(Contract):
@@ -106,6 +106,17 @@ class Announcement(Contract):
         return cls(detail_type=type(event).__name__, detail=event.model_dump_json(), written_at=now)
 
 
+class RollbackRequest(Contract):
+    """A person's rollback that no step has taken up yet."""
+
+    id: Text
+    to: RunId
+    leaves: RunId | None = None
+    requested_by: Text
+    requested_at: AwareDatetime
+    reason: str = ""
+
+
 class SiteState(Contract):
     """The site's state: at most one deployment holds the slot, at most one waits for it."""
 
@@ -117,6 +128,9 @@ class SiteState(Contract):
     """When it became live; None in states from before this was kept."""
     previous_champion: Annotated[Candidate | None, Field(alias="former")] = None
     """The release that was live before the champion: the default target of a rollback."""
+    champion_config: str | None = None
+    """The endpoint configuration on which the champion was verified."""
+    rollback_request: RollbackRequest | None = None
     in_flight: Deployment | None = None
     waiting: Deployment | None = None
     newest_artifact: NewestArtifact | None = None

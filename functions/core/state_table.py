@@ -35,6 +35,7 @@ class TransitionEvent(StrEnum):
     VERIFIED = "the smoke test passed"
     VERIFICATION_FAILED = "the smoke test failed"
     ROLLBACK_OPENED = "its automatic rollback takes the slot"
+    PREEMPTED = "a requested rollback takes the slot"
     FAILED = "it can't become live"
     FROZEN = "only a person can go on"
     REPEATED = "SageMaker took the update back for a lack of capacity"
@@ -102,6 +103,11 @@ def _is_overtaken(situation: Situation) -> bool:
     )
 
 
+def _preempts(situation: Situation) -> bool:
+    is_requested = situation.deployment.trigger.kind is TriggerKind.ROLLBACK_REQUEST
+    return is_requested and situation.site.in_flight is not None
+
+
 def _can_take_slot(situation: Situation) -> bool:
     site = situation.site
     may_start = site.frozen is None or situation.deployment.cause is Cause.ROLLBACK
@@ -113,6 +119,7 @@ ROLLBACK_NOT_DUE = Guard(
     "it is the automatic rollback of a deployment that no longer needs one", _is_undue_rollback
 )
 OVERTAKEN = Guard("a newer artifact was opened before it", _is_overtaken)
+PREEMPTS = Guard("it is a requested rollback; another deployment is in the slot", _preempts)
 SLOT_FREE = Guard(
     "the slot is free, and the site not frozen or this a requested rollback", _can_take_slot
 )
@@ -132,6 +139,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(None, _Event.OPENED, None, ROLLBACK_NOT_DUE),
     Transition(None, _Event.OPENED, _State.SUPERSEDED, OVERTAKEN, DeploymentSuperseded),
     Transition(None, _Event.OPENED, _State.PENDING, ROLLBACK_DUE),
+    Transition(None, _Event.OPENED, _State.PENDING, PREEMPTS),
     Transition(None, _Event.OPENED, _State.PENDING, SLOT_FREE),
     Transition(None, _Event.OPENED, _State.WAITING),
     Transition(_State.WAITING, _Event.REPLACED, _State.SUPERSEDED, announces=DeploymentSuperseded),
@@ -146,6 +154,10 @@ TRANSITIONS: tuple[Transition, ...] = (
         announces=SmokeTestFailed,
     ),
     Transition(_State.VERIFICATION_FAILED, _Event.ROLLBACK_OPENED, _State.FAILED),
+    *(
+        Transition(state, _Event.PREEMPTED, _State.SUPERSEDED, announces=DeploymentSuperseded)
+        for state in HOLDS_SLOT
+    ),
     Transition(_State.ROLLING, _Event.REPEATED, _State.PENDING),
     *(
         Transition(state, _Event.FAILED, _State.VERIFICATION_FAILED, RESTORES, SmokeTestFailed)

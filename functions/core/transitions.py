@@ -8,7 +8,7 @@ published afterwards, so a step that dies in between loses none.
 from datetime import datetime
 
 from events.outbound import Cause, DeploymentDelayed, DeploymentEvent, ModelCreated
-from events.triggers import Trigger
+from events.triggers import Trigger, TriggerKind
 from functions.core.deadlines import REPEAT_AFTER, ErrorKind, is_hopeless
 from functions.core.deployments import (
     Announcement,
@@ -40,6 +40,8 @@ def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> C
         return Change(state)
     opened = _moved(opened, row, now)
     state = state.model_copy(update={"next_number": opened.number + 1})
+    if opened.trigger == _trigger_of(state):
+        state = state.model_copy(update={"rollback_request": None})
     if row.target is DeploymentState.SUPERSEDED:
         by = state.newest_artifact.number if state.newest_artifact else None
         opened = opened.model_copy(update={"superseded_by": by})
@@ -79,7 +81,8 @@ def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -
     if state.champion is None or state.champion.release != live.candidate.release:
         update = {"champion_since": now, "previous_champion": state.champion}
         state = state.model_copy(update=update)
-    return _leave_slot(state.model_copy(update={"champion": live.candidate}), live, now)
+    served = {"champion": live.candidate, "champion_config": live.endpoint_config}
+    return _leave_slot(state.model_copy(update=served), live, now)
 
 
 def verification_failed(state: SiteState, now: datetime, number: int, reason: str) -> Change:
@@ -177,7 +180,9 @@ def _opened(state: SiteState, request: ModelCreated, now: datetime) -> Deploymen
     is_automatic = failing is not None and request.trigger == Trigger.automatic_rollback(
         failing.number
     )
-    replaced = failing.candidate.release if failing and is_automatic else live
+    is_requested = request.trigger.kind is TriggerKind.ROLLBACK_REQUEST
+    preempts = failing is not None and is_requested
+    replaced = failing.candidate.release if failing and (is_automatic or preempts) else live
     return Deployment(
         site=request.site,
         number=state.next_number,
@@ -193,8 +198,15 @@ def _opened(state: SiteState, request: ModelCreated, now: datetime) -> Deploymen
         live_before=live,
         rolled_back_from=replaced if request.cause is Cause.ROLLBACK else None,
         automatic=is_automatic,
+        preempted=failing.number if failing and preempts else None,
         reason=request.reason,
     )
+
+
+def _trigger_of(state: SiteState) -> Trigger | None:
+    """The trigger of the rollback that was requested, if one waits to be taken up."""
+    request = state.rollback_request
+    return Trigger.rollback_request(request.id) if request else None
 
 
 def _wait(state: SiteState, opened: Deployment) -> Change:
@@ -208,9 +220,12 @@ def _wait(state: SiteState, opened: Deployment) -> Change:
 
 
 def _enter(state: SiteState, opened: Deployment) -> Change:
-    """Give the opened deployment the slot, and end the failing one that it rolls back, if any."""
+    """Give the opened deployment the slot, and end the one that it rolls back or preempts."""
     ended: tuple[Deployment, ...] = ()
-    if state.in_flight is not None:
+    if state.in_flight is not None and opened.preempted is not None:
+        event = TransitionEvent.PREEMPTED
+        state, ended = _end(state, state.in_flight, event, opened, superseded_by=opened.number)
+    elif state.in_flight is not None:
         state, ended = _end(state, state.in_flight, TransitionEvent.ROLLBACK_OPENED, opened)
     state = state.model_copy(update={"in_flight": opened, "frozen": None})
     return Change(state, (opened, *ended), opened.trigger)

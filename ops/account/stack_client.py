@@ -3,7 +3,6 @@
 Everything is read from buckets, ledger, endpoint and event log; nothing is kept here.
 """
 
-import getpass
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,18 +10,15 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
-from aws.event_publisher import BusEntry, EventPublisher, PublishingError
 from aws.s3 import Bucket
 from events import names
 from events.manifests import Quarantine, Release, SurveyRef
-from events.outbound import EventSource, RollbackRequested
 from events.stack import Stack
 from events.triggers import Trigger
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.deployments import Deployment, DeploymentState
-from functions.core.rollback import Refusal, requested_rollback_target
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
     ATTEMPTS,
@@ -33,6 +29,7 @@ from ops.account.prediction_client import (
     SageMakerTransport,
 )
 from ops.account.read_models import ReleaseRow, SiteStatus, Trace
+from ops.account.rollback_requests import RollbackRequests
 from ops.account.session import AwsSession
 from ops.errors import OpsError, UsageError
 
@@ -188,25 +185,14 @@ class StackClient:
         return [Quarantine.model_validate_json(bucket.get(each.key).body) for each in found]
 
     def request_rollback(self, site: str, to: str | None, reason: str) -> str:
-        """Request a rollback; returns the request's event id.
+        """Request a rollback; returns the request's id.
 
         Raises:
-            OpsError: by the ledger, it can't be done.
+            OpsError: it can't be done; the text says why.
         """
-        record = self.ledger.release(site, to) if to else None
-        target = requested_rollback_target(self.ledger.state(site), to, record)
-        if isinstance(target, Refusal):
-            raise OpsError(f"Not rolled back: {target.reason}.")
-        request = RollbackRequested(
-            site=site, to=target, requested_by=getpass.getuser(), reason=reason
+        return RollbackRequests(self.aws, self.stack, self.ledger, self.artifacts).make(
+            site, to, reason
         )
-        publisher = EventPublisher(self.aws.events, self.stack.bus, EventSource.OPERATOR.value)
-        entry = BusEntry("RollbackRequested", request.model_dump_json())
-        try:
-            [event_id] = publisher.publish([entry])
-        except PublishingError as error:
-            raise OpsError(f"The rollback could not be requested: {error}.") from error
-        return event_id
 
     def follow_rollback(
         self,

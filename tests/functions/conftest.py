@@ -147,10 +147,13 @@ class World:
         self.now += timedelta(minutes=5)
         return envelope("Scheduled Event", {}, event_id="tick")
 
-    def ask(self, to: str | None = None, event_id: str = "request-1") -> dict[str, object]:
+    def ask(
+        self, to: str | None = None, event_id: str = "request-1", **details: object
+    ) -> dict[str, object]:
         """The event of someone who wants a rollback."""
-        detail = {"schema_version": 1, "site": SITE, "to": to, "requested_by": "on-call"}
-        return envelope("RollbackRequested", detail, event_id=event_id)
+        detail = {"schema_version": 1, "site": SITE, "to": to, "requested_by": "on-call", **details}
+        event = envelope("RollbackRequested", detail, event_id=event_id)
+        return event | {"time": self.now.isoformat()}
 
 
 class AwsWorld(World):

@@ -93,12 +93,16 @@ def aws_error(code: str) -> ClientError:
 
 
 def reconcile_for(world: World, span: timedelta) -> None:
-    """Let reconcile run every five minutes, and every step that it starts; errors are retried."""
+    """Let reconcile run every five minutes, with every step that it starts.
+
+    After a step's error all events are lost, those of the endpoint too.
+    """
     end = world.now + span
     while world.now < end:
         try:
             world.settle(world.tick())
         except (RetryLaterError, ClientError, EndpointConnectionError):
+            world.sagemaker.advance()
             world.bus.wire.clear()
 
 

@@ -150,7 +150,7 @@ def test_a_verified_rollback_is_announced_as_one():
         (
             site(in_flight=deployment(S.VERIFICATION_FAILED)),
             model_created("request:r", Cause.ROLLBACK),
-            S.WAITING,
+            S.PENDING,
         ),
         (
             site(newest_artifact=NewestArtifact(created_at=NOW + timedelta(days=1), number=2)),
@@ -170,6 +170,19 @@ def test_a_deployment_is_opened_by_what_holds_the_slot(before, request_, opened)
     assert change.deployments[0].state is opened
     assert change.deployments[0].number == 3
     assert change.trigger == request_.trigger
+
+
+@pytest.mark.parametrize("state", [S.PENDING, S.ROLLING, S.VERIFICATION_FAILED])
+def test_a_requested_rollback_takes_the_slot_whatever_holds_it(state):
+    before = site(in_flight=deployment(state))
+
+    change = open_deployment(before, NOW, model_created("request:r", Cause.ROLLBACK))
+
+    opened, ended = change.deployments
+    assert (opened.state, opened.preempted, opened.restores) == (S.PENDING, 1, True)
+    assert (ended.number, ended.state, ended.superseded_by) == (1, S.SUPERSEDED, 3)
+    assert opened.rolled_back_from == ended.candidate.release
+    assert [entry.detail_type for entry in change.state.outbox] == ["DeploymentSuperseded"]
 
 
 def test_a_later_deployment_replaces_the_one_that_waits():

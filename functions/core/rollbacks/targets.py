@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from events.outbound import Cause
 from functions.core.deployments import Candidate, DeploymentState, SiteState
 from functions.core.releases import GateVerdict, ReleaseRecord
 
@@ -36,21 +37,30 @@ def automatic_rollback_targets(state: SiteState, number: int) -> tuple[Candidate
 
 
 def requested_rollback_target(
-    state: SiteState, wanted: str | None, record: ReleaseRecord | None
+    state: SiteState,
+    wanted: str | None,
+    record: ReleaseRecord | None,
+    *,
+    is_champion_served: bool = True,
 ) -> str | Refusal:
     """The release to put back.
 
     Args:
         state: the site's state.
-        wanted: the requested release; None for the previous champion.
+        wanted: the requested release; None for the champion while another release is on its way
+            or served instead of it, else for the previous champion.
         record: what the ledger knows of the wanted release.
+        is_champion_served: whether the endpoint is on the champion's configuration.
     """
-    if wanted is None:
-        if state.previous_champion is not None:
-            return state.previous_champion.release
+    coming = state.in_flight
+    is_going_back = coming is not None and coming.cause is Cause.ROLLBACK
+    if coming is not None and is_going_back and wanted in (None, coming.candidate.release):
         return Refusal(
-            f"no other release was live at {state.site} before, so there is nothing to go back to"
+            f"deployment {coming.number} is rolling {state.site} back to "
+            f"{coming.candidate.release} already; name another release to leave that one"
         )
+    if wanted is None:
+        return _default_target(state, is_champion_served=is_champion_served)
     if record is None:
         return Refusal(
             f"no release {wanted} ever arrived at {state.site}; `rssi releases --site {state.site}`"
@@ -59,6 +69,25 @@ def requested_rollback_target(
     if record.verdict is GateVerdict.REJECTED:
         return Refusal(f"release {wanted} was rejected when it arrived: {record.reason}")
     is_settled = state.in_flight is None and state.waiting is None and state.frozen is None
-    if is_settled and state.champion is not None and state.champion.release == wanted:
+    is_live = state.champion is not None and state.champion.release == wanted
+    if is_settled and is_live and is_champion_served:
         return Refusal(f"release {wanted} is live at {state.site} already")
     return wanted
+
+
+def _default_target(state: SiteState, *, is_champion_served: bool) -> str | Refusal:
+    if state.champion is not None and (_is_leaving(state) or not is_champion_served):
+        return state.champion.release
+    if state.previous_champion is not None:
+        return state.previous_champion.release
+    return Refusal(
+        f"no other release was live at {state.site} before, so there is nothing to go back to"
+    )
+
+
+def _is_leaving(state: SiteState) -> bool:
+    """Whether another release than the champion is on its way to the endpoint."""
+    champion, coming = state.champion, state.in_flight
+    return (
+        champion is not None and coming is not None and coming.candidate.release != champion.release
+    )
