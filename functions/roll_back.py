@@ -29,13 +29,17 @@ from functions.core.deployments import (
     SiteState,
 )
 from functions.core.outcomes import StepOutcome
-from functions.core.rollback import Refusal, automatic_rollback_targets, requested_rollback_target
-from functions.core.rollback_requests import (
+from functions.core.rollbacks.requests import (
     release_to_leave,
     request_closed,
     rollback_requested,
     why_not_first,
     why_outdated,
+)
+from functions.core.rollbacks.targets import (
+    Refusal,
+    automatic_rollback_targets,
+    requested_rollback_target,
 )
 from functions.core.rollout import is_on
 from functions.core.transitions import failed, frozen, open_deployment
