@@ -29,13 +29,17 @@ from functions.core.deployments import (
     SiteState,
 )
 from functions.core.outcomes import StepOutcome
-from functions.core.rollback import Refusal, automatic_rollback_targets, requested_rollback_target
-from functions.core.rollback_requests import (
+from functions.core.rollbacks.requests import (
     release_to_leave,
     request_closed,
     rollback_requested,
     why_not_first,
     why_outdated,
+)
+from functions.core.rollbacks.targets import (
+    Refusal,
+    automatic_rollback_targets,
+    requested_rollback_target,
 )
 from functions.core.rollout import is_on
 from functions.core.transitions import failed, frozen, open_deployment
@@ -199,7 +203,14 @@ def _preempt(
     services: Services[RollBackSettings],
 ) -> None:
     """Open the deployment in the ledger, whatever holds the slot; then let it be started."""
-    model = _model_created(release, correlation_id, trigger, request.reason, services)
+    model = _model_created(
+        release,
+        correlation_id,
+        trigger,
+        request.reason,
+        services,
+        requested_by=request.requested_by,
+    )
     services.commit(release.site, partial(open_deployment, request=model))
     services.announce(model)
 
@@ -210,6 +221,7 @@ def _model_created(
     trigger: Trigger,
     reason: str,
     services: Services[RollBackSettings],
+    requested_by: str | None = None,
 ) -> ModelCreated:
     candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
     return ModelCreated(
@@ -222,4 +234,5 @@ def _model_created(
         trigger=trigger,
         created_at=release.created_at,
         reason=reason,
+        requested_by=requested_by,
     )

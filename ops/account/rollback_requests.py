@@ -19,12 +19,12 @@ from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.deployments import RollbackRequest, SiteState
-from functions.core.rollback import Refusal, requested_rollback_target
-from functions.core.rollback_requests import (
+from functions.core.rollbacks.requests import (
     release_to_leave,
     rollback_requested,
     why_not_first,
 )
+from functions.core.rollbacks.targets import Refusal, requested_rollback_target
 from functions.core.rollout import is_on
 from ops.account.session import AwsSession
 from ops.errors import OpsError

@@ -7,7 +7,7 @@ import pytest
 
 from functions.core.deployments import DeploymentState, RollbackRequest
 from functions.core.errors import RetryLaterError
-from functions.core.rollback_requests import release_to_leave, rollback_requested
+from functions.core.rollbacks.requests import release_to_leave, rollback_requested
 from tests.functions.conftest import SITE, World
 from tests.functions.test_faults import live, reconcile_for, served
 

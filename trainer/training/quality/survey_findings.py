@@ -42,6 +42,29 @@ def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
     ]
 
 
+def on_scattered_points(data: TrainingSet) -> list[Finding]:
+    """Which cells were made of points that nobody came back to."""
+    snapped = data.snapped
+    if snapped is None:
+        return []
+    why = (
+        "a size that follows from how many points there are and how far apart"
+        if snapped.is_default
+        else "the cell_size_m of site.json"
+    )
+    return [
+        Finding(
+            "scattered points",
+            Severity.NOTE,
+            f"{snapped.points} points, nearly each of them measured once.",
+            "A walk, or points without a grid: a location for each of them could not be learnt.",
+            f"They were snapped to {snapped.cells} cells of {snapped.cell_size_m:g} m, {why}; "
+            "errors are measured from the points themselves. Set cell_size_m in site.json for "
+            "another size.",
+        )
+    ]
+
+
 def on_sentinels(surveys: Sequence[Survey]) -> list[Finding]:
     """How "not heard" is written."""
     written: Counter[str] = Counter()

@@ -77,6 +77,8 @@ class Survey:
     not_heard_below: float = NOT_HEARD_BELOW
     """dBm. Higher than the default if the site's surveys contain a sentinel for "not heard"
     (:mod:`trainer.training.reading.missing_values`)."""
+    is_labelled_by_points: bool = False
+    """Whether the labels were made from x and y, for lack of a location column."""
 
 
 def read_survey(source: Path | bytes, site: SiteDescription, name: str | None = None) -> Survey:
@@ -183,6 +185,7 @@ def _survey(
         ignored_rows=int((~labelled).sum()),
         lines=whole.lines[kept],
         times=None if times is None else times.seconds[kept],
+        is_labelled_by_points=columns.location is None,
         faults=tuple(faults),
         file_format=replace(
             file_format,

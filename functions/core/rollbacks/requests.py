@@ -7,7 +7,7 @@ changes nothing: that of a second operator, or one that lay in a queue for a wee
 from datetime import datetime, timedelta
 
 from functions.core.deployments import Change, RollbackRequest, SiteState
-from functions.core.rollback import Refusal
+from functions.core.rollbacks.targets import Refusal
 
 MAX_AGE = timedelta(hours=1)
 """Of a request that is on no ledger: whoever made it may have been served otherwise since."""
