@@ -67,3 +67,7 @@ class Metrics(Contract):
     p90_error_m: float | None
     against_champion: AgainstChampion | None = None
     """None where no champion was live, or it could not be read."""
+    beacons: int | None = None
+    """How many beacons the model listens to; None in releases from before it was kept."""
+    location_coverage: float | None = None
+    """The share of the site's described locations that have rows; None if none is described."""

@@ -18,7 +18,7 @@ from functions.core.endpoint_drift import drift_observed, drift_of
 from functions.core.outcomes import StepOutcome, Summary
 from functions.core.releases import GateVerdict, ReleaseRecord
 from functions.core.rollout import IN_PROGRESS, EndpointDescription
-from functions.core.transitions import gave_up, waiting_promoted
+from functions.core.transitions import fill_slot, gave_up
 from functions.entry import handles
 from functions.services import Services
 from functions.settings import ReconcileSettings
@@ -61,17 +61,22 @@ def _unregistered(
 def _not_opened(
     site: str, known: list[ReleaseRecord], services: Services[ReconcileSettings]
 ) -> list[str]:
-    """The newest registered release, if no deployment was ever opened for it.
+    """Approved releases, and the newest registered one, if no deployment was opened for them.
 
-    An older one would be superseded at once.
+    An older registered one would be superseded at once.
     """
     registered = [record for record in known if record.verdict is GateVerdict.REGISTERED]
     newest = max(
         registered, key=lambda record: record.created_at or record.arrived_at, default=None
     )
-    if newest is None or newest.trigger is None:
-        return []
-    return [] if services.ledger.opened_by(site, newest.trigger) else [newest.run_id]
+    due = [record for record in known if record.verdict is GateVerdict.APPROVED]
+    due += [newest] if newest is not None else []
+    return [
+        record.run_id
+        for record in due
+        if record.deployment_trigger is not None
+        and not services.ledger.opened_by(site, record.deployment_trigger)
+    ]
 
 
 def _look_at(site: str, correlation_id: str, services: Services[ReconcileSettings]) -> bool:
@@ -161,7 +166,7 @@ def _repeat_rollback_request(state: SiteState, services: Services[ReconcileSetti
 def _end_overdue(state: SiteState, now: datetime) -> Change:
     deployment = state.in_flight
     if deployment is None:
-        return waiting_promoted(state, now)
+        return fill_slot(state, now)
     if not is_overdue(deployment, now):
         return Change(state)
     hours = (now - deployment.changed_at).total_seconds() / 3600

@@ -32,6 +32,13 @@ LOWEST_TEMPERATURE, HIGHEST_TEMPERATURE = 0.1, 5.0
 
 _PART_ROWS = 1024
 """Keeps the median's working memory in the cache."""
+_MOST_PAIRED = 1024
+"""Up to so many cells, all their distances are computed at once."""
+MOST_NEAR = 256
+"""Cells near a place that are looked at."""
+_BLOCK_NUMBERS = 2**21
+_STOREYS_APART_M = 1e5
+"""Between cells of different floors, where only nearness counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,23 +150,85 @@ def _distances(points: FloatMatrix, local: FloatMatrix) -> FloatMatrix:
     return distances
 
 
-def most_mass_within(
-    probabilities: FloatMatrix, positions: Positions, reach_m: float
-) -> CellIndices:
+def most_mass_within(probabilities: FloatMatrix, spots: Positions, reach_m: float) -> CellIndices:
     """The cell that has the most probability around it: the best answer to "within one cell".
 
     Args:
         probabilities: (rows, cells).
-        positions: (cells, 2) in metres.
+        spots: (cells, 2) positions in metres, or 3 with floors (:func:`spots_of`).
         reach_m: the radius around a cell that counts.
 
     Returns:
         (rows,) indices of cells.
     """
-    between = np.linalg.norm(positions[:, np.newaxis] - positions, axis=2)
-    mass = probabilities @ (between <= reach_m).astype(np.float32)
+    if len(spots) <= _MOST_PAIRED:
+        between = np.linalg.norm(spots[:, np.newaxis] - spots, axis=2)
+        mass = probabilities @ (between <= reach_m).astype(np.float32)
+    else:
+        near, _ = near_spots(spots, spots, reach_m)
+        padded = np.pad(probabilities, ((0, 0), (0, 1)))
+        mass = padded[:, near[:, 0]]
+        for column in near.T[1:]:
+            mass += padded[:, column]
     cells: CellIndices = mass.argmax(axis=1)
     return cells
+
+
+def spots_of(positions: Positions | None, storeys: CellIndices | None) -> Positions | None:
+    """Positions such that cells of different floors are out of each other's reach.
+
+    Args:
+        positions: (cells, 2) in metres.
+        storeys: (cells,) the number of each cell's building and floor; None if they have none.
+
+    Returns:
+        The positions, or with floors (cells, 3).
+    """
+    if positions is None or storeys is None:
+        return positions
+    return np.column_stack([positions, storeys * _STOREYS_APART_M])
+
+
+def near_spots(
+    places: Positions, spots: Positions, reach_m: float
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+    """The cells within reach of each place, at least the nearest and at most :data:`MOST_NEAR`.
+
+    Args:
+        places: (places, dimensions) in metres.
+        spots: (cells, dimensions) in metres.
+        reach_m: the largest distance.
+
+    Returns:
+        (places, width) indices of cells in ascending order, the number of cells where there are
+        fewer, and the squared distances, infinite there. The memory grows with places plus cells.
+    """
+    width, found = 1, []
+    step = max(1, _BLOCK_NUMBERS // len(spots))
+    for start in range(0, len(places), step):
+        squares = np.zeros((min(step, len(places) - start), len(spots)))
+        for axis in range(spots.shape[1]):
+            squares += np.square(places[start : start + step, axis, np.newaxis] - spots[:, axis])
+        bound = np.maximum(squares.min(axis=1, keepdims=True), reach_m**2)
+        most = min(int((squares <= bound).sum(axis=1).max(initial=1)), MOST_NEAR)
+        cells = np.argpartition(squares, most - 1, axis=1)[:, :most]
+        kept = np.take_along_axis(squares, cells, axis=1)
+        cells[kept > bound] = len(spots)
+        kept[kept > bound] = np.inf
+        order = np.argsort(cells, axis=1, kind="stable")
+        found.append(
+            (
+                np.take_along_axis(cells, order, axis=1).astype(np.int32),
+                np.take_along_axis(kept, order, axis=1),
+            )
+        )
+        width = max(width, most)
+    near = np.full((len(places), width), len(spots), dtype=np.int32)
+    distances = np.full((len(places), width), np.inf)
+    for part, (cells, kept) in enumerate(found):
+        near[part * step : part * step + len(cells), : cells.shape[1]] = cells
+        distances[part * step : part * step + len(cells), : cells.shape[1]] = kept
+    return near, distances
 
 
 def expected_errors(

@@ -48,13 +48,13 @@ def baselines(data: TrainingSet, trained: Rows, held_out: Rows) -> tuple[Baselin
         held_out: indices of the rows to answer.
     """
     known, queries = _even(trained, MAX_KNOWN), _even(held_out, MAX_QUERIES)
+    places = data.places_of(known)
     nearest = [
-        _vote(distances, data.cells[known], len(data.labels), data.positions)
+        _vote(distances, data.cells[known], len(data.labels), places)
         for distances in _distances(_levels(data, queries), _levels(data, known))
     ]
-    truth = data.cells[queries]
     found = [
-        _scored(name, truth, np.concatenate(cells), points, data, len(known))
+        _scored(name, queries, np.concatenate(cells), points, data, len(known))
         for name, cells, points in (
             (
                 "nearest neighbour",
@@ -99,17 +99,18 @@ def _distances(queries: FloatMatrix, known: FloatMatrix) -> Iterator[FloatMatrix
 
 
 def _vote(
-    distances: FloatMatrix, cells: CellIndices, count: int, positions: Positions | None
+    distances: FloatMatrix, cells: CellIndices, count: int, places: Positions | None
 ) -> _Neighbours:
     nearest = _nearest(distances)
     weights = 1.0 / (np.sqrt(np.take_along_axis(distances, nearest, axis=1)) + 1.0)
     votes = np.zeros((len(distances), count))
     np.add.at(votes, (np.arange(len(distances))[:, np.newaxis], cells[nearest]), weights)
     first = cells[nearest[:, 0]]
-    if positions is None:
+    if places is None:
         return _Neighbours(first, None, votes.argmax(axis=1), None)
-    points = (votes @ positions) / weights.sum(axis=1, keepdims=True)
-    return _Neighbours(first, positions[first], votes.argmax(axis=1), points)
+    points = np.einsum("rn,rnd->rd", weights, places[nearest])
+    points /= weights.sum(axis=1, keepdims=True)
+    return _Neighbours(first, places[nearest[:, 0]], votes.argmax(axis=1), points)
 
 
 def _nearest(distances: FloatMatrix) -> Rows:
@@ -129,26 +130,26 @@ def _majority(data: TrainingSet, trained: Rows, queries: Rows) -> Baseline:
     most_frequent = int(np.bincount(data.cells[trained]).argmax())
     cells = np.full(len(queries), most_frequent, dtype=np.intp)
     points = None if data.positions is None else data.positions[cells]
-    truth = data.cells[queries]
-    return _scored("most frequent location", truth, cells, points, data, len(trained))
+    return _scored("most frequent location", queries, cells, points, data, len(trained))
 
 
 def _scored(
     name: str,
-    truth: CellIndices,
+    queries: Rows,
     cells: CellIndices,
     points: Positions | None,
     data: TrainingSet,
     known: int,
 ) -> Baseline:
     errors = None
-    if points is not None and data.positions is not None:
-        errors = np.linalg.norm(points - data.positions[truth], axis=1)
+    places = data.places_of(queries)
+    if points is not None and places is not None:
+        errors = np.linalg.norm(points - places, axis=1)
     return Baseline(
         name=name,
-        rows=len(truth),
+        rows=len(queries),
         known=known,
-        exact_accuracy=float((cells == truth).mean()),
+        exact_accuracy=float((cells == data.cells[queries]).mean()),
         mean_error_m=None if errors is None else float(errors.mean()),
         p90_error_m=None if errors is None else float(np.quantile(errors, 0.9)),
     )

@@ -121,6 +121,8 @@ def release_metrics(
     rows: int,
     trained_rows: int,
     against_champion: AgainstChampion | None = None,
+    beacons: int | None = None,
+    location_coverage: float | None = None,
 ) -> Metrics:
     """The figures of an evaluation, as the release carries them."""
     return Metrics(
@@ -133,6 +135,8 @@ def release_metrics(
         median_error_m=evaluation.median_error_m,
         p90_error_m=evaluation.p90_error_m,
         against_champion=against_champion,
+        beacons=beacons,
+        location_coverage=location_coverage,
     )
 
 

@@ -33,8 +33,9 @@ from trainer.training.fitting.model_family import MODEL_FAMILY
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.training_set import TrainingSet
 
-_MAX_SAMPLED = 10_000
-"""Shares of as many rows are known to within a point (binomial, 95 %)."""
+_MAX_SAMPLED, _MAX_SAMPLED_NUMBERS = 10_000, 2**22
+"""Shares of as many rows are known to within a point (binomial, 95 %); with very many cells fewer
+posteriors are kept, to bound memory and time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,8 +67,11 @@ def fit_and_measure(
 ) -> HoldOutMeasurement:
     """Fit on one set of rows and score another of the same cells and beacons."""
     network = MODEL_FAMILY.fit(training, FeatureParameters(), settings)
-    every = max(1, -(-len(test) // _MAX_SAMPLED))
-    measured = [_measure(network, test, block, site, every) for block in blocks_of(len(test))]
+    cells = len(test.labels)
+    most = max(1, min(_MAX_SAMPLED, _MAX_SAMPLED_NUMBERS // cells))
+    every = max(1, -(-len(test) // most))
+    blocks = blocks_of(len(test), cells)
+    measured = [_measure(network, test, block, site, every) for block in blocks]
     expected = [part.expected_m for part in measured if part.expected_m is not None]
     return HoldOutMeasurement(
         scores=concatenate_scores([part.scores for part in measured]),
@@ -83,11 +87,10 @@ def _measure(
     """The answers to a block of rows; the whole posterior is kept of one in ``every``."""
     posterior = MODEL_FAMILY.probabilities(network, test.rssi[block], FeatureParameters())
     predictions = decode(posterior, test.positions)
-    cells, places, expected = test.cells[block], None, None
+    cells, places, expected = test.cells[block], test.places_of(block), None
     if test.positions is not None and predictions.points is not None:
-        places = test.positions[cells]
         expected = expected_errors(posterior, predictions.points, test.positions)
-    scores = score_predictions(predictions, test.positions, cells, places, site.cell_size_m)
+    scores = score_predictions(predictions, test.positions, cells, places, test.cell_size_m(site))
     sampled = np.arange(block.start + -block.start % every, block.stop, every)
     return HoldOutMeasurement(scores, expected, sampled, posterior[sampled - block.start])
 

@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.bundle.loaded_model import LoadedModel
-from trainer.localization.decoding import CellIndices, Positions, Predictions, most_mass_within
+from trainer.localization.decoding import (
+    CellIndices,
+    Positions,
+    Predictions,
+    most_mass_within,
+    near_spots,
+)
 from trainer.localization.readings import FloatMatrix
 from trainer.training.evaluation.hold_out import Rows
 from trainer.training.reading.site_description import SiteDescription
@@ -19,8 +25,8 @@ from trainer.training.reading.training_set import TrainingSet
 _DIAGONAL = 2**0.5
 """Within one cell: the cell itself or one of the eight around it."""
 _SLACK = 1.001
-_PART_ROWS = 4096
-"""Posteriors over all cells are held for this many rows at a time."""
+_PART_ROWS, _PART_NUMBERS = 4096, 2**22
+"""Posteriors over all cells are held for so many rows, or so many numbers, at a time."""
 Errors = npt.NDArray[np.float64]
 
 
@@ -81,10 +87,11 @@ def score_predictions(
     )
 
 
-def blocks_of(rows: int) -> Iterator[slice]:
+def blocks_of(rows: int, cells: int) -> Iterator[slice]:
     """Blocks of rows to score one after the other; a single empty one if there are no rows."""
-    for start in range(0, max(rows, 1), _PART_ROWS):
-        yield slice(start, min(start + _PART_ROWS, rows))
+    step = min(_PART_ROWS, max(1, _PART_NUMBERS // cells))
+    for start in range(0, max(rows, 1), step):
+        yield slice(start, min(start + step, rows))
 
 
 def concatenate_scores(parts: Sequence[RowScores]) -> RowScores:
@@ -102,31 +109,42 @@ def concatenate_scores(parts: Sequence[RowScores]) -> RowScores:
 
 def score_model(model: LoadedModel, rows: TrainingSet, site: SiteDescription) -> RowScores:
     """Score a packaged model on labelled rows; unknown labels count as wrong."""
-    known = {label: cell for cell, label in enumerate(model.cells)}
-    truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
-    places = _places(model, rows)
+    truth, places = _true_cells(model, rows), _places(model, rows)
     return concatenate_scores(
         [
             score_predictions(
                 model.predict(_in_order(rows, part, model.beacons)),
                 model.positions,
-                truth[rows.cells[part]],
-                places[rows.cells[part]],
-                site.cell_size_m,
+                truth[part],
+                places[part],
+                rows.cell_size_m(site),
             )
-            for part in blocks_of(len(rows))
+            for part in blocks_of(len(rows), len(model.cells))
         ]
     )
 
 
+def _true_cells(model: LoadedModel, rows: TrainingSet) -> CellIndices:
+    """(rows,) the model's cell of each row, -1 for an unknown label."""
+    if rows.points is not None and model.positions is not None:
+        # Another set of scattered points makes other cells: the nearest of the model counts.
+        return near_spots(rows.points, model.positions, 0.0)[0][:, 0].astype(np.intp)
+    known = {label: cell for cell, label in enumerate(model.cells)}
+    truth = np.array([known.get(label, -1) for label in rows.labels], dtype=np.intp)
+    return truth[rows.cells]
+
+
 def _places(model: LoadedModel, rows: TrainingSet) -> Positions:
-    """(labels, 2) the positions of the rows' labels, from the surveys or else from the model."""
+    """(rows, 2) the position of each row, from the surveys or else from the model."""
+    known_places = rows.places_of(slice(None))
+    if known_places is not None:
+        return known_places
     places = np.full((len(rows.labels), 2), np.nan)
     if model.positions is not None:
         known = dict(zip(model.cells, model.positions, strict=True))
         for place, label in enumerate(rows.labels):
             places[place] = known.get(label, places[place])
-    return places if rows.positions is None else rows.positions
+    return places[rows.cells]
 
 
 def _in_order(rows: TrainingSet, part: slice, beacons: Sequence[str]) -> FloatMatrix:

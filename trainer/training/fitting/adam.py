@@ -67,9 +67,11 @@ class Adam:
         self._batch = self._mx.nd.zeros(_length(self._own_rows), dtype=np.int32)
         shares = _shares(_length(self._own_rows))
         self._blocks = self._split(theta, len(shares))
-        # A row's weight is the sum of its target; repeated for each cell, because MXNet multiplies
-        # two arrays of one shape faster.
-        weights = np.broadcast_to(rows.targets.sum(axis=1, keepdims=True), rows.targets.shape)
+        # A row's weight is the sum of its target. Where targets are of all cells it is repeated for
+        # each, because MXNet multiplies two arrays of one shape faster.
+        weights = rows.targets.sum(axis=1, keepdims=True)
+        if rows.near is None:
+            weights = np.broadcast_to(weights, rows.targets.shape)
         data = {
             "codes": self._mx.nd.array(rows.codes, dtype=rows.codes.dtype),
             "levels": self._mx.nd.array(rows.levels),
@@ -77,11 +79,13 @@ class Adam:
             "targets": self._mx.nd.array(rows.targets / hyperparameters.batch_size),
             "weights": self._mx.nd.array(weights / hyperparameters.batch_size),
         }
-        graph = _training_graph(self._mx, layout)
-        self._executors = [
-            self._bind(graph, {**data, "rows": self._batch[share]}, number)
-            for number, share in enumerate(shares)
-        ]
+        if rows.near is not None:
+            data["near"] = self._mx.nd.array(rows.near, dtype=np.int32)
+        self._executors = []
+        for number, share in enumerate(shares):
+            shape = (_length(share), rows.targets.shape[1])
+            graph = _training_graph(self._mx, layout, None if rows.near is None else shape)
+            self._executors.append(self._bind(graph, {**data, "rows": self._batch[share]}, number))
 
     def _split(self, theta: FloatVector, shares: int) -> list[_ParameterBlock]:
         """The parameters in blocks; their number follows from the batch, so all workers agree."""
@@ -183,12 +187,17 @@ def _length(rows: slice) -> int:
     return int(rows.stop - rows.start)
 
 
-def _training_graph(mx: Any, layout: ParameterLayout) -> Any:
+def _training_graph(mx: Any, layout: ParameterLayout, near: tuple[int, int] | None = None) -> Any:
     """The logits of some rows, and the gradient of the loss by the logits.
 
     The gradient of the weighted cross-entropy is the softmax times the row's weight, less its
     target. It is written out because MXNet's own, through ``log_softmax``, computes exponentials
     again; and so no loss has to be computed either.
+
+    Args:
+        mx: MXNet.
+        layout: of the network.
+        near: the shape of a batch's targets, if they are of some cells only.
     """
     rows = mx.sym.Variable("rows")
     outputs = logits(_features(mx, rows), layout.widths[1:])
@@ -196,8 +205,23 @@ def _training_graph(mx: Any, layout: ParameterLayout) -> Any:
     weights, targets = (
         mx.sym.take(mx.sym.Variable(name), kinds) for name in ("weights", "targets")
     )
-    residuals = mx.sym.softmax(mx.sym.BlockGrad(outputs)) * weights - targets
+    softmax = mx.sym.softmax(mx.sym.BlockGrad(outputs))
+    if near is None:
+        residuals = softmax * weights - targets
+    else:
+        cells = mx.sym.take(mx.sym.Variable("near"), kinds)
+        targets = _spread(mx, targets, cells, near, layout.widths[-1])
+        residuals = mx.sym.broadcast_mul(softmax, weights) - targets
     return mx.sym.Group([outputs, residuals])
+
+
+def _spread(mx: Any, targets: Any, cells: Any, shape: tuple[int, int], count: int) -> Any:
+    """Targets of some cells as targets of all; the cell past the last takes the padding."""
+    rows = mx.sym.reshape(mx.sym.arange(shape[0], dtype="int32"), (-1, 1))
+    rows = mx.sym.broadcast_to(rows, shape)
+    places = mx.sym.stack(rows, cells, axis=0)
+    full = mx.sym.scatter_nd(targets, places, shape=(shape[0], count + 1))
+    return mx.sym.slice_axis(full, axis=1, begin=0, end=count)
 
 
 def _features(mx: Any, rows: Any) -> Any:

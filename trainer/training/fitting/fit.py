@@ -63,5 +63,4 @@ def _loss(network: Network, rows: EncodedRows) -> float:
     """The mean over the first rows, which are a fair sample: they are ordered by a hash."""
     watched = slice(_WATCHED_ROWS)
     features = rows.levels[rows.codes[watched]].reshape(-1, rows.inputs)
-    posterior = np.maximum(probabilities(network, features), np.finfo(np.float32).tiny)
-    return -float((np.log(posterior) * rows.targets[rows.kinds[watched]]).sum()) / len(posterior)
+    return rows.cross_entropy(probabilities(network, features))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from trainer.localization.bundle.description import SmokeRow
 from trainer.localization.bundle.loaded_model import LoadedModel
+from trainer.localization.decoding import CellIndices
 from trainer.localization.dense.network import FloatVector
 from trainer.localization.readings import FloatMatrix
 from trainer.training.reading.training_set import TrainingSet
@@ -20,6 +21,7 @@ MAX_BLENDED = 20_000
 """Larger sets are sampled, as only a few smoke rows are needed."""
 CLEAR_MARGIN = 1e-3
 """The least lead of the likeliest cell; processors differ by about 1e-7."""
+_PART_ROWS = 1024
 _NOT_HEARD = 1.0
 """Above every RSSI, so that the minimum of two is the one that was heard."""
 
@@ -47,11 +49,11 @@ def blended_smoke_rows(model: LoadedModel, rssi: FloatMatrix) -> list[SmokeRow]:
     """
     silence = np.full((1, rssi.shape[1]), np.nan, dtype=np.float32)
     candidates = np.concatenate([silence, _blends(rssi)])
-    predictions = model.predict(candidates)
-    clear = _margins(predictions.probabilities) > CLEAR_MARGIN
+    cells, margins = _answers(model, candidates)
+    clear = margins > CLEAR_MARGIN
     # Without any clear row, unclear ones must do: a model without smoke rows can't be deployed.
     rows = np.flatnonzero(clear) if clear.any() else np.argsort(~clear)[:SMOKE_ROWS]
-    picked = candidates[_diverse(rows, candidates, predictions.cells)]
+    picked = candidates[_diverse(rows, candidates, cells)]
     answers = model.answers(picked)
     return [
         SmokeRow(rssi=_heard(model.beacons, row), answer=answer)
@@ -79,6 +81,18 @@ def _is_measured(fingerprint: FloatVector, rssi: FloatMatrix) -> bool:
         readings = column[alike]
         alike = alike[np.isnan(readings) if np.isnan(dbm) else readings == dbm]
     return bool(len(alike))
+
+
+def _answers(
+    model: LoadedModel, candidates: FloatMatrix
+) -> tuple[CellIndices, npt.NDArray[np.float32]]:
+    """(candidates,) the likeliest cells and their leads; a row's bits are the same in any part."""
+    cells, margins = [], []
+    for start in range(0, len(candidates), _PART_ROWS):
+        found = model.predict(candidates[start : start + _PART_ROWS])
+        cells.append(found.cells)
+        margins.append(_margins(found.probabilities))
+    return np.concatenate(cells), np.concatenate(margins)
 
 
 def _margins(probabilities: FloatMatrix) -> npt.NDArray[np.float32]:

@@ -21,6 +21,7 @@ from trainer.training.quality.survey_findings import (
     on_file_formats,
     on_lowest_reading,
     on_masked_sentinel,
+    on_scattered_points,
     on_sentinels,
 )
 from trainer.training.reading.row_faults import count_by_kind
@@ -103,6 +104,7 @@ def audit(
             *on_duplicates(copies),
             *on_visits(visits, median_visit_rows),
             *on_file_formats(surveys),
+            *on_scattered_points(data),
             *on_sentinels(surveys),
             *on_masked_sentinel(data, surveys),
             *on_lowest_reading(data),

@@ -14,7 +14,7 @@ from trainer.training.reading.training_set import TrainingSet
 NEAR_SENTINEL = 3.0
 """dB. A value this close above -200 is a sentinel that something has shifted."""
 LOWEST_SHARE = 0.05
-_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 
 
 def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
@@ -24,6 +24,7 @@ def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
         file.encoding
         + (f", columns separated by {_DELIMITER_NAMES[file.delimiter]}" if file.delimiter else "")
         + (f", times as {file.time_format}" if file.time_format else ", no times")
+        + (f", {file.columns}" if file.columns else "")
         for file in formats
     )
     ways = "; ".join(
@@ -37,6 +38,29 @@ def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
             f"{ways}.",
             "The format was detected.",
             "Times separate visits; they are no feature of the model.",
+        )
+    ]
+
+
+def on_scattered_points(data: TrainingSet) -> list[Finding]:
+    """Which cells were made of points that nobody came back to."""
+    snapped = data.snapped
+    if snapped is None:
+        return []
+    why = (
+        "a size that follows from how many points there are and how far apart"
+        if snapped.is_default
+        else "the cell_size_m of site.json"
+    )
+    return [
+        Finding(
+            "scattered points",
+            Severity.NOTE,
+            f"{snapped.points} points, nearly each of them measured once.",
+            "A walk, or points without a grid: a location for each of them could not be learnt.",
+            f"They were snapped to {snapped.cells} cells of {snapped.cell_size_m:g} m, {why}; "
+            "errors are measured from the points themselves. Set cell_size_m in site.json for "
+            "another size.",
         )
     ]
 

@@ -12,9 +12,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from trainer.localization.decoding import CellIndices, Positions
+from trainer.localization.decoding import CellIndices, Positions, spots_of
 from trainer.localization.readings import NOT_HEARD_BELOW, FloatMatrix
 from trainer.training.errors import BadSurvey, NotEnoughData
+from trainer.training.reading.cells import SnappedPoints, snap_surveys
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.row_keys import Keys, row_keys
 from trainer.training.reading.site_description import Position, SiteDescription
@@ -47,6 +48,10 @@ class TrainingSet:
     the file; without times, all rows of one label in one survey."""
     not_heard_below: float = NOT_HEARD_BELOW
     """dBm. Lower readings mean "not heard" and are NaN in ``rssi``."""
+    points: Positions | None = None
+    """(rows, 2) in metres where each row was taken, if its cell was made of scattered points."""
+    snapped: SnappedPoints | None = None
+    """How scattered points became cells; None where there are none."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -57,6 +62,21 @@ class TrainingSet:
         """(rows,) a hash of each row that only its exact copies share; computed once."""
         return row_keys(self.labels, self.cells, self.beacons, self.rssi)
 
+    @property
+    def spots(self) -> Positions | None:
+        """(cells, 2 or 3) for what cells are near each other; see ``decoding.spots_of``."""
+        return spots_of(self.positions, None)
+
+    def places_of(self, rows: slice | npt.NDArray[np.intp]) -> Positions | None:
+        """(rows, 2) in metres where some rows were taken; None without positions."""
+        if self.points is not None:
+            return self.points[rows]
+        return None if self.positions is None else self.positions[self.cells[rows]]
+
+    def cell_size_m(self, site: SiteDescription) -> float:
+        """The distance of neighbouring cells: the site's, or that of the grid of its points."""
+        return site.cell_size_m if self.snapped is None else self.snapped.cell_size_m
+
     def take(self, rows: npt.NDArray[np.intp]) -> "TrainingSet":
         """The training set with some of its rows, in this order, and all cells and beacons."""
         taken = replace(
@@ -65,6 +85,7 @@ class TrainingSet:
             cells=self.cells[rows],
             visits=self.visits[rows],
             stays=self.stays[rows],
+            points=None if self.points is None else self.points[rows],
         )
         # A row's key does not depend on the other rows.
         taken.__dict__["keys"] = self.keys[rows]
@@ -100,6 +121,8 @@ def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
     Raises:
         BadSurvey: two of them contradict each other; ``survey_index`` is that of the later one.
     """
+    snapped = snap_surveys(surveys, site)
+    surveys = snapped.surveys
     beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
     labels = _sorted({label for survey in surveys for label in survey.labels})
     cell_of = {label: cell for cell, label in enumerate(labels)}
@@ -109,10 +132,14 @@ def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
     in_time = np.lexsort((times, cells, survey_of))
     stays = np.empty(len(cells), dtype=np.intp)
     stays[in_time] = _runs(survey_of[in_time], cells[in_time], times[in_time])
+    positions = _positions(labels, surveys, site)
+    points = None
+    if positions is not None and snapped.points is not None:
+        points = np.where(np.isnan(snapped.points), positions[cells], snapped.points)
     return TrainingSet(
         beacons=beacons,
         labels=labels,
-        positions=_positions(labels, surveys, site),
+        positions=positions,
         rssi=_joined_rssi(surveys, beacons),
         cells=cells,
         visits=_runs(survey_of, cells, times),
@@ -120,6 +147,8 @@ def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
         not_heard_below=max(
             (survey.not_heard_below for survey in surveys), default=NOT_HEARD_BELOW
         ),
+        points=points,
+        snapped=snapped.report,
     )
 
 
