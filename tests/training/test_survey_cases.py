@@ -16,6 +16,7 @@ from trainer.training.reading.site_description import (
     parse_site,
 )
 from trainer.training.reading.surveys import Survey, read_survey
+from trainer.training.reading.training_set import combine
 
 BEACONS = tuple(f"b{number}" for number in range(1, 7))
 PLAIN = SiteDescription()
@@ -99,6 +100,17 @@ def test_two_floors_of_one_plan_are_never_one_place(cases: Path) -> None:
 
     assert len(set(survey.labels)) == 12
     assert {label.split(",")[0] for label in survey.labels} == {"floor=0", "floor=1"}
+
+
+def test_walks_on_two_floors_share_no_cell() -> None:
+    rows = [f"{floor},{x / 7:.3f},{x / 11:.3f},-60,-70" for floor in (0, 1) for x in range(120)]
+    survey = read_survey(("floor,x,y,b1,b2\n" + "\n".join(rows)).encode(), PLAIN)
+
+    data = combine([survey], PLAIN)
+
+    assert len(data.labels) < 120
+    floors = np.array([label.split(",")[0] for label in data.labels])[data.cells]
+    assert floors.tolist() == ["floor=0"] * 120 + ["floor=1"] * 120
 
 
 def test_degrees_are_refused_with_the_words_that_project_them(cases: Path) -> None:

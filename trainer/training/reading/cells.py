@@ -59,11 +59,14 @@ def snap_surveys(surveys: Sequence[Survey], site: SiteDescription) -> SnappedSur
     report = _grid_for(points, site) if len(points) else None
     if report is None:
         return SnappedSurveys(tuple(surveys))
-    numbers, cells = np.unique(
-        np.floor(points / report.cell_size_m).astype(np.int64), axis=0, return_inverse=True
-    )
+    floors, on = np.unique(_floors(surveys), return_inverse=True)
+    squares = np.floor(points / report.cell_size_m).astype(np.int64)
+    numbers, cells = np.unique(np.column_stack([on, squares]), axis=0, return_inverse=True)
     cells = cells.reshape(-1)
-    labels = np.array([_label(number, report.cell_size_m) for number in numbers], dtype=object)
+    labels = np.array(
+        [floors[floor] + _label(number, report.cell_size_m) for floor, *number in numbers.tolist()],
+        dtype=object,
+    )
     middles = _middles(points, cells, len(numbers))
     snapped, places, start = [], [], 0
     for survey in surveys:
@@ -98,9 +101,19 @@ def _grid_for(points: Positions, site: SiteDescription) -> SnappedPoints | None:
     return SnappedPoints(size, is_default, len(distinct), cells)
 
 
-def _label(number: npt.NDArray[np.int64], size: float) -> str:
+def _floors(surveys: Sequence[Survey]) -> list[str]:
+    """What stands before the point in each label of a point: its floor, if it has one."""
+    return [
+        label[: label.index("x=")]
+        for survey in surveys
+        if survey.is_labelled_by_points
+        for label in survey.labels
+    ]
+
+
+def _label(number: Sequence[int], size: float) -> str:
     """The middle of a cell, written as a point is."""
-    x, y = (round((index + 0.5) * size, 3) for index in number.tolist())
+    x, y = (round((index + 0.5) * size, 3) for index in number)
     return f"x={x!r},y={y!r}"
 
 
