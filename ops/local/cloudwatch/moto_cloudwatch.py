@@ -136,8 +136,8 @@ def _view(alarm: Any) -> AlarmView:
 def _queries(alarm: Any) -> list[MetricQuery]:
     if not alarm.metric_data_queries:
         statistic = alarm.statistic or alarm.extended_statistic or "Average"
-        key = _key(alarm.namespace, alarm.metric_name, alarm.dimensions)
-        return [MetricQuery("m1", key, statistic, None, returned=True)]
+        only = _key(alarm.namespace, alarm.metric_name, alarm.dimensions)
+        return [MetricQuery("m1", only, statistic, None, returned=True)]
     queries = []
     for query in alarm.metric_data_queries:
         stat = query.metric_stat
