@@ -1,9 +1,9 @@
 """Finds the role of each column of a survey, and the label of each row.
 
-``location`` names the reference point, or ``x`` and ``y`` give it in metres, or both. ``date``,
-``time``, ``timestamp`` and ``datetime`` are no features; every other column is a beacon, whatever
-its name. Where only ``x`` and ``y`` are given, each distinct point is a cell, labelled like
-``x=1.5,y=3.0``.
+``location`` names the reference point, or ``x`` and ``y`` give it in metres, or both; ``floor`` and
+``building`` belong to it. ``date``, ``time``, ``timestamp`` and ``datetime`` are no features; every
+other column is a beacon, whatever its name. Where only ``x`` and ``y`` are given, each distinct
+point is a cell, labelled like ``x=1.5,y=3.0``.
 """
 
 from collections import Counter
@@ -21,8 +21,11 @@ from trainer.training.reading.formats.port import (
     Numbers,
     RowBatch,
 )
+from trainer.training.reading.storeys import StoreyColumn
 
 TIME_COLUMNS = frozenset({"date", "time", "timestamp", "datetime"})
+BUILDING_COLUMNS = frozenset({"building", "buildingid", "building_id"})
+FLOOR_COLUMNS = frozenset({"floor", "floorid", "floor_id", "level", "storey", "story"})
 UNLABELLED_WORDS = frozenset({*MISSING_WORDS, "?"})
 MAX_NAME_CHARACTERS = 128
 
@@ -37,11 +40,15 @@ class ColumnRoles:
     """Indices of x and y."""
     beacons: tuple[int, ...]
     time: int | None
+    building: int | None = None
+    floor: int | None = None
 
     @property
     def selection(self) -> ColumnSelection:
         """What to read of the file; x and y come before the beacons."""
-        return ColumnSelection(self.location, (*(self.point or ()), *self.beacons), self.time)
+        texts = tuple(index for index in (self.building, self.floor) if index is not None)
+        numeric = (*(self.point or ()), *self.beacons)
+        return ColumnSelection(self.location, numeric, self.time, texts)
 
     @property
     def beacon_names(self) -> tuple[str, ...]:
@@ -55,6 +62,16 @@ class ColumnRoles:
     def points(self, batch: RowBatch) -> Positions | None:
         """(rows, 2) x and y in metres, if there are any."""
         return None if self.point is None else batch.numbers[:, :2]
+
+    def storeys(self, batch: RowBatch) -> StoreyColumn | None:
+        """The building and the floor of each row, if there are such columns."""
+        if self.building is None and self.floor is None:
+            return None
+        rows = len(batch.lines)
+        nothing = CategoricalColumn(("",), np.zeros(rows, dtype=np.int32))
+        columns = list(batch.texts)
+        building = nothing if self.building is None else columns.pop(0)
+        return StoreyColumn.of(building, nothing if self.floor is None else columns.pop(0))
 
 
 def find_columns(names: tuple[str, ...], ignored: Sequence[str]) -> ColumnRoles:
@@ -76,7 +93,9 @@ def find_columns(names: tuple[str, ...], ignored: Sequence[str]) -> ColumnRoles:
             "The header names no location column, nor x and y: the first line has to name the "
             f"columns, and it begins with {', '.join(names[:3])!r}."
         )
-    taken = {location, *(point or ())}
+    building = _only(BUILDING_COLUMNS, names, ignored, "building")
+    floor = _only(FLOOR_COLUMNS, names, ignored, "floor")
+    taken = {location, building, floor, *(point or ())}
     beacons = tuple(
         index
         for index, name in enumerate(lowered)
@@ -86,7 +105,27 @@ def find_columns(names: tuple[str, ...], ignored: Sequence[str]) -> ColumnRoles:
     if not beacons:
         raise BadSurvey("The header names no beacon: add one column of dBm for each beacon.")
     time = next((index for index, name in enumerate(lowered) if name in TIME_COLUMNS), None)
-    return ColumnRoles(names=names, location=location, point=point, beacons=beacons, time=time)
+    return ColumnRoles(names, location, point, beacons, time, building, floor)
+
+
+def _only(
+    words: frozenset[str], names: Sequence[str], ignored: Sequence[str], role: str
+) -> int | None:
+    """The one column with such a name.
+
+    Raises:
+        BadSurvey: there are several.
+    """
+    found = [
+        index for index, name in enumerate(names) if name.lower() in words and name not in ignored
+    ]
+    if len(found) > 1:
+        listed = " and ".join(repr(names[index]) for index in found)
+        raise BadSurvey(
+            f"The columns {listed} may each name the {role}: list the others under "
+            "ignored_columns in site.json."
+        )
+    return found[0] if found else None
 
 
 def _check_names(names: Sequence[str]) -> None:
