@@ -13,10 +13,11 @@ import base64
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -63,6 +64,7 @@ class ObjectContent(NamedTuple):
     etag: str
     """Without quotes."""
     version_id: str = UNVERSIONED
+    metadata: Mapping[str, str] = MappingProxyType({})
 
 
 class ObjectStream(NamedTuple):
@@ -74,6 +76,7 @@ class ObjectStream(NamedTuple):
     """In bytes."""
     version_id: str
     pieces: Iterator[bytes]
+    metadata: Mapping[str, str] = MappingProxyType({})
 
 
 class ObjectHead(NamedTuple):
@@ -128,8 +131,8 @@ class Bucket:
         Raises:
             ObjectMissingError: there is no such object or version.
         """
-        with self.open(key, version_id) as found:
-            return ObjectContent(b"".join(found.pieces), found.etag, found.version_id)
+        with self.open(key, version_id) as (etag, _, version, pieces, metadata):
+            return ObjectContent(b"".join(pieces), etag, version, metadata)
 
     @contextmanager
     def open(self, key: str, version_id: str = UNVERSIONED) -> Iterator[ObjectStream]:
@@ -144,20 +147,17 @@ class Bucket:
         """
         with self._translated(f"read {key}"):
             with self._missing_or_forbidden(key, version_id):
-                if version_id == UNVERSIONED:
-                    answer = self._client.get_object(
-                        Bucket=self.name, Key=key, ChecksumMode="ENABLED"
-                    )
-                else:
-                    answer = self._client.get_object(
-                        Bucket=self.name, Key=key, ChecksumMode="ENABLED", VersionId=version_id
-                    )
+                pinned: Any = {} if version_id == UNVERSIONED else {"VersionId": version_id}
+                answer = self._client.get_object(
+                    Bucket=self.name, Key=key, ChecksumMode="ENABLED", **pinned
+                )
             with closing(answer["Body"]) as body:
                 yield ObjectStream(
                     etag=_unquoted(answer["ETag"]),
                     size=answer["ContentLength"],
                     version_id=answer.get("VersionId", UNVERSIONED),
                     pieces=body.iter_chunks(_PIECE_BYTES),
+                    metadata=answer.get("Metadata", {}),
                 )
 
     def exists(self, key: str) -> bool:

@@ -18,11 +18,13 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from cdk import ROOT
 from cdk.errors import SettingsError
 from events.names import Site
+from functions.core.candidates.site_policy import SitePolicy
 
 CONTEXT_KEY = "rssi-mlops"
 STAGE_KEY = "stage"
@@ -106,6 +108,10 @@ class StageSettings(BaseModel):
     agents: Mapping[AgentName, AgentSites] = {}
     """The on-prem agents by name, each with the only sites that it looks after and sees; without
     any, one agent looks after all sites."""
+    site_policy: SitePolicy = SitePolicy()
+    """What this stage demands of a release before it goes live by itself."""
+    sites: Mapping[Site, Mapping[str, object]] = {}
+    """What single sites demand otherwise, by site: fields of `site_policy`, such as `gate`."""
     removal: Removal = Removal.RETAIN
     log_retention_days: LogRetentionDays = 90
 
@@ -124,6 +130,24 @@ class StageSettings(BaseModel):
                 f"a site is trained by one agent, and these are given to more: {', '.join(shared)}"
             )
         return value
+
+    @model_validator(mode="after")
+    def _check_policies(self) -> Self:
+        for site in self.sites:
+            try:
+                self.policy_of(site)
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ValueError(
+                    f"sites.{site}.{'.'.join(map(str, first['loc']))}: {first['msg']}"
+                ) from error
+        return self
+
+    def policy_of(self, site: str) -> SitePolicy:
+        """A declared site's policy: the stage's, with what the site demands otherwise."""
+        return SitePolicy.model_validate(
+            {**self.site_policy.model_dump(exclude_unset=True), **self.sites[site]}
+        )
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from cdk.constructs.identities import ExecutionRole
 from cdk.constructs.ledger import LedgerTable
 from cdk.constructs.messaging import Messaging, SurveysQueue
 from cdk.constructs.release_functions import ReleaseFunctions
+from cdk.constructs.site_policies import SitePolicyParameters
 from cdk.constructs.storage import Storage
 from cdk.settings import StageSettings
 from events.stack import Stack as StackDescription
@@ -38,6 +39,7 @@ class RssiMlops(Stack):
             image=settings.serving_image,
             endpoint_prefix=settings.endpoint_prefix,
         )
+        SitePolicyParameters(self, "SitePolicies", settings=settings)
         ReleaseFunctions(
             self,
             "Release",

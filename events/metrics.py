@@ -66,9 +66,13 @@ class Metrics(Contract):
     median_error_m: float | None
     p90_error_m: float | None
     floor_accuracy: float | None = None
-    """Share of rows answered with the right floor of the right building; None without floors. Errors
-    in metres are 4 m larger on a wrong floor, 50 m larger in a wrong building."""
+    """Share of rows answered with the right floor of the right building; None without floors.
+    Errors in metres are 4 m larger on a wrong floor, 50 m larger in a wrong building."""
     building_accuracy: float | None = None
     """Share of rows answered with the right building; None where surveys name none."""
     against_champion: AgainstChampion | None = None
     """None where no champion was live, or it could not be read."""
+    beacons: int | None = None
+    """How many beacons the model listens to; None in releases from before it was kept."""
+    location_coverage: float | None = None
+    """The share of the site's described locations that have rows; None if none is described."""

@@ -13,9 +13,11 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from events.base import Contract
+from events.judgement import GateJudgement
 from events.manifests import SurveyRef, Text
 from events.metrics import Metrics
 from events.names import Digest, RunId, Site
+from events.requests import ApprovalRequested, RejectionRequested, ResumeRequested
 from events.triggers import Trigger
 
 
@@ -110,6 +112,12 @@ class ModelCreated(Event):
     """When the release was made: of several artifacts the newest wins, whatever their order."""
     reason: str = ""
     """For a rollback: why."""
+    judgement: GateJudgement | None = None
+    """Of a new release: what the champion gate found."""
+    approved_by: Text | None = None
+    """Who let it through although the gate had held it; None if nobody had to."""
+    requested_by: Text | None = None
+    """Who requested it, for a rollback by hand; None for everything automatic."""
 
 
 class ReleaseFound(Event):
@@ -126,6 +134,69 @@ class ReleaseRejected(Event):
     """The release that stays what it is."""
     reason: Text
     """All that the gate found wrong."""
+
+
+class ReleaseHeld(Event):
+    """A release is sound but does not go live by itself: a person decides."""
+
+    release: RunId
+    """The release that is held."""
+    digest: Digest
+    """SHA-256 (hex) of the release's ``bundle.json``."""
+    awaits_approval: bool
+    """Whether the site wants every release approved; False if the champion gate held this one."""
+    reason: Text
+    """By how much it is worse and on what rows, or that the site wants an approval."""
+    next_step: Text
+    """What to do."""
+    judgement: GateJudgement
+    """The figures behind the reason."""
+
+
+class ReleaseApproved(Event):
+    """A person let a held release through: it is deployed now."""
+
+    release: RunId
+    """The release."""
+    digest: Digest
+    """SHA-256 (hex) of the release's ``bundle.json``."""
+    approved_by: Text
+    """Who approved it."""
+    reason: str
+    """Why."""
+    judgement: GateJudgement
+    """What the gate found when it was approved, beside the champion of that moment."""
+
+
+class ReleaseDeclined(Event):
+    """A person decided that a held release never goes live."""
+
+    release: RunId
+    """The release."""
+    declined_by: Text
+    """Who decided."""
+    reason: str
+    """Why."""
+
+
+class SitePaused(Event):
+    """A person rolled the site back: nothing is deployed there by itself until it is resumed."""
+
+    paused_by: Text
+    """Who rolled back."""
+    reason: str
+    """Why."""
+
+
+class SiteResumed(Event):
+    """A person resumed the site: what waits is deployed."""
+
+    resumed_by: Text
+    """Who resumed it."""
+    reason: str = ""
+    """Why."""
+    release: RunId | None = None
+    """The release that waited and is deployed now; None if none did."""
 
 
 class DeploymentEvent(Event):
@@ -234,6 +305,17 @@ class RollbackRequested(Contract):
     """When; None takes the event's time. A request of more than an hour ago is refused."""
 
 
+class DecisionRefused(Event):
+    """An approval, a rejection or a resumption can't be done; nothing was changed."""
+
+    request: Text
+    """The detail-type of the request."""
+    release: RunId | None = None
+    """The release that it was about."""
+    reason: Text
+    """Why not, and what would work."""
+
+
 class RollbackRefused(Event):
     """A requested rollback can't be done; nothing was changed."""
 
@@ -264,6 +346,11 @@ OUTBOUND: tuple[type[Contract], ...] = (
     ReleaseFound,
     ModelCreated,
     ReleaseRejected,
+    ReleaseHeld,
+    ReleaseApproved,
+    ReleaseDeclined,
+    SitePaused,
+    SiteResumed,
     RolloutStarted,
     DeploymentSucceeded,
     SmokeTestFailed,
@@ -273,6 +360,10 @@ OUTBOUND: tuple[type[Contract], ...] = (
     DeploymentStalled,
     RollbackRequested,
     RollbackRefused,
+    ApprovalRequested,
+    RejectionRequested,
+    ResumeRequested,
+    DecisionRefused,
     RolledBack,
 )
 

@@ -3,6 +3,7 @@
 The ledger refuses to open a second deployment for the same trigger, so the strings must not change.
 """
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -21,6 +22,10 @@ class TriggerKind(StrEnum):
     """A deployment that failed its verification; named by its number."""
     ROLLBACK_REQUEST = "request"
     """A `RollbackRequested` event; named by the event's id."""
+    APPROVAL = "approval"
+    """A person's approval of a held release; named by the release, which is approved once."""
+    REDEPLOY = "redeploy"
+    """A copy of a manifest that carries the metadata key for it; named by release and value."""
     OTHER = ""
     """Anything else that was put on the bus, kept as it was written."""
 
@@ -54,6 +59,17 @@ class Trigger:
     def rollback_request(cls, event_id: str) -> Self:
         """The trigger of a rollback that was requested by an event."""
         return cls(TriggerKind.ROLLBACK_REQUEST, event_id)
+
+    @classmethod
+    def approval(cls, run_id: str) -> Self:
+        """The trigger of the deployment that an approval opens."""
+        return cls(TriggerKind.APPROVAL, run_id)
+
+    @classmethod
+    def redeploy(cls, run_id: str, value: str) -> Self:
+        """The trigger of a redeployment; any later copy keeps the value and so means nothing."""
+        name = hashlib.sha256(value.encode()).hexdigest()[:16]
+        return cls(TriggerKind.REDEPLOY, f"{run_id}-{name}")
 
     def __str__(self) -> str:
         """The string on the wire."""

@@ -59,17 +59,22 @@ def _unregistered(
 def _not_opened(
     site: str, known: list[ReleaseRecord], services: Services[ReconcileSettings]
 ) -> list[str]:
-    """The newest registered release, if no deployment was ever opened for it.
+    """Approved releases, and the newest registered one, if no deployment was opened for them.
 
-    An older one would be superseded at once.
+    An older registered one would be superseded at once.
     """
     registered = [record for record in known if record.verdict is GateVerdict.REGISTERED]
     newest = max(
         registered, key=lambda record: record.created_at or record.arrived_at, default=None
     )
-    if newest is None or newest.trigger is None:
-        return []
-    return [] if services.ledger.opened_by(site, newest.trigger) else [newest.run_id]
+    due = [record for record in known if record.verdict is GateVerdict.APPROVED]
+    due += [newest] if newest is not None else []
+    return [
+        record.run_id
+        for record in due
+        if record.deployment_trigger is not None
+        and not services.ledger.opened_by(site, record.deployment_trigger)
+    ]
 
 
 def _announce_stalled(site: str, services: Services[ReconcileSettings]) -> bool:

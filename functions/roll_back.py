@@ -203,7 +203,14 @@ def _preempt(
     services: Services[RollBackSettings],
 ) -> None:
     """Open the deployment in the ledger, whatever holds the slot; then let it be started."""
-    model = _model_created(release, correlation_id, trigger, request.reason, services)
+    model = _model_created(
+        release,
+        correlation_id,
+        trigger,
+        request.reason,
+        services,
+        requested_by=request.requested_by,
+    )
     services.commit(release.site, partial(open_deployment, request=model))
     services.announce(model)
 
@@ -214,6 +221,7 @@ def _model_created(
     trigger: Trigger,
     reason: str,
     services: Services[RollBackSettings],
+    requested_by: str | None = None,
 ) -> ModelCreated:
     candidate = services.ensure_model(release.run_id, release.digest, release.model.key)
     return ModelCreated(
@@ -226,4 +234,5 @@ def _model_created(
         trigger=trigger,
         created_at=release.created_at,
         reason=reason,
+        requested_by=requested_by,
     )

@@ -15,7 +15,9 @@ from events.outbound import (
     DeploymentSucceeded,
     ModelCreated,
     RolledBack,
+    SiteResumed,
 )
+from functions.core.candidates.decisions import is_deployable
 from functions.core.deployments import (
     Deployment,
     DeploymentState,
@@ -44,12 +46,13 @@ from functions.settings import RollEndpointSettings
         "DeploymentSucceeded": DeploymentSucceeded,
         "DeploymentFailed": DeploymentFailed,
         "RolledBack": RolledBack,
+        "SiteResumed": SiteResumed,
         "DeploymentStalled": DeploymentStalled,
         "SageMaker Endpoint State Change": EndpointChanged,
     },
 )
 def handler(
-    event: "Envelope[ModelCreated | DeploymentEvent | EndpointChanged]",
+    event: "Envelope[ModelCreated | DeploymentEvent | SiteResumed | EndpointChanged]",
     services: Services[RollEndpointSettings],
 ) -> StepOutcome:
     """Open the deployment of a new model, then start the one that holds the slot."""
@@ -60,6 +63,9 @@ def handler(
                 return StepOutcome.NOT_OUR_ENDPOINT
             state = services.ledger.state(ours)
         case ModelCreated() as request:
+            record = services.ledger.release(request.site, request.release)
+            if not is_deployable(request, record, services.ledger.state(request.site)):
+                return StepOutcome.NOT_DEPLOYABLE
             state = services.commit(request.site, partial(open_deployment, request=request))
         case ended:
             state = services.ledger.state(ended.site)

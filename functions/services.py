@@ -21,6 +21,7 @@ from functions.adapters.champions import Champions
 from functions.adapters.dead_letters import DeadLetters
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
+from functions.adapters.site_policies import SitePolicies
 from functions.adapters.smoke_client import PARALLEL, SmokeClient
 from functions.core.champions import due_pointer
 from functions.core.deployments import (
@@ -37,6 +38,7 @@ from functions.core.transitions import (
 )
 from functions.settings import (
     BucketSettings,
+    CreateModelSettings,
     EndpointSettings,
     FunctionSettings,
     LedgerSettings,
@@ -99,6 +101,11 @@ class Services(Generic[Settings_co]):
     def champions(self: "Services[BucketSettings]") -> Champions:
         """The pointers to the champions, for the trainer."""
         return Champions(self._bucket)
+
+    @cached_property
+    def policies(self: "Services[CreateModelSettings]") -> SitePolicies:
+        """What the sites demand of candidates."""
+        return SitePolicies(self.client("ssm"), self.settings.stage, self.now)
 
     @cached_property
     def attempts(self: "Services[BucketSettings]") -> Attempts:

@@ -65,6 +65,13 @@ class ModelSettings(BucketSettings):
 class CreateModelSettings(LedgerSettings, ModelSettings):
     """The environment of `create_model`."""
 
+    stage: Annotated[VariableText, Field(alias="RSSI_STAGE")]
+    """Names the parameters with the sites' policies."""
+
+
+class DecideSettings(CreateModelSettings):
+    """The environment of `decide`, which judges and deploys as `create_model` does."""
+
 
 class RollEndpointSettings(LedgerSettings, EndpointSettings):
     """The environment of `roll_endpoint`."""
@@ -98,6 +105,7 @@ class CleanUpSettings(BucketSettings):
 SETTINGS_OF_FUNCTION: Mapping[str, type[FunctionSettings]] = MappingProxyType(
     {
         "create_model": CreateModelSettings,
+        "decide": DecideSettings,
         "roll_endpoint": RollEndpointSettings,
         "smoke_test": SmokeTestSettings,
         "roll_back": RollBackSettings,

@@ -14,6 +14,7 @@ from aws_cdk import aws_sqs as sqs
 from cdk.constructs.permissions import IamPermission
 from cdk.constructs.storage import ATTEMPT_KEYS, CHAMPION_KEYS, RELEASE_KEYS
 from events.outbound import EventSource
+from functions.core.candidates.site_policy import policy_parameter
 
 _BY_SITE = "Sites and their objects come and go without a deployment; the folder is fixed."
 _BY_DIGEST = "Models and configurations are named by their content's digest, not known before."
@@ -221,6 +222,22 @@ def read_parameter(stack: Stack, name: str) -> tuple[IamPermission, ...]:
         service="ssm", resource="parameter", resource_name=name.removeprefix("/")
     )
     return (IamPermission(sid="FindStack", actions=("ssm:GetParameter",), resources=(arn,)),)
+
+
+def read_site_policies(stack: Stack, stage: str) -> tuple[IamPermission, ...]:
+    """To read the policies of all sites, declared or not: a missing one is not a forbidden one."""
+    name = policy_parameter(stage).removeprefix("/")
+    return (
+        IamPermission(
+            sid="ReadSitePolicies",
+            actions=("ssm:GetParameters",),
+            resources=tuple(
+                stack.format_arn(service="ssm", resource="parameter", resource_name=resource)
+                for resource in (name, f"{name}/*")
+            ),
+            wildcard_reason=_BY_SITE,
+        ),
+    )
 
 
 def run_serving_container(stack: Stack, endpoint_prefix: str) -> tuple[IamPermission, ...]:

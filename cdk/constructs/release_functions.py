@@ -40,8 +40,10 @@ from events.outbound import (
     RollbackRequested,
     RolledBack,
     RolloutStarted,
+    SiteResumed,
     SmokeTestFailed,
 )
+from events.requests import ApprovalRequested, RejectionRequested, ResumeRequested
 from functions.core.smoke import SmokeBudget
 from functions.settings import SETTINGS_OF_FUNCTION
 
@@ -78,6 +80,7 @@ class ReleaseFunctions(Construct):
         self._dependencies = dependencies_layer(self)
         self._variables = self._values_of_variables()
         self._create_model()
+        self._decide()
         self._roll_endpoint()
         self._smoke_test()
         self._roll_back()
@@ -87,13 +90,24 @@ class ReleaseFunctions(Construct):
     def _create_model(self) -> None:
         function = self._function(
             name="create_model",
-            description="Makes a SageMaker model of a release that passes the gate",
-            permissions=self._model_permissions,
+            description="Makes a SageMaker model of a release that passes the gates",
+            permissions=(*self._model_permissions, *self._policy_permissions),
         )
         function.start_on(
             "ReleaseUploaded", object_created(self._storage.artifacts, RELEASE_MANIFEST_KEYS)
         )
         function.start_on("ReleaseFound", of_kind(ReleaseFound), self._messaging.bus)
+
+    def _decide(self) -> None:
+        self._function(
+            name="decide",
+            description="Does what people decide: approve, reject, resume",
+            permissions=(*self._model_permissions, *self._policy_permissions),
+        ).start_on(
+            "Decided",
+            of_kind(ApprovalRequested, RejectionRequested, ResumeRequested),
+            self._messaging.bus,
+        )
 
     def _roll_endpoint(self) -> None:
         function = self._function(
@@ -104,7 +118,12 @@ class ReleaseFunctions(Construct):
         function.start_on(
             "ModelCreatedOrSlotFree",
             of_kind(
-                ModelCreated, DeploymentSucceeded, DeploymentFailed, RolledBack, DeploymentStalled
+                ModelCreated,
+                DeploymentSucceeded,
+                DeploymentFailed,
+                RolledBack,
+                DeploymentStalled,
+                SiteResumed,
             ),
             self._messaging.bus,
         )
@@ -173,6 +192,10 @@ class ReleaseFunctions(Construct):
             *grants.make_models(Stack.of(self), self._execution.role),
         )
 
+    @property
+    def _policy_permissions(self) -> Sequence[IamPermission]:
+        return grants.read_site_policies(Stack.of(self), self._settings.stage)
+
     def _use_endpoints(self, *actions: str) -> Sequence[IamPermission]:
         return grants.use_endpoints(Stack.of(self), self._settings.endpoint_prefix, *actions)
 
@@ -215,6 +238,7 @@ class ReleaseFunctions(Construct):
         settings = self._settings
         return {
             "RSSI_ARTIFACT_BUCKET": self._storage.artifacts.bucket_name,
+            "RSSI_STAGE": settings.stage,
             "RSSI_BUS": self._messaging.bus.event_bus_name,
             "RSSI_LEDGER_TABLE": self._ledger.table.table_name,
             "RSSI_ENDPOINT_PREFIX": settings.endpoint_prefix,

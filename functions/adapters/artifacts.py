@@ -8,15 +8,24 @@ from pydantic import ValidationError
 from aws.s3 import Bucket, ObjectMissingError
 from events.manifests import Release
 from events.names import is_site, release_key, releases_prefix
-from functions.core.gate import StoredObject
+from functions.core.candidates.manifest_gate import StoredObject
+
+REDEPLOY_METADATA = "rssi-redeploy"
+"""The metadata key (``x-amz-meta-rssi-redeploy``) that makes a copy of a manifest a redeployment.
+Copies keep metadata, so each value counts once for a release: give a time or a ticket."""
 
 
 @dataclass(frozen=True)
 class StoredManifest:
-    """``release.json`` in the bucket: its content and the version of that content."""
+    """``release.json`` in the bucket: its content and the version of that content.
+
+    Attributes:
+        redeploy: the value of the metadata key that asks for a redeployment, if it has one.
+    """
 
     body: bytes
     version: str
+    redeploy: str | None = None
 
 
 class Artifacts:
@@ -31,7 +40,8 @@ class Artifacts:
             found = self._bucket.get(release_key(run_id))
         except ObjectMissingError:
             return None
-        return StoredManifest(body=found.body, version=found.version_id)
+        redeploy = found.metadata.get(REDEPLOY_METADATA) or None
+        return StoredManifest(body=found.body, version=found.version_id, redeploy=redeploy)
 
     def sites(self) -> list[str]:
         """Every site that has files in the bucket."""

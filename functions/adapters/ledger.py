@@ -82,6 +82,19 @@ class Ledger:
         item = _item(f"site#{record.site}", f"release#{record.run_id}", record)
         self._dynamodb.put_item(TableName=self._table, Item=item)
 
+    def decide(self, record: ReleaseRecord) -> bool:
+        """Write down a person's decision on a release; False if there was one before."""
+        item = _item(f"site#{record.site}", f"release#{record.run_id}", record)
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=item | {"decided": {"S": record.verdict.value}},
+                ConditionExpression="attribute_not_exists(decided)",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
     def sites(self) -> list[str]:
         """Every site that a deployment was ever opened at, in order."""
         return [item["sk"]["S"] for item in self._all("sites", "")]

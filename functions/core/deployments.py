@@ -63,6 +63,8 @@ class Deployment(Contract):
     rolled_back_from: Annotated[RunId | None, Field(alias="leaves")] = None
     """In a rollback: the release that it replaces."""
     automatic: bool = False
+    approved_by: Text | None = None
+    """Who let its release through although the gate had held it."""
     endpoint_config: str | None = None
     superseded_by: int | None = None
     reason: str = ""
@@ -106,6 +108,14 @@ class Announcement(Contract):
         return cls(detail_type=type(event).__name__, detail=event.model_dump_json(), written_at=now)
 
 
+class SitePause(Contract):
+    """A person's stop: nothing but a rollback is deployed until a person resumes the site."""
+
+    by: Text
+    at: AwareDatetime
+    reason: str = ""
+
+
 class RollbackRequest(Contract):
     """A person's rollback that no step has taken up yet."""
 
@@ -134,6 +144,8 @@ class SiteState(Contract):
     in_flight: Deployment | None = None
     waiting: Deployment | None = None
     newest_artifact: NewestArtifact | None = None
+    paused: SitePause | None = None
+    """Set by a rollback by hand; what arrives meanwhile waits."""
     frozen: str | None = None
     """Why the system stopped all deployments here until a person requests a rollback; None while
     it has not. A person's stop would be "paused", and a release that the gate keeps back "held"."""

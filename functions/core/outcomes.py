@@ -19,11 +19,23 @@ class StepOutcome(StrEnum):
     """The manifest was deleted since the event."""
     REJECTED = "rejected"
     MODEL_CREATED = "model created"
+    HELD = "held"
+    UNCHANGED = "unchanged"
+    """A copy of a known manifest that asks for nothing."""
+
+    # decide
+    APPROVED = "approved"
+    DECLINED = "declined"
+    RESUMED = "resumed"
+    NOT_PAUSED = "not paused"
+    DECISION_REFUSED = "decision refused"
 
     # roll_endpoint and smoke_test
     NOT_OUR_ENDPOINT = "not our endpoint"
     NOTHING_TO_START = "nothing to start"
     STARTED = "started"
+    NOT_DEPLOYABLE = "not deployable"
+    """The ledger knows no such release that may go live."""
     FROZEN = "frozen"
     NOTHING_IN_FLIGHT = "nothing in flight"
     STILL_CHANGING = "still changing"

@@ -97,10 +97,15 @@ def _is_overtaken(situation: Situation) -> bool:
     newest = situation.site.newest_artifact
     return (
         situation.deployment.cause is Cause.ARTIFACT
+        and situation.deployment.approved_by is None
         and newest is not None
         and situation.created_at is not None
         and situation.created_at < newest.created_at
     )
+
+
+def _is_running(situation: Situation) -> bool:
+    return situation.site.frozen is None and situation.site.paused is None
 
 
 def _preempts(situation: Situation) -> bool:
@@ -109,21 +114,28 @@ def _preempts(situation: Situation) -> bool:
 
 
 def _can_take_slot(situation: Situation) -> bool:
-    site = situation.site
-    may_start = site.frozen is None or situation.deployment.cause is Cause.ROLLBACK
-    return site.in_flight is None and may_start
+    may_start = _is_running(situation) or situation.deployment.cause is Cause.ROLLBACK
+    return situation.site.in_flight is None and may_start
+
+
+def _can_take_freed_slot(situation: Situation) -> bool:
+    is_rollback = situation.deployment.cause is Cause.ROLLBACK
+    return situation.site.frozen is None and (situation.site.paused is None or is_rollback)
 
 
 ROLLBACK_DUE = Guard("it is the automatic rollback of the deployment in the slot", _is_due_rollback)
 ROLLBACK_NOT_DUE = Guard(
     "it is the automatic rollback of a deployment that no longer needs one", _is_undue_rollback
 )
-OVERTAKEN = Guard("a newer artifact was opened before it", _is_overtaken)
+OVERTAKEN = Guard("a newer artifact was opened before it, and nobody approved it", _is_overtaken)
 PREEMPTS = Guard("it is a requested rollback; another deployment is in the slot", _preempts)
 SLOT_FREE = Guard(
-    "the slot is free, and the site not frozen or this a requested rollback", _can_take_slot
+    "the slot is free, and the site neither frozen nor paused or this a requested rollback",
+    _can_take_slot,
 )
-NOT_FROZEN = Guard("the site is not frozen", lambda situation: situation.site.frozen is None)
+NOT_STOPPED = Guard(
+    "the site is not frozen, and not paused or this a rollback", _can_take_freed_slot
+)
 ROLLS_BACK = Guard(
     "its cause is a rollback", lambda situation: situation.deployment.cause is Cause.ROLLBACK
 )
@@ -143,7 +155,7 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(None, _Event.OPENED, _State.PENDING, SLOT_FREE),
     Transition(None, _Event.OPENED, _State.WAITING),
     Transition(_State.WAITING, _Event.REPLACED, _State.SUPERSEDED, announces=DeploymentSuperseded),
-    Transition(_State.WAITING, _Event.SLOT_FREED, _State.PENDING, NOT_FROZEN),
+    Transition(_State.WAITING, _Event.SLOT_FREED, _State.PENDING, NOT_STOPPED),
     Transition(_State.PENDING, _Event.ROLLOUT_STARTED, _State.ROLLING, announces=RolloutStarted),
     Transition(_State.ROLLING, _Event.VERIFIED, _State.LIVE, ROLLS_BACK, RolledBack),
     Transition(_State.ROLLING, _Event.VERIFIED, _State.LIVE, announces=DeploymentSucceeded),

@@ -7,7 +7,15 @@ published afterwards, so a step that dies in between loses none.
 
 from datetime import datetime
 
-from events.outbound import Cause, DeploymentDelayed, DeploymentEvent, ModelCreated
+from events.base import Contract
+from events.outbound import (
+    Cause,
+    DeploymentDelayed,
+    DeploymentEvent,
+    ModelCreated,
+    SitePaused,
+    SiteResumed,
+)
 from events.triggers import Trigger, TriggerKind
 from functions.core.deadlines import REPEAT_AFTER, ErrorKind, is_hopeless
 from functions.core.deployments import (
@@ -17,6 +25,7 @@ from functions.core.deployments import (
     Deployment,
     DeploymentState,
     NewestArtifact,
+    SitePause,
     SiteState,
 )
 from functions.core.state_table import (
@@ -46,9 +55,11 @@ def open_deployment(state: SiteState, now: datetime, request: ModelCreated) -> C
         by = state.newest_artifact.number if state.newest_artifact else None
         opened = opened.model_copy(update={"superseded_by": by})
         return Change(_announce(state, row, opened), (opened,), opened.trigger)
-    if request.cause is Cause.ARTIFACT:
+    if request.cause is Cause.ARTIFACT and not _is_older(state, request):
         newest = NewestArtifact(created_at=request.created_at, number=opened.number)
         state = state.model_copy(update={"newest_artifact": newest})
+    if request.trigger.kind is TriggerKind.ROLLBACK_REQUEST:
+        state = _paused(state, request, now)
     return _wait(state, opened) if row.target is DeploymentState.WAITING else _enter(state, opened)
 
 
@@ -167,6 +178,23 @@ def frozen(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     return _leave_slot(state.model_copy(update={"frozen": reason}), ended, now)
 
 
+def resumed(state: SiteState, now: datetime, by: str, reason: str, correlation_id: str) -> Change:
+    """A person ended the pause; what waits takes the slot."""
+    if state.paused is None:
+        return Change(state)
+    state = state.model_copy(update={"paused": None})
+    change = _promote(state, now, ()) if state.in_flight is None else Change(state)
+    started = change.deployments
+    event = SiteResumed(
+        site=state.site,
+        correlation_id=correlation_id,
+        resumed_by=by,
+        reason=reason,
+        release=started[0].candidate.release if started else None,
+    )
+    return Change(_with_event(change.state, event, now), started)
+
+
 def published(state: SiteState, _now: datetime, announcements: tuple[Announcement, ...]) -> Change:
     """These announcements are on the bus."""
     left = tuple(entry for entry in state.outbox if entry not in announcements)
@@ -198,6 +226,7 @@ def _opened(state: SiteState, request: ModelCreated, now: datetime) -> Deploymen
         live_before=live,
         rolled_back_from=replaced if request.cause is Cause.ROLLBACK else None,
         automatic=is_automatic,
+        approved_by=request.approved_by,
         preempted=failing.number if failing and preempts else None,
         reason=request.reason,
     )
@@ -306,6 +335,27 @@ def _moved(deployment: Deployment, row: Transition, now: datetime, **details: ob
     return deployment.model_copy(update={**progress, **details})
 
 
+def _is_older(state: SiteState, request: ModelCreated) -> bool:
+    newest = state.newest_artifact
+    return newest is not None and request.created_at < newest.created_at
+
+
+def _paused(state: SiteState, request: ModelCreated, now: datetime) -> SiteState:
+    """Pause the site for a rollback by hand; one that is paused already keeps its pause."""
+    if state.paused is not None:
+        return state
+    by = request.requested_by or "unknown"
+    event = SitePaused(
+        site=state.site, correlation_id=request.correlation_id, paused_by=by, reason=request.reason
+    )
+    pause = SitePause(by=by, at=now, reason=request.reason)
+    return _with_event(state.model_copy(update={"paused": pause}), event, now)
+
+
+def _with_event(state: SiteState, event: Contract, now: datetime) -> SiteState:
+    return state.model_copy(update={"outbox": (*state.outbox, Announcement.of(event, now))})
+
+
 def _announce(
     state: SiteState, row: Transition, deployment: Deployment, **details: object
 ) -> SiteState:
@@ -344,5 +394,4 @@ def _announced(
             **details,
         }
     )
-    entry = Announcement.of(event, now)
-    return state.model_copy(update={"outbox": (*state.outbox, entry)})
+    return _with_event(state, event, now)

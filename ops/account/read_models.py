@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from events.manifests import Quarantine, Release, SurveyRef
-from functions.core.deployments import Candidate, Deployment
+from functions.core.deployments import Candidate, Deployment, SitePause
 from functions.core.releases import ReleaseRecord
 
 
@@ -26,7 +26,10 @@ class SiteStatus(ReadModel):
     previous_champion: Annotated[Candidate | None, Field(serialization_alias="former")]
     in_flight: Deployment | None
     waiting: Deployment | None
+    paused: SitePause | None
     frozen: str | None
+    held: tuple[ReleaseRecord, ...] = ()
+    """Releases that wait for a person's decision, oldest first."""
     surveys: int
     quarantined: tuple[Quarantine, ...]
 

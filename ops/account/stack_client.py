@@ -18,7 +18,8 @@ from events.triggers import Trigger
 from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
-from functions.core.deployments import Deployment, DeploymentState
+from functions.core.deployments import Candidate, Deployment, DeploymentState
+from functions.core.releases import ReleaseRecord
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
     ATTEMPTS,
@@ -41,6 +42,7 @@ DROP_ENDS = frozenset(
         "DeploymentSuperseded",
         "RolledBack",
         "ReleaseRejected",
+        "ReleaseHeld",
         "TrainingFailed",
     }
 )
@@ -156,10 +158,24 @@ class StackClient:
             previous_champion=state.previous_champion,
             in_flight=state.in_flight,
             waiting=state.waiting,
+            paused=state.paused,
             frozen=state.frozen,
+            held=tuple(self._undecided(site, state.champion)),
             surveys=len(self._survey_versions(site)),
             quarantined=tuple(self.quarantined(site)),
         )
+
+    def _undecided(self, site: str, champion: Candidate | None) -> list[ReleaseRecord]:
+        """Releases that wait for a decision; those that are older than what is live are moot."""
+        records = self.ledger.releases(site)
+        live = next((r for r in records if champion and r.run_id == champion.release), None)
+        since = live.created_at if live else None
+        return [
+            record
+            for record in records
+            if record.verdict.is_undecided
+            and (since is None or record.created_at is None or record.created_at > since)
+        ]
 
     def releases(self, site: str) -> list[ReleaseRow]:
         """Every release of a site, oldest first."""

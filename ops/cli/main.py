@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from ops.cli import agent, data, local, model, release, tune
+from ops.cli import agent, data, decide, local, model, release, tune
 from ops.cli.output import err, print_error
 from ops.errors import OpsError
 
@@ -41,7 +41,7 @@ app = typer.Typer(
 
     Without AWS_ENDPOINT_URL the same commands talk to the AWS account of your credentials.""",
 )
-for group in (local, data, release, model, tune, agent):
+for group in (local, data, release, decide, model, tune, agent):
     app.add_typer(group.app)
 
 

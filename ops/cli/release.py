@@ -32,6 +32,8 @@ def status(site: OnlySite = None, as_json: AsJson = False) -> None:
         return
     out.print(show.status_table(statuses))
     for entry in statuses:
+        for line in show.decision_lines(entry):
+            out.print(line)
         for line in show.quarantine_lines(entry):
             out.print(line)
 

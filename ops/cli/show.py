@@ -8,7 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from events.manifests import Release
+from functions.core.candidates.decisions import next_step
 from functions.core.deployments import Candidate, Deployment
+from functions.core.releases import GateVerdict
 from ops.account.read_models import ReleaseRow, SiteStatus, Trace
 from ops.terminal import BAD, BUSY, DIM, GOOD
 
@@ -35,6 +37,8 @@ def status_table(statuses: Sequence[SiteStatus]) -> Table:
 def _in_progress(status: SiteStatus) -> Text:
     if status.frozen:
         return Text(f"frozen: {status.frozen}", style=BAD)
+    if status.paused and status.in_flight is None:
+        return Text("paused", style=BUSY)
     parts = [
         f"{deployment.number} {deployment.state.value}: {deployment.candidate.release}"
         + _trouble(deployment)
@@ -42,6 +46,27 @@ def _in_progress(status: SiteStatus) -> Text:
         if deployment is not None
     ]
     return Text("\n".join(parts) or "nothing", style=BUSY if parts else DIM)
+
+
+def decision_lines(status: SiteStatus) -> Iterable[Text]:
+    """What waits for a person: a pause, held releases; each with the next step."""
+    if status.paused is not None:
+        offered = status.waiting.candidate.release if status.waiting else None
+        line = Text("paused ", style=BUSY)
+        line.append(f"{status.site} by {status.paused.by} at {when(status.paused.at)}")
+        line.append(f": {status.paused.reason}" if status.paused.reason else "")
+        line.append(
+            f"  nothing is deployed by itself; `rssi resume --site {status.site}` "
+            f"{f'deploys {offered}' if offered else 'ends that'}",
+            style=DIM,
+        )
+        yield line
+    for record in status.held:
+        is_asked = record.verdict is GateVerdict.AWAITS_APPROVAL
+        line = Text("awaits approval " if is_asked else "held ", style=BUSY)
+        line.append(f"{record.run_id}  {record.reason}")
+        line.append(f"; {next_step(record)}", style=DIM)
+        yield line
 
 
 def _trouble(deployment: Deployment) -> str:
@@ -84,11 +109,23 @@ def releases_table(rows: Sequence[ReleaseRow]) -> Table:
             percent(metrics.within_one_cell if metrics else None),
             metres(metrics.mean_error_m if metrics else None),
             ", ".join(map(str, row.deployments)),
-            Text("live", style=GOOD)
-            if row.is_live
-            else Text(row.record.reason or row.record.verdict.value, style=DIM),
+            _standing(row),
         )
     return table
+
+
+def _standing(row: ReleaseRow) -> Text:
+    """Whether it is live; else its verdict, by whom it was decided and why."""
+    record = row.record
+    if row.is_live:
+        by = f", approved by {record.decision.by}" if record.decision else ""
+        return Text(f"live{by}", style=GOOD)
+    if record.decision is not None:
+        words = "rejected" if record.verdict is GateVerdict.DECLINED else record.verdict.value
+        return Text(f"{words} by {record.decision.by}: {record.decision.reason}", style=DIM)
+    if record.verdict.is_undecided:
+        return Text(f"{record.verdict.value}: {record.reason}", style=BUSY)
+    return Text(record.reason or record.verdict.value, style=DIM)
 
 
 def print_trace(console: Console, trace: Trace) -> None:

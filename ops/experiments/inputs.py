@@ -11,7 +11,11 @@ from ops.errors import OpsError, UsageError
 from trainer.localization.errors import LocalizationError
 from trainer.training.errors import TrainingError
 from trainer.training.fitting.hyperparameters import Hyperparameters
-from trainer.training.reading.site_description import SiteDescription
+from trainer.training.reading.site_description import (
+    InvalidSiteError,
+    SiteDescription,
+    parse_site,
+)
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -24,7 +28,12 @@ def read_site(file: Path | None, cell_size: float | None = None) -> SiteDescript
     """
     if file is None:
         return SiteDescription() if cell_size is None else SiteDescription(cell_size_m=cell_size)
-    site = _read(file, SiteDescription)
+    try:
+        site = parse_site(file.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{file} can't be read: {error.strerror}.") from error
+    except InvalidSiteError as error:
+        raise UsageError(f"{file} can't be used: {error}") from error
     return site if cell_size is None else site.model_copy(update={"cell_size_m": cell_size})
 
 

@@ -20,6 +20,7 @@ from ops.local.events.s3_events import S3Events
 from ops.local.events.service import EventBridgeService
 from ops.local.faults.active import Faults, FaultService
 from ops.local.faults.kinds import PATH
+from ops.local.gateway.bounded_state import BoundedState
 from ops.local.gateway.clients import ServiceClients
 from ops.local.gateway.front_door import FrontDoor
 from ops.local.gateway.parameter_store import ParameterStore
@@ -89,6 +90,7 @@ class EmbeddedCloud:
         """End every process and stop serving."""
         self.faults.clear()
         self._alarms.close()
+        self._bounds.close()
         self._timer.close()
         self._delivery.close()
         self._sagemaker.close()
@@ -130,7 +132,7 @@ class EmbeddedCloud:
         )
         self._delivery.connect(self._functions, self._bus.forward)
         moto, faults = state_services(), Faults()
-        cloudwatch = MotoCloudWatch(settings)
+        cloudwatch, self._bounds = MotoCloudWatch(settings), BoundedState(settings)
         self._sagemaker = SageMakerService(
             settings,
             EndpointEnvironment(

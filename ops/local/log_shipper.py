@@ -1,7 +1,7 @@
 """Ships the output of functions and containers to CloudWatch Logs and to files.
 
-Lines are queued, and one thread writes them in batches. Lines that it can't write are dropped with
-a warning: logging must not stop what it logs.
+Lines are queued, and one thread writes them in batches. Lines that it can't write, or not as fast
+as they come, are dropped with a warning: logging must not stop what it logs.
 """
 
 import logging
@@ -20,6 +20,8 @@ from ops.local.gateway.clients import ServiceClients
 
 _log = logging.getLogger(__name__)
 _PAUSE = 0.2  # seconds between batches
+_MOST_LINES = 10_000  # that wait to be written; CloudWatch takes as many in one call
+_MOST_BYTES = 10 * 1024**2  # of a file; then it becomes NAME.log.1, and the one before goes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class LogShipper:
         self._directory = directory
         self._metrics = metrics
         self._lines: SimpleQueue[LogLine] = SimpleQueue()
+        self._dropped = 0
         self._known: set[tuple[str, str]] = set()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
@@ -57,6 +60,9 @@ class LogShipper:
         """Queue one line; never blocks."""
         if text:
             self._metrics.read_log_line(text)
+            if self._lines.qsize() >= _MOST_LINES:
+                self._dropped += 1
+                return
             self._lines.put(LogLine(group, stream, text, time.time_ns() // 1_000_000))
 
     def close(self) -> None:
@@ -75,6 +81,9 @@ class LogShipper:
             while True:
                 line = self._lines.get_nowait()
                 batches[line.group, line.stream].append(line)
+        if dropped := self._dropped:
+            self._dropped = 0
+            _log.warning("%d line(s) are lost: they came faster than they are written", dropped)
         for (group, stream), lines in batches.items():
             self._append(group, lines)
             try:
@@ -87,6 +96,8 @@ class LogShipper:
             return
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / f"{group.strip('/').replace('/', '-')}.log"
+        if path.exists() and path.stat().st_size > _MOST_BYTES:
+            path.replace(path.with_name(f"{path.name}.1"))
         with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line.text}\n" for line in lines)
 

@@ -32,7 +32,7 @@ class CloudSettings:
         init_timeout: seconds until a Lambda process must have imported its handler.
         warm_start: start one process of each function when it is created.
         logs_directory: a directory for a copy of the output of functions and containers.
-        threads: requests served at once, SQS long polls included.
+        threads: requests served at once; long polls and requests that hang for 60 s hold one each.
     """
 
     port: int = 0
@@ -50,7 +50,7 @@ class CloudSettings:
     init_timeout: float = 30.0
     warm_start: bool = True
     logs_directory: Path | None = None
-    threads: int = 64
+    threads: int = 512
 
     def arn(self, service: str, resource: str) -> str:
         """The ARN of a resource in this cloud's region and account."""

@@ -23,6 +23,9 @@ WITH_LAYER = "import sys, pathlib, cdk.layer; cdk.layer.BUILT = pathlib.Path(sys
 RUN_APP = "import app; app.main()"
 
 
+DECLARED_SITES = tuple(f"floor-{number}" for number in range(30))
+
+
 @pytest.fixture(scope="session")
 def synthesize() -> Synthesize:
     """Run `python app.py` into `outdir`."""
@@ -87,6 +90,8 @@ def production(
         context={
             "stage": "prod",
             "nag": True,
+            "rssi-mlops:site_policy": {"margin_m": 0.3},
+            "rssi-mlops:sites": {site: {"gate": "approve"} for site in DECLARED_SITES},
             "rssi-mlops:serving_image": (
                 "123456789012.dkr.ecr.eu-west-1.amazonaws.com/models/serving@sha256:" + "0" * 64
             ),

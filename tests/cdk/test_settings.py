@@ -114,3 +114,31 @@ def test_a_context_that_is_no_json_is_refused_with_its_origin(
     monkeypatch.setenv("CDK_CONTEXT_JSON", "[]")
     with pytest.raises(SettingsError, match="CDK_CONTEXT_JSON"):
         read_context(file)
+
+
+def test_a_site_demands_what_the_stage_does_unless_it_says_otherwise() -> None:
+    settings = settings_from_context(
+        {
+            "rssi-mlops": {
+                **COMMON,
+                "site_policy": {"margin_m": 0.3},
+                "sites": {"library-1f": {"gate": "approve"}},
+            }
+        }
+    )
+    policy = settings.policy_of("library-1f")
+    assert (policy.gate, policy.margin_m) == ("approve", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("demands", "named"),
+    [
+        ({"gate": "maybe"}, "sites.library-1f.gate"),
+        ({"margin": 1}, "sites.library-1f.margin"),
+        ({"margin_m": 0}, "sites.library-1f.margin_m"),
+        ({"min_coverage": 2}, "sites.library-1f.min_coverage"),
+    ],
+)
+def test_a_demand_that_makes_no_sense_is_refused_by_name(demands: object, named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        settings_from_context({"rssi-mlops": {**COMMON, "sites": {"library-1f": demands}}})

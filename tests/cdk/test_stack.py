@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from events.stack import Stack
+from functions.core.candidates.site_policy import GateMode, SitePolicy, policy_parameter
 from functions.entry import Handler
 from functions.settings import SETTINGS_OF_FUNCTION
 from ops.account.clean_up import clean_up_function
+from tests.cdk.conftest import DECLARED_SITES
 
 PLAIN_TYPES = {
     "AWS::DynamoDB::Table",
@@ -36,7 +38,7 @@ PLAIN_TYPES = {
     "AWS::SQS::QueuePolicy",
     "AWS::SSM::Parameter",
 }
-STEPS = ("create_model", "roll_endpoint", "smoke_test", "roll_back")
+STEPS = ("create_model", "decide", "roll_endpoint", "smoke_test", "roll_back")
 SPEAKERS = (*STEPS, "reconcile")
 FUNCTIONS = (*SPEAKERS, "clean_up")
 
@@ -190,6 +192,7 @@ def test_the_agent_has_five_tries_of_five_minutes_within_two_weeks(dev: Template
     ("step", "kinds"),
     [
         ("create_model", ["ReleaseFound"]),
+        ("decide", ["ApprovalRequested", "RejectionRequested", "ResumeRequested"]),
         (
             "roll_endpoint",
             [
@@ -198,6 +201,7 @@ def test_the_agent_has_five_tries_of_five_minutes_within_two_weeks(dev: Template
                 "DeploymentFailed",
                 "RolledBack",
                 "DeploymentStalled",
+                "SiteResumed",
             ],
         ),
         ("smoke_test", ["RolloutStarted", "DeploymentStalled"]),
@@ -405,7 +409,7 @@ def test_only_what_has_no_resources_in_aws_is_permitted_on_all(dev: Template) ->
     assert on_all == {"ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"}
 
 
-@pytest.mark.parametrize("step", ["create_model", "roll_back"])
+@pytest.mark.parametrize("step", ["create_model", "decide", "roll_back"])
 def test_the_execution_role_can_be_passed_to_sagemaker_only(dev: Template, step: str) -> None:
     passing = dev.role_of(step)["PassExecutionRole"]
     assert passing["Action"] == "iam:PassRole"
@@ -417,13 +421,14 @@ def test_the_execution_role_can_be_passed_to_sagemaker_only(dev: Template, step:
 
 def test_only_those_who_make_models_can_pass_a_role(dev: Template) -> None:
     passing = [one for one in granted(dev) if "iam:PassRole" in as_list(one["Action"])]
-    assert len(passing) == 2
+    assert len(passing) == 3
 
 
 @pytest.mark.parametrize(
     ("step", "actions"),
     [
         ("create_model", {"CreateModel", "DescribeModel"}),
+        ("decide", {"CreateModel", "DescribeModel"}),
         (
             "roll_endpoint",
             {
@@ -545,6 +550,34 @@ def test_sagemaker_reads_releases_and_pulls_one_repository(prod: Template) -> No
     assert pulled == "arn:aws:ecr:eu-west-1:123456789012:repository/models/serving"
 
 
+# What the sites demand.
+
+
+def test_the_stage_and_each_declared_site_have_a_parameter_with_their_policy(
+    prod: Template,
+) -> None:
+    policies = {
+        properties["Name"]: SitePolicy.model_validate_json(properties["Value"])
+        for properties in prod.all_of("AWS::SSM::Parameter").values()
+        if "site-policy" in properties["Name"]
+    }
+    assert policies.pop(policy_parameter("prod")) == SitePolicy(margin_m=0.3)
+    assert policies == {
+        policy_parameter("prod", site): SitePolicy(margin_m=0.3, gate=GateMode.APPROVE)
+        for site in DECLARED_SITES
+    }
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_only_those_who_judge_read_policies(dev: Template, step: str) -> None:
+    statement = dev.role_of(step).get("ReadSitePolicies")
+    assert (statement is not None) == (step in ("create_model", "decide"))
+    if statement is not None:
+        assert statement["Action"] == "ssm:GetParameters"
+        resources = json.dumps(statement["Resource"])
+        assert ":parameter/rssi-mlops/dev/site-policy/*" in resources
+
+
 # The ledger, and how clients find it all.
 
 
@@ -558,7 +591,7 @@ def test_the_ledger_is_on_demand_recoverable_and_never_forgets(dev: Template) ->
 
 
 def test_the_parameter_describes_the_stack_as_clients_read_it(prod: Template) -> None:
-    parameter = prod.properties(prod.one_of("AWS::SSM::Parameter"))
+    parameter = prod.properties(prod.one_of("AWS::SSM::Parameter", "Description"))
     assert parameter["Name"] == "/rssi-mlops/prod/stack"
     glue, parts = parameter["Value"]["Fn::Join"]
     written = glue.join(part if isinstance(part, str) else part["Ref"] for part in parts)

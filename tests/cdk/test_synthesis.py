@@ -43,7 +43,7 @@ def test_all_functions_share_one_asset(assembly: Path) -> None:
     codes = [
         properties["Code"]["S3Key"] for properties in all_of(assembly, "AWS::Lambda::Function")
     ]
-    assert len(codes) == 6
+    assert len(codes) == 7
     assert len(set(codes)) == 1
 
 

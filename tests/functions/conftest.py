@@ -13,13 +13,14 @@ from aws.event_publisher import EventPublisher
 from events import names
 from events.manifests import Artifact, Release, RunSpec, SmokeAnswer, SmokeCase, Snapshot, SurveyRef
 from events.metrics import Metrics
-from functions import create_model, reconcile, roll_back, roll_endpoint, smoke_test
+from functions import create_model, decide, reconcile, roll_back, roll_endpoint, smoke_test
 from functions.adapters.announcement_publisher import AnnouncementPublisher
+from functions.adapters.artifacts import REDEPLOY_METADATA
 from functions.entry import Handler
 from functions.services import Services
 from functions.settings import (
     CleanUpSettings,
-    CreateModelSettings,
+    DecideSettings,
     ReconcileSettings,
     RollBackSettings,
     RollEndpointSettings,
@@ -31,6 +32,7 @@ from tests.functions.fakes import (
     MemoryArtifacts,
     MemoryChampions,
     MemoryLedger,
+    MemoryPolicies,
 )
 
 SITE = "lab"
@@ -39,7 +41,7 @@ START = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 class EverySetting(
-    CreateModelSettings,
+    DecideSettings,
     RollEndpointSettings,
     SmokeTestSettings,
     RollBackSettings,
@@ -52,6 +54,7 @@ class EverySetting(
 SETTINGS = EverySetting.model_validate(
     {
         "RSSI_ARTIFACT_BUCKET": "artifacts",
+        "RSSI_STAGE": "dev",
         "RSSI_BUS": "rssi-mlops",
         "RSSI_LEDGER_TABLE": "ledger",
         "RSSI_ENDPOINT_PREFIX": "rssi",
@@ -78,6 +81,10 @@ RULES: dict[str, tuple[Handler, ...]] = {
     "SageMaker Endpoint State Change": (smoke_test.handler, roll_endpoint.handler),
     "SmokeTestFailed": (roll_back.handler,),
     "RollbackRequested": (roll_back.handler,),
+    "ApprovalRequested": (decide.handler,),
+    "RejectionRequested": (decide.handler,),
+    "ResumeRequested": (decide.handler,),
+    "SiteResumed": (roll_endpoint.handler,),
     "DeploymentStalled": (roll_endpoint.handler, smoke_test.handler, roll_back.handler),
     "Scheduled Event": (reconcile.handler,),
 }
@@ -96,6 +103,7 @@ class World:
             ledger=MemoryLedger(),
             artifacts=self.artifacts,
             champions=MemoryChampions(),
+            policies=MemoryPolicies(),
             bus=AnnouncementPublisher(
                 EventPublisher(self.bus, SETTINGS.bus, "test", sleep=lambda _: None)
             ),
@@ -112,9 +120,9 @@ class World:
     def state(self):
         return self.services.ledger.state(SITE)
 
-    def put_release(self, number: int) -> Release:
+    def put_release(self, number: int, **metrics: object) -> Release:
         """Make a release's files, without its manifest."""
-        release = make_release(number)
+        release = make_release(number, **metrics)
         self.sagemaker.bundles[f"s3://artifacts/{release.model.key}"] = release
         return release
 
@@ -155,6 +163,14 @@ class World:
         event = envelope("RollbackRequested", detail, event_id=event_id)
         return event | {"time": self.now.isoformat()}
 
+    def decide(
+        self, request: str, release: str | None = None, event_id: str = "decision-1"
+    ) -> dict[str, object]:
+        """The event of a person's decision, sent now."""
+        detail = {"site": SITE, "release": release, "requested_by": "on-call", "reason": "checked"}
+        event = envelope(request, {k: v for k, v in detail.items() if v}, event_id=event_id)
+        return event | {"time": self.now.isoformat()}
+
 
 class AwsWorld(World):
     """The same with the real adapters of ledger, artifacts and dead letters, over moto."""
@@ -186,8 +202,8 @@ class AwsWorld(World):
         )
         return answer.get("Messages", [])
 
-    def put_release(self, number: int) -> Release:
-        release = super().put_release(number)
+    def put_release(self, number: int, **metrics: object) -> Release:
+        release = super().put_release(number, **metrics)
         self.s3.put_object(
             Bucket="artifacts",
             Key=release.model.key,
@@ -203,14 +219,15 @@ class AwsWorld(World):
         )
         return object_created(key, answer["VersionId"])
 
-    def copy(self, release: Release) -> dict[str, object]:
-        """Copy the manifest onto itself, as one does to redeploy by hand."""
+    def copy(self, release: Release, redeploy: str | None = None) -> dict[str, object]:
+        """Copy the manifest onto itself, as one does to encrypt anew or to redeploy by hand."""
         key = names.release_key(release.run_id)
         answer = self.s3.copy_object(
             Bucket="artifacts",
             Key=key,
             CopySource={"Bucket": "artifacts", "Key": key},
             MetadataDirective="REPLACE",
+            Metadata={REDEPLOY_METADATA: redeploy} if redeploy else {},
         )
         return object_created(key, answer["VersionId"], reason="CopyObject")
 
@@ -253,7 +270,19 @@ def object_created(
     return envelope("Object Created", detail, event_id=f"s3-{version}")
 
 
-def make_release(number: int) -> Release:
+GOOD_METRICS = {
+    "rows": 100,
+    "trained_rows": 80,
+    "held_out_rows": 20,
+    "exact_accuracy": 0.5,
+    "within_one_cell": None,
+    "mean_error_m": 1.0,
+    "median_error_m": 1.0,
+    "p90_error_m": 2.0,
+}
+
+
+def make_release(number: int, **metrics: object) -> Release:
     snapshot = Snapshot.of(
         SITE,
         [
@@ -290,16 +319,7 @@ def make_release(number: int) -> Release:
         "image": "trainer:1",
         "hyperparameters": {"seed": number},
         "attempt": "1",
-        "metrics": Metrics(
-            rows=10,
-            trained_rows=8,
-            held_out_rows=2,
-            exact_accuracy=0.5,
-            within_one_cell=None,
-            mean_error_m=1.0,
-            median_error_m=1.0,
-            p90_error_m=2.0,
-        ),
+        "metrics": Metrics.model_validate(GOOD_METRICS | metrics),
         "smoke": tuple(
             SmokeCase(
                 rssi={"b1": -60.0 - row},

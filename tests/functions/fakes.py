@@ -16,12 +16,13 @@ from events.manifests import Champion, Release
 from events.triggers import Trigger
 from functions.adapters.artifacts import StoredManifest
 from functions.adapters.champions import StoredPointer
+from functions.core.candidates.manifest_gate import StoredObject
+from functions.core.candidates.site_policy import SitePolicy
 from functions.core.deployments import (
     Deployment,
     SiteState,
     StateChange,
 )
-from functions.core.gate import StoredObject
 from functions.core.releases import ReleaseRecord
 
 
@@ -275,6 +276,13 @@ class MemoryLedger:
     def remember(self, record: ReleaseRecord) -> None:
         self._releases[record.site, record.run_id] = record
 
+    def decide(self, record: ReleaseRecord) -> bool:
+        known = self.release(record.site, record.run_id)
+        if known is not None and known.decision is not None:
+            return False
+        self.remember(record)
+        return True
+
     def releases(self, site: str) -> list[ReleaseRecord]:
         records = [record for record in self._releases.values() if record.site == site]
         return sorted(records, key=lambda record: record.arrived_at)
@@ -284,6 +292,16 @@ class MemoryLedger:
 
     def opened_by(self, site: str, trigger: Trigger) -> Deployment | None:
         return self._triggers.get((site, trigger))
+
+
+class MemoryPolicies:
+    """The sites' policies in memory."""
+
+    def __init__(self) -> None:
+        self.policy = SitePolicy()
+
+    def of(self, site: str) -> SitePolicy:
+        return self.policy
 
 
 class MemoryChampions:
@@ -307,10 +325,12 @@ class MemoryArtifacts:
 
     def __init__(self) -> None:
         self.releases: dict[str, Release] = {}
+        self.redeploy: dict[str, str | None] = {}
         self._versions: dict[str, int] = {}
 
-    def put(self, release: Release) -> str:
+    def put(self, release: Release, redeploy: str | None = None) -> str:
         """Put a manifest, or another version of it; returns the version."""
+        self.redeploy[release.run_id] = redeploy
         self.releases[release.run_id] = release
         self._versions[release.run_id] = self._versions.get(release.run_id, 0) + 1
         return self._version(release.run_id)
@@ -318,7 +338,9 @@ class MemoryArtifacts:
     def manifest(self, run_id: str) -> StoredManifest | None:
         found = self.releases.get(run_id)
         body = found.model_dump_json().encode() if found else b""
-        return StoredManifest(body, self._version(run_id)) if found else None
+        if found is None:
+            return None
+        return StoredManifest(body, self._version(run_id), self.redeploy[run_id])
 
     def release(self, run_id: str) -> Release:
         return self.releases[run_id]

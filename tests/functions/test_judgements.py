@@ -7,7 +7,7 @@ import pytest
 
 from events.manifests import SmokeAnswer
 from events.names import ReleaseKey
-from functions.core.gate import StoredObject, check_release
+from functions.core.candidates.manifest_gate import StoredObject, check_release
 from functions.core.rollout import (
     EndpointAction,
     EndpointDescription,
@@ -245,7 +245,8 @@ def test_an_endpoint_that_answers_too_late_fails():
 def checked(release, **changes):
     key = changes.pop("stored_at", ReleaseKey(release.site, release.run_id))
     stored = changes.pop("stored", StoredObject(release.model.size, release.model.sha256))
-    return check_release(release, key, stored, changes.pop("known_digest", None))
+    known = changes.pop("known_digest", None)
+    return check_release(release, key, stored, known, changes.pop("now", release.created_at))
 
 
 def test_a_release_that_is_what_it_says_passes_the_gate():
@@ -268,6 +269,15 @@ def test_a_release_that_is_not_what_it_says_is_refused_with_the_reason(changes, 
     [reason] = checked(make_release(1), **changes)
 
     assert said in reason
+
+
+@pytest.mark.parametrize(("ahead", "is_refused"), [(5, False), (6, True)])
+def test_a_release_from_the_future_is_refused(ahead, is_refused):
+    release = make_release(1)
+
+    reasons = checked(release, now=release.created_at - timedelta(minutes=ahead))
+
+    assert ["in the future" in reason for reason in reasons] == [True] * is_refused
 
 
 def test_a_model_from_elsewhere_is_refused():

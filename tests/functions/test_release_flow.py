@@ -200,8 +200,12 @@ def test_when_the_way_back_fails_too_the_endpoint_is_frozen_until_a_rollback_by_
     world.sagemaker.liars.clear()
     world.settle(world.ask(to=first.run_id))
 
-    assert live(world) == third.run_id
+    assert live(world) == first.run_id
     assert world.state().frozen is None
+
+    world.settle(world.decide("ResumeRequested"))
+
+    assert live(world) == third.run_id
 
 
 def test_a_mixed_fleet_is_left_alone(world):
@@ -237,12 +241,37 @@ def test_an_older_release_that_comes_late_does_not_replace_a_newer_one(world):
     assert world.bus.last("DeploymentSuperseded")["release"] == old.run_id
 
 
-def test_copying_a_manifest_onto_itself_redeploys_that_release(aws_world):
+def test_a_copy_of_a_manifest_changes_nothing(aws_world):
+    first, second = aws_world.put_release(1), aws_world.put_release(2)
+    aws_world.settle(aws_world.arrive(first))
+    aws_world.settle(aws_world.arrive(second))
+    before = list(aws_world.bus.kinds())
+
+    aws_world.settle(aws_world.copy(first), aws_world.copy(second), aws_world.tick())
+
+    assert live(aws_world) == second.run_id
+    assert aws_world.bus.kinds() == before
+
+
+def test_a_copy_that_keeps_the_metadata_of_a_redeployment_changes_nothing(aws_world):
+    first, second = aws_world.put_release(1), aws_world.put_release(2)
+    aws_world.settle(aws_world.arrive(first))
+    aws_world.settle(aws_world.copy(first, redeploy="2026-11-01"))
+    aws_world.settle(aws_world.arrive(second))
+
+    aws_world.settle(aws_world.copy(first, redeploy="2026-11-01"))
+    assert live(aws_world) == second.run_id
+
+    aws_world.settle(aws_world.copy(first, redeploy="2026-11-02"))
+    assert live(aws_world) == first.run_id
+
+
+def test_a_copy_whose_metadata_says_so_redeploys_that_release(aws_world):
     first, second = aws_world.put_release(1), aws_world.put_release(2)
     aws_world.settle(aws_world.arrive(first))
     aws_world.settle(aws_world.arrive(second))
 
-    aws_world.settle(aws_world.copy(first))
+    aws_world.settle(aws_world.copy(first, redeploy="today"))
 
     assert live(aws_world) == first.run_id
     assert aws_world.bus.last("DeploymentSucceeded")["cause"] == "redeploy"
@@ -252,7 +281,7 @@ def test_redeploying_what_is_live_only_tests_it_again(aws_world):
     first = aws_world.put_release(1)
     aws_world.settle(aws_world.arrive(first))
 
-    aws_world.settle(aws_world.copy(first))
+    aws_world.settle(aws_world.copy(first, redeploy="today"))
 
     assert aws_world.bus.kinds().count("DeploymentSucceeded") == 2
     assert len(aws_world.sagemaker.updates) == 1

@@ -6,7 +6,13 @@ import pytest
 
 from events.outbound import Cause, ModelCreated
 from events.triggers import Trigger
-from functions.core.deployments import Deployment, DeploymentState, NewestArtifact, SiteState
+from functions.core.deployments import (
+    Deployment,
+    DeploymentState,
+    NewestArtifact,
+    SitePause,
+    SiteState,
+)
 from functions.core.state_table import (
     DOCUMENT,
     Situation,
@@ -18,6 +24,7 @@ from functions.core.transitions import (
     failed,
     frozen,
     open_deployment,
+    resumed,
     rollout_repeated,
     rollout_started,
     succeeded,
@@ -25,6 +32,7 @@ from functions.core.transitions import (
 )
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
+PAUSE = SitePause(by="on-call", at=NOW)
 S, E = DeploymentState, TransitionEvent
 
 
@@ -146,6 +154,9 @@ def test_a_verified_rollback_is_announced_as_one():
         (site(), model_created("artifact:a"), S.PENDING),
         (site(in_flight=deployment(S.ROLLING)), model_created("artifact:a"), S.WAITING),
         (site(frozen="mixed"), model_created("artifact:a"), S.WAITING),
+        (site(paused=PAUSE), model_created("artifact:a"), S.WAITING),
+        (site(paused=PAUSE), model_created("redeploy:a", Cause.REDEPLOY), S.WAITING),
+        (site(paused=PAUSE), model_created("request:r", Cause.ROLLBACK), S.PENDING),
         (site(frozen="mixed"), model_created("request:r", Cause.ROLLBACK), S.PENDING),
         (
             site(in_flight=deployment(S.VERIFICATION_FAILED)),
@@ -182,7 +193,10 @@ def test_a_requested_rollback_takes_the_slot_whatever_holds_it(state):
     assert (opened.state, opened.preempted, opened.restores) == (S.PENDING, 1, True)
     assert (ended.number, ended.state, ended.superseded_by) == (1, S.SUPERSEDED, 3)
     assert opened.rolled_back_from == ended.candidate.release
-    assert [entry.detail_type for entry in change.state.outbox] == ["DeploymentSuperseded"]
+    assert [entry.detail_type for entry in change.state.outbox] == [
+        "SitePaused",
+        "DeploymentSuperseded",
+    ]
 
 
 def test_a_later_deployment_replaces_the_one_that_waits():
@@ -215,6 +229,32 @@ def test_what_waits_at_a_frozen_site_goes_on_waiting():
     assert change.state.in_flight is None
     assert change.state.waiting == before.waiting
     assert change.state.frozen == "mixed"
+
+
+def test_what_waits_at_a_paused_site_waits_until_it_is_resumed():
+    before = site(
+        paused=PAUSE,
+        in_flight=deployment(S.ROLLING, cause=Cause.ROLLBACK),
+        waiting=deployment(S.WAITING, number=2),
+    )
+
+    ended = STEPS[E.VERIFIED](before).state
+    assert (ended.in_flight, ended.waiting.number) == (None, 2)
+
+    after = resumed(ended, NOW, by="on-call", reason="", correlation_id="c")
+    assert (after.state.in_flight.number, after.state.in_flight.state) == (2, S.PENDING)
+    assert after.state.waiting is None
+    assert resumed(after.state, NOW, "on-call", "", "c").state == after.state
+
+
+def test_a_rollback_that_waits_at_a_paused_site_takes_the_slot():
+    before = site(
+        paused=PAUSE,
+        in_flight=deployment(S.ROLLING),
+        waiting=deployment(S.WAITING, number=2, cause=Cause.ROLLBACK),
+    )
+
+    assert STEPS[E.FAILED](before).state.in_flight.number == 2
 
 
 def test_the_documentation_is_as_the_table_is():

@@ -1,7 +1,7 @@
 """A fake serving container of the standard library, whose model's files control its behaviour.
 
 `release` is what it answers with; `mode` may be `exit` (ends at once) or `deaf` (never healthy).
-A request's body may be `fail`, `refuse`, `slow`, `trickle` or `die`.
+A request's body may be `fail`, `refuse`, `slow`, `trickle`, `talk` or `die`.
 """
 
 import os
@@ -27,6 +27,8 @@ class Handler(BaseHTTPRequestHandler):
             os._exit(9)
         if body == b"slow":
             time.sleep(0.5)
+        if body == b"talk":
+            sys.stdout.write("the container talks\n")
         if body == b"trickle":
             self.send_response(200)
             self.send_header("Content-Length", "1000")

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.config import Config
+from botocore.exceptions import ClientError, ReadTimeoutError
 from typer.testing import CliRunner
 
 from ops.cli.main import app
@@ -222,3 +224,29 @@ def test_the_command_lists_and_clears_faults(
     assert listed.output == "hang at rssi-dev-lab: the next release\n"
     cleared = CliRunner().invoke(app, ["fault", "--clear"])
     assert cleared.output == "1 fault(s) ended.\nNo fault holds.\n"
+
+
+def test_a_hundred_hanging_requests_leave_the_rest_of_the_cloud_answering(
+    cloud: EmbeddedCloud, sagemaker: Any, faults: FaultClient, live: str
+) -> None:
+    faults.set(fault(FaultType.HANG, live, live=True))
+    impatient = boto3.client(
+        "sagemaker-runtime",
+        endpoint_url=cloud.address,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        region_name="us-east-1",
+        config=Config(read_timeout=1, retries={"total_max_attempts": 1}, max_pool_connections=100),
+    )
+
+    def hangs(_: int) -> bool:
+        with pytest.raises(ReadTimeoutError):
+            impatient.invoke_endpoint(EndpointName=live, Body=b"x")
+        return True
+
+    with ThreadPoolExecutor(100) as pool:
+        assert all(pool.map(hangs, range(100)))
+    started = time.monotonic()
+    assert status(sagemaker, live) == "InService"
+    assert time.monotonic() - started < 2
+    impatient.close()

@@ -140,7 +140,7 @@ def test_an_answer_that_only_trickles_in_is_cut_off_at_the_limit(tmp_path: Path)
         startup_timeout=10,
         request_timeout=0.5,
     )
-    instance = ServingProcess(spec, processes)
+    instance = ServingProcess(spec, processes, on_line=lambda _: None)
     try:
         instance.wait_until_ready()
         started = time.monotonic()

@@ -116,7 +116,7 @@ def odd_but_good(draw: st.DrawFn) -> bytes:
         for _ in range(draw(st.integers(1, 12)))
     ]
     lines = [
-        ["location", "b1", draw(st.sampled_from(["b2", "B1", "02:AA"]))],
+        ["location", "b1", draw(st.sampled_from(["b2", "b10", "02:AA"]))],
         *rows,
         ["A01", "-5", ""],
     ]

@@ -170,7 +170,7 @@ def test_a_receivers_own_floor_is_left_alone(seed: int) -> None:
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
-        (["A01,,-105,-105,-105,-70,-70"] * 9, "fewer than chance allows"),
+        (["A01,,-105,-105,-105,-70,-70"] * 6, "fewer than chance allows"),
         (["A01,,-110,-110,-110,-110,-110"] * 50, "nothing else is read"),
         (["A01,,-108,-102,-70,-70,-70"] * 50, "a narrow gap, and too small a share"),
     ],

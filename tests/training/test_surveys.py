@@ -24,6 +24,7 @@ from trainer.training.reading.formats.port import (
     CategoricalColumn,
     ColumnSelection,
     FileFormat,
+    FileLayout,
     RowBatch,
 )
 from trainer.training.reading.row_faults import FaultKind
@@ -108,13 +109,13 @@ HOSTILE = {
     "blank lines only": (b"\n \n\r\n", "empty"),
     "header only": (b"location,b1\n", "no rows"),
     "no location": (b"date,b1\nx,-70\n", "no location"),
-    "no header": (b"O02,-70,-200\nO02,-70,-200\n", "no location"),
+    "no header": (b"O02,-70,-200\nO02,-70,-200\n", "first line holds data"),
     "no beacon": (b"location,date\nA01,x\n", "no beacon"),
     "latin-1": ("location,b1\nCafé,-70\n".encode("latin-1"), "UTF-8"),
     "utf-16 without a mark": ("location,b1\nA01,-70\n".encode("utf-16-le"), "NUL"),
     "cut utf-16": ("location,b1\nA01,-70\n".encode("utf-16")[:-1], "UTF-16"),
     "nul": (b"location,b1\nA01,-7\x000\n", "NUL"),
-    "a zip file": (b"PK\x03\x04\x14\x00\x08\x08\xff\xfe", "UTF-8"),
+    "a zip file": (b"PK\x03\x04\x14\x00\x08\x08\xff\xfe", "ZIP archive"),
     "text": (b"location,b1,b2\nA01,-70,-70\nA01,-70,hello\n", "Line 3, column 'b2': 'hello'"),
     "python's own number": (b"location,b1\nA01,-7_0\n", "Line 2, column 'b1'"),
     "hexadecimal": (b"location,b1\nA01,0x10\n", "Line 2, column 'b1'"),
@@ -402,7 +403,7 @@ class JsonLines:
     def recognizes(self, name: str, beginning: bytes) -> bool:
         return name.endswith(".jsonl") and beginning.startswith(b"{")
 
-    def open(self, source: Path | bytes) -> "JsonLines":
+    def open(self, source: Path | bytes, layout: FileLayout) -> "JsonLines":  # noqa: ARG002 - of the port
         content = source if isinstance(source, bytes) else source.read_bytes()
         self.rows = [json.loads(line) for line in content.splitlines()]
         return self

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from events.outbound import Cause
+from functions.core.candidates.decisions import next_step
 from functions.core.deployments import Candidate, DeploymentState, SiteState
 from functions.core.releases import GateVerdict, ReleaseRecord
 
@@ -61,18 +62,29 @@ def requested_rollback_target(
         )
     if wanted is None:
         return _default_target(state, is_champion_served=is_champion_served)
-    if record is None:
-        return Refusal(
-            f"no release {wanted} ever arrived at {state.site}; `rssi releases --site {state.site}`"
-            " lists those that did"
-        )
-    if record.verdict is GateVerdict.REJECTED:
-        return Refusal(f"release {wanted} was rejected when it arrived: {record.reason}")
+    refusal = _why_not_deployable(state.site, wanted, record)
+    if refusal is not None:
+        return refusal
     is_settled = state.in_flight is None and state.waiting is None and state.frozen is None
     is_live = state.champion is not None and state.champion.release == wanted
     if is_settled and is_live and is_champion_served:
         return Refusal(f"release {wanted} is live at {state.site} already")
     return wanted
+
+
+def _why_not_deployable(site: str, wanted: str, record: ReleaseRecord | None) -> Refusal | None:
+    if record is None:
+        return Refusal(
+            f"no release {wanted} ever arrived at {site}; `rssi releases --site {site}`"
+            " lists those that did"
+        )
+    if record.verdict is GateVerdict.REJECTED:
+        return Refusal(f"release {wanted} was rejected when it arrived: {record.reason}")
+    if record.verdict.may_deploy:
+        return None
+    if record.decision is not None:
+        return Refusal(f"release {wanted} was rejected by {record.decision.by}: {record.reason}")
+    return Refusal(f"release {wanted} is held: {record.reason}; {next_step(record)}")
 
 
 def _default_target(state: SiteState, *, is_champion_served: bool) -> str | Refusal:

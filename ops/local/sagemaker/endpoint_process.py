@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,9 @@ _POLL = 0.03  # seconds between pings
 _PING_TIMEOUT = 2.0  # seconds; SageMaker's
 _STOP_GRACE = 5.0  # seconds; SageMaker gives 30
 _CHUNK = 64 * 1024
-_TAIL = 600  # bytes of output that an error quotes
+_TAIL = 600  # characters of output that an error quotes
+_LONGEST_LINE = 256 * 1024  # bytes; CloudWatch's limit
+_READ_GRACE = 1.0  # seconds for the output of a process that has ended
 
 
 class ContainerGoneError(LocalCloudError):
@@ -83,20 +85,28 @@ class ServingProcess:
     Args:
         spec: what it runs.
         processes: starts it.
+        on_line: called with each line of its output, in a thread of its own.
 
     Raises:
         ChildFailedError: the model can't be unpacked, or the command can't be started.
     """
 
-    def __init__(self, spec: ContainerSpec, processes: Processes) -> None:
+    def __init__(
+        self, spec: ContainerSpec, processes: Processes, on_line: Callable[[str], None]
+    ) -> None:
         self._spec = spec
         self._processes = processes
+        self._on_line = on_line
+        self._last_line = "nothing"
         self._directory = Path(tempfile.mkdtemp(prefix=f"{spec.label}-", dir=spec.workspace))
-        self._log = self._directory / "output.log"
         self._port = _free_port()
         self._connections: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
         self._child = self._start()
+        self._reader = threading.Thread(
+            target=self._read_output, name=f"output of {spec.label}", daemon=True
+        )
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -128,15 +138,10 @@ class ServingProcess:
         return self._child.wait()
 
     def tail(self) -> str:
-        """The end of the last line of output."""
-        with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - _TAIL))
-            lines = log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "nothing"
-
-    def output(self) -> str:
-        """The whole output."""
-        return self._log.read_text(errors="replace")
+        """The end of the last line of output; all of it, if the process has ended."""
+        if self._child.exit_status is not None:
+            self._reader.join(_READ_GRACE)
+        return self._last_line[-_TAIL:]
 
     def invoke(self, request: ContainerRequest, deadline: float) -> ContainerResponse:
         """POST to ``/invocations``; ``deadline`` is monotonic seconds.
@@ -185,11 +190,18 @@ class ServingProcess:
         try:
             with tarfile.open(fileobj=io.BytesIO(self._spec.archive), mode="r:gz") as archive:
                 archive.extractall(model, filter="data")
-            with self._log.open("wb") as log:
-                return self._processes.start(self._command(model), log)
+            return self._processes.start(self._command(model))
         except (tarfile.TarError, OSError) as error:
             shutil.rmtree(self._directory, ignore_errors=True)
             raise ChildFailedError(f"The model can't be unpacked or started: {error}") from error
+
+    def _read_output(self) -> None:
+        """Read the output until its end; a line that is too long counts as several."""
+        with self._child.output as output:
+            while line := output.readline(_LONGEST_LINE):
+                text = line.decode(errors="replace").rstrip()
+                self._last_line = text or self._last_line
+                self._on_line(text)
 
     def _command(self, model: Path) -> Command:
         environment = {

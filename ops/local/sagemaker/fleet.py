@@ -39,7 +39,7 @@ class Fleet:
         spec: what each instance runs.
         count: the number of instances.
         processes: starts them.
-        on_output: called with the whole output of each instance after it ended.
+        on_line: called with each line of the instances' output.
         faults: the faults of these instances.
     """
 
@@ -48,13 +48,13 @@ class Fleet:
         spec: ContainerSpec,
         count: int,
         processes: Processes,
-        on_output: Callable[[str], None],
+        on_line: Callable[[str], None],
         faults: Callable[[], Sequence[ActiveFault]],
     ) -> None:
         self._spec = spec
         self.count = count
         self._processes = processes
-        self._on_output = on_output
+        self._on_line = on_line
         self._faults = faults
         self._in_flight: dict[ServingProcess, int] = {}
         self._changed = threading.Condition()
@@ -85,7 +85,7 @@ class Fleet:
                 self._changed.wait_for(self._idle, self._spec.request_timeout)
                 instance = (self._idle() or list(self._in_flight))[0]
                 del self._in_flight[instance]
-            self._stop(instance)
+            instance.stop()
         self.count = count
 
     def wait_until_ready(self) -> bool:
@@ -125,7 +125,7 @@ class Fleet:
             )
             instances, self._in_flight = list(self._in_flight), {}
         for instance in instances:
-            self._stop(instance)
+            instance.stop()
 
     def terminate(self) -> None:
         """End every instance at once, because the whole cloud ends."""
@@ -163,11 +163,11 @@ class Fleet:
                 self._changed.notify_all()
 
     def _start_one(self) -> None:
-        instance = ServingProcess(self._spec, self._processes)
+        instance = ServingProcess(self._spec, self._processes, self._on_line)
         try:
             instance.wait_until_ready()
         except ChildFailedError:
-            self._stop(instance)
+            instance.stop()
             raise
         with self._changed:
             if not self._closed:
@@ -177,7 +177,7 @@ class Fleet:
                     target=self._watch, args=(instance,), name=self._spec.label, daemon=True
                 ).start()
                 return
-        self._stop(instance)
+        instance.stop()
 
     def _watch(self, instance: ServingProcess) -> None:
         """Replace the instance when it ends, unless the fleet ended it."""
@@ -186,7 +186,7 @@ class Fleet:
             if self._closed or self._in_flight.pop(instance, None) is None:
                 return
         _log.warning("%s ended with status %d; it is replaced", self._spec.label, status)
-        self._stop(instance)
+        instance.stop()
         self._replace()
 
     def _replace(self) -> None:
@@ -198,8 +198,3 @@ class Fleet:
                 time.sleep(_REPLACEMENT_PAUSE)
             else:
                 return
-
-    def _stop(self, instance: ServingProcess) -> None:
-        output = instance.output()
-        instance.stop()
-        self._on_output(output)

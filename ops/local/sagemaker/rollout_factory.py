@@ -130,9 +130,8 @@ class RolloutFactory:
         )
         group = f"/aws/sagemaker/Endpoints/{endpoint}"
 
-        def write(output: str) -> None:
-            for line in output.splitlines():
-                self._environment.logs.write(group, variant, line)
+        def write(line: str) -> None:
+            self._environment.logs.write(group, variant, line)
 
         return Fleet(
             spec,

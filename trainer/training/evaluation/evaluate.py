@@ -70,7 +70,7 @@ class Evaluation:
     median_error_m: float | None
     p90_error_m: float | None
     floor_accuracy: float | None = None
-    """Share of the rows answered with the right floor of the right building; None without floors."""
+    """Share of the rows answered with the right floor and building; None without floors."""
     building_accuracy: float | None = None
     intervals: Intervals | None = None
     calibration: Calibration | None = None
@@ -130,6 +130,8 @@ def release_metrics(
     rows: int,
     trained_rows: int,
     against_champion: AgainstChampion | None = None,
+    beacons: int | None = None,
+    location_coverage: float | None = None,
 ) -> Metrics:
     """The figures of an evaluation, as the release carries them."""
     return Metrics(
@@ -144,6 +146,8 @@ def release_metrics(
         floor_accuracy=evaluation.floor_accuracy,
         building_accuracy=evaluation.building_accuracy,
         against_champion=against_champion,
+        beacons=beacons,
+        location_coverage=location_coverage,
     )
 
 

@@ -29,8 +29,8 @@ _SLACK = 1.001
 _PART_ROWS, _PART_NUMBERS = 4096, 2**22
 """Posteriors over all cells are held for so many rows, or so many numbers, at a time."""
 FLOOR_PENALTY_M, BUILDING_PENALTY_M = 4.0, 50.0
-"""Added to the error of an answer on a wrong floor of the right building, or in a wrong building; as
-in the competitions on UJIIndoorLoc (Torres-Sospedra et al., 2017)."""
+"""Added to the error of an answer on a wrong floor of the right building, or in a wrong building,
+as in the competitions on UJIIndoorLoc (Torres-Sospedra et al., 2017)."""
 Errors = npt.NDArray[np.float64]
 Storeys = Sequence[tuple[str, str]]
 """The building and floor of cells or rows, blank where not known."""
@@ -71,7 +71,7 @@ class RowScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoreyHits:
-    """Whether each of a model's cells lies on the floor, and in the building, of each true place."""
+    """Whether answered cells lie on the floor, and in the building, of the true places."""
 
     answerable: Storeys
     """Of the model's cells."""

@@ -260,6 +260,8 @@ def report_content(
             rows=len(stages.joined.rows),
             trained_rows=len(split.trained),
             against_champion=comparison.summary if comparison else None,
+            beacons=len(stages.quality.audit.beacons),
+            location_coverage=_coverage(site, stages.quality.audit.empty_cells),
         ),
         evaluation=evaluated.evaluation,
         errors_m=evaluated.scores.errors_m,
@@ -271,6 +273,12 @@ def report_content(
         comparison=comparison,
         curve=stages.fitted.curve,
     )
+
+
+def _coverage(site: SiteDescription, empty_cells: Sequence[str]) -> float | None:
+    """The share of the described locations that have rows; None if none is described."""
+    described = len(site.positions)
+    return 1 - len(empty_cells) / described if described else None
 
 
 def write_reports(content: ReportContent, out_dir: Path) -> None:

@@ -66,6 +66,6 @@ def _local_run_id(
     digest = hashlib.sha256()
     for content in sorted(digests):
         digest.update(content)
-    digest.update(site.model_dump_json().encode())
+    digest.update(site.identity().encode())
     digest.update(settings.model_dump_json().encode())
     return f"{site.name}-{digest.hexdigest()[:12]}"

@@ -24,7 +24,11 @@ from events.manifests import Artifact, Quarantine, Release, Snapshot, SurveyRef
 from trainer.training.errors import BadSurvey, Misconfigured, NotEnoughData, StaleSnapshot
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.job.outcome import OutcomeKind, RunOutcome
-from trainer.training.reading.site_description import SiteDescription
+from trainer.training.reading.site_description import (
+    InvalidSiteError,
+    SiteDescription,
+    parse_site,
+)
 from trainer.training.settings import JobSettings, site_description_key
 
 if TYPE_CHECKING:
@@ -151,10 +155,8 @@ class TrainingJob:
         if hashlib.sha256(body).hexdigest() != sha256:
             raise StaleSnapshot(f"{key} was changed after the run was named")
         try:
-            return SiteDescription.model_validate_json(body).model_copy(
-                update={"name": self.settings.site}
-            )
-        except ValidationError as error:
+            return parse_site(body).model_copy(update={"name": self.settings.site})
+        except InvalidSiteError as error:
             raise Misconfigured(f"{key} does not describe a site: {error}") from error
 
     def _read(

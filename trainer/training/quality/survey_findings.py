@@ -14,7 +14,7 @@ from trainer.training.reading.training_set import TrainingSet
 NEAR_SENTINEL = 3.0
 """dB. A value this close above -200 is a sentinel that something has shifted."""
 LOWEST_SHARE = 0.05
-_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_DELIMITER_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
 
 
 def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
@@ -24,6 +24,7 @@ def on_file_formats(surveys: Sequence[Survey]) -> list[Finding]:
         file.encoding
         + (f", columns separated by {_DELIMITER_NAMES[file.delimiter]}" if file.delimiter else "")
         + (f", times as {file.time_format}" if file.time_format else ", no times")
+        + (f", {file.columns}" if file.columns else "")
         for file in formats
     )
     ways = "; ".join(

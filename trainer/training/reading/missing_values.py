@@ -21,13 +21,15 @@ from trainer.training.reading.surveys import Survey
 
 LOWEST_SIGNAL = -105.0
 """dBm. The sensitivity of receivers of beacons is about -100."""
+HIGHEST_SENTINEL = -95.0
+"""dBm. Between the two only a wide gap tells a sentinel, such as -100, from weak signals."""
 LOWEST_GAP_DB = 4.0
 """No reading is this close above a sentinel; weak signals occur at every dB."""
 SENTINEL_SHARE = 0.5
 """Least share of one survey's readings; the most frequent one of the UCI set has 0.11."""
-WIDE_GAP_DB, WIDE_GAP_SHARE = 10.0, 0.05
+WIDE_GAP_DB, WIDE_GAP_SHARE = 10.0, 0.01
 """Below a gap this wide, which signal strengths never have, a smaller share suffices."""
-FEWEST_SENTINELS = 30
+FEWEST_SENTINELS = 20
 """Fewer equal readings may be coincidence."""
 
 
@@ -55,7 +57,7 @@ def mask_sentinel(surveys: Sequence[Survey], site: SiteDescription) -> list[Surv
 def _find_sentinel(surveys: Sequence[Survey]) -> float | None:
     """The lowest reading of all surveys, in dBm, if it is a sentinel."""
     lowest = float(np.fmin.reduce([_lowest(survey.rssi) for survey in surveys], initial=np.inf))
-    if lowest > LOWEST_SIGNAL:
+    if lowest > HIGHEST_SENTINEL:
         return None
     above = min(_lowest_above(survey.rssi, lowest) for survey in surveys)
     gap = above - lowest
@@ -63,7 +65,8 @@ def _find_sentinel(surveys: Sequence[Survey]) -> float | None:
     others_exist = bool(np.isfinite(above))
     share = WIDE_GAP_SHARE if gap >= WIDE_GAP_DB else SENTINEL_SHARE
     is_frequent = any(_is_frequent(survey.rssi, lowest, share) for survey in surveys)
-    return lowest if gap >= LOWEST_GAP_DB and others_exist and is_frequent else None
+    least_gap = LOWEST_GAP_DB if lowest <= LOWEST_SIGNAL else WIDE_GAP_DB
+    return lowest if gap >= least_gap and others_exist and is_frequent else None
 
 
 def _lowest(rssi: FloatMatrix) -> float:

@@ -1,6 +1,7 @@
 """Finds rows that are no measurement: impossible readings, points and labels, silence."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from trainer.training.reading.row_faults import FaultKind, RowFault
 
 MAX_COORDINATE_M = 1e7
 """Larger than any projected coordinate on Earth."""
+FEWEST_IMPOSSIBLE = 20
+"""Fewer equal readings may be a typing error that was copied."""
 POSITION_TOLERANCE_M = 0.01
 """Positions of one label that are nearer than this count as the same, written differently."""
 
@@ -23,6 +26,22 @@ def without_bad_rows(batch: RowBatch, columns: ColumnRoles) -> RowBatch:
     for fault in (*_bad_points(batch, columns), *_out_of_range(batch, columns)):
         faults.setdefault(fault.line, fault)
     return batch.without(sorted(faults.values(), key=lambda fault: fault.line))
+
+
+def without_impossible_sentinel(batch: RowBatch, columns: ColumnRoles) -> RowBatch:
+    """The batch with a number that is no RSSI, such as 1 or -999, as missing values.
+
+    Only where it is the one such number and frequent: a logger's own word for "not heard". Several
+    different ones are errors of the rows.
+    """
+    values = columns.readings(batch)
+    wrong = values[~is_rssi(values)]
+    if len(wrong) < FEWEST_IMPOSSIBLE or (wrong != wrong[0]).any():
+        return batch
+    numbers = batch.numbers.copy()
+    readings = numbers if columns.point is None else numbers[:, 2:]
+    readings[readings == wrong[0]] = np.nan
+    return replace(batch, numbers=numbers)
 
 
 def _out_of_range(batch: RowBatch, columns: ColumnRoles) -> Iterator[RowFault]:
@@ -37,7 +56,8 @@ def _out_of_range(batch: RowBatch, columns: ColumnRoles) -> Iterator[RowFault]:
         yield RowFault(
             line,
             FaultKind.OUT_OF_RANGE,
-            f"Line {line}, column {column!r}: {values[row, beacon]:g} is no RSSI; {EXPECTED}.",
+            f"Line {line}, column {column!r}: {values[row, beacon]:g} is no RSSI; {EXPECTED}. "
+            'A number that means "not heard" belongs into "not_heard" of site.json.',
         )
 
 

@@ -5,11 +5,22 @@ labels and no metres.
 """
 
 import re
-from typing import Annotated, Literal
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from events.names import Site as SiteName
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Position = tuple[float, float]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -45,6 +56,27 @@ class FloorPlan(BaseModel):
     height_m: Annotated[float, Field(gt=0, le=1e5, allow_inf_nan=False)]
 
 
+class SurveyColumns(BaseModel):
+    """Which column of the site's surveys plays which role, where its name does not tell."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    location: str | None = None
+    """The label of the reference point."""
+    x: str | None = None
+    y: str | None = None
+    floor: str | None = None
+    """The floor; with the building it tells places apart that have the same x and y, or label."""
+    building: str | None = None
+    time: str | None = None
+    """When the row was taken; never a feature."""
+
+    @property
+    def by_role(self) -> dict[str, str]:
+        """The named columns, by role."""
+        return {role: name for role, name in self if name is not None}
+
+
 class SiteDescription(BaseModel):
     """A site and its reference points; lengths in metres. The content of ``site.json``."""
 
@@ -61,8 +93,26 @@ class SiteDescription(BaseModel):
     """Positions by beacon, for the map of the model card; the model does not need them."""
     floor_plan: FloorPlan | None = None
     ignored_columns: tuple[str, ...] = ()
-    """Columns of the site's surveys that are no beacons, besides those known by name."""
+    """Columns of the site's surveys that are no beacons, besides those known by name: names or
+    patterns such as ``* RTT*``, in any case."""
+    columns: SurveyColumns = SurveyColumns()
+    not_heard: tuple[float, ...] = ()
+    """Numbers that mean "not heard" in the site's surveys, besides the usual ones."""
+    unit: Literal["m", "cm", "ft", "degrees"] = "m"
+    """What x and y of the surveys are in; degrees of longitude and latitude are projected."""
+    delimiter: Annotated[str, StringConstraints(pattern=r"^[,;\t| ]$")] | None = None
+    """Between the columns; found by looking if it is not given."""
+    decimal: Literal[".", ","] | None = None
+    """The decimal mark; found by looking if it is not given."""
     thresholds: Thresholds = Thresholds()
+
+    def identity(self) -> str:
+        """All that names a training, as JSON; what is at its default since it came is left out."""
+        later = {"columns", "not_heard", "unit", "delimiter", "decimal"}
+        return self.model_dump_json(exclude={name for name in later if self._is_default(name)})
+
+    def _is_default(self, name: str) -> bool:
+        return bool(getattr(self, name) == type(self).model_fields[name].default)
 
     @field_validator("label_pattern")
     @classmethod
@@ -87,3 +137,50 @@ class SiteDescription(BaseModel):
         for letter in match["column"].upper():
             column = column * 26 + ord(letter) - ord("A") + 1
         return ((column - 1) * self.cell_size_m, int(match["row"]) * self.cell_size_m)
+
+
+def parse_site(body: bytes | str) -> SiteDescription:
+    """The site that the content of a ``site.json`` describes.
+
+    Raises:
+        InvalidSiteError: it does not; the text says where, what is allowed and what may be meant.
+    """
+    try:
+        return SiteDescription.model_validate_json(body)
+    except ValidationError as error:
+        problems = "; ".join(_in_words(problem) for problem in error.errors())
+        raise InvalidSiteError(f"{problems}.") from error
+
+
+class InvalidSiteError(ValueError):
+    """The content of a ``site.json`` describes no site."""
+
+
+def _in_words(problem: "ErrorDetails") -> str:
+    place = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        key, known = str(problem["loc"][-1]), _keys_beside(problem["loc"])
+        near = get_close_matches(key.lower(), known, 1)
+        meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"there is no key {place!r}; {meant}"
+    if problem["type"] == "json_invalid":
+        return f"it is no JSON ({problem['ctx']['error']})"
+    return f"{place or 'the document'}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that stand where the last part of the location does."""
+    model: type[BaseModel] = SiteDescription
+    for part in location[:-1]:
+        nested = _NESTED.get(str(part))
+        if nested is None:
+            break
+        model = nested
+    return sorted(model.model_fields)
+
+
+_NESTED: dict[str, type[BaseModel]] = {
+    "columns": SurveyColumns,
+    "floor_plan": FloorPlan,
+    "thresholds": Thresholds,
+}

@@ -1,6 +1,6 @@
 """Buildings and floors: a place is (building, floor, x, y), so that equal plans are never merged.
 
-Points are labelled with their building and floor in front, such as ``2/x=1.5,y=3.0``. The label of
+Points are labelled with their building and floor in front: ``floor=2,x=1.5,y=3.0``. The label of
 a location stays as it is, unless one label names places on several floors.
 """
 
@@ -26,7 +26,8 @@ class Storey(NamedTuple):
     @property
     def prefix(self) -> str:
         """What a label begins with to tell it from the same one on another floor."""
-        return "".join(f"{part}/" for part in self if part)
+        parts = zip(self._fields, self, strict=True)
+        return "".join(f"{name}={part}," for name, part in parts if part)
 
 
 NOWHERE = Storey()

@@ -33,16 +33,19 @@ from trainer.training.reading.columns import ColumnRoles, find_columns, labels_o
 from trainer.training.reading.formats.port import (
     CategoricalColumn,
     FileFormat,
+    FileLayout,
     Numbers,
     RowBatch,
     SurveyFile,
 )
 from trainer.training.reading.formats.registry import open_survey
+from trainer.training.reading.geography import in_metres
 from trainer.training.reading.row_checks import (
     POSITION_TOLERANCE_M,
     misplaced_rows,
     silent_rows,
     without_bad_rows,
+    without_impossible_sentinel,
 )
 from trainer.training.reading.row_faults import RowFault, check_share
 from trainer.training.reading.site_description import Position, SiteDescription
@@ -94,7 +97,8 @@ def read_survey(source: Path | bytes, site: SiteDescription, name: str | None = 
         OSError: the file can't be read.
     """
     survey_name = name or ("survey" if isinstance(source, bytes) else source.name)
-    return read_open_survey(open_survey(source, survey_name), survey_name, site)
+    layout = FileLayout(site.delimiter, site.decimal)
+    return read_open_survey(open_survey(source, survey_name, layout), survey_name, site)
 
 
 def read_open_survey(file: SurveyFile, name: str, site: SiteDescription) -> Survey:
@@ -103,7 +107,7 @@ def read_open_survey(file: SurveyFile, name: str, site: SiteDescription) -> Surv
     Raises:
         BadSurvey: it can't be used.
     """
-    columns = find_columns(file.column_names, site.ignored_columns)
+    columns = find_columns(file.column_names, site)
     with ThreadPoolExecutor(1) as pool:
         # In parallel to reading the next batch; NumPy releases the interpreter's lock.
         parts = list(pool.map(partial(_usable, columns), file.batches(columns.selection)))
@@ -128,13 +132,14 @@ class _UsableRows:
 
 
 def _usable(columns: ColumnRoles, batch: RowBatch) -> _UsableRows:
-    batch = without_bad_rows(batch, columns)
+    batch = without_bad_rows(without_impossible_sentinel(batch, columns), columns)
     points, readings = columns.points(batch), columns.readings(batch)
+    points = None if points is None else points.copy()
     return _UsableRows(
-        labels=labels_of(batch),
+        labels=labels_of(batch, columns),
         storeys=columns.storeys(batch),
         rssi=np.ascontiguousarray(heard_only(readings)),
-        points=None if points is None else points.copy(),
+        points=points,
         lines=batch.lines,
         faults=batch.faults,
         not_heard=_count_not_heard(readings),
@@ -153,6 +158,8 @@ def _survey(
     times = read_times([part.times for part in parts if part.times is not None])
     whole = _joined(parts, len(columns.beacons))
     parts.clear()
+    if whole.points is not None:
+        whole = replace(whole, points=in_metres(whole.points, columns.unit))
     if whole.storeys is not None:
         by_points = columns.location is None
         named = with_storeys(whole.labels, whole.storeys, always=by_points)
@@ -192,6 +199,7 @@ def _survey(
         faults=tuple(faults),
         file_format=replace(
             file_format,
+            columns=columns.description,
             time_format=None if times is None else times.time_format,
             not_heard=tuple(
                 sorted(whole.not_heard.items(), key=lambda way: (way[0] == "blank", way[0]))

@@ -20,7 +20,7 @@ from trainer import logs
 from trainer.training.errors import BadSplit, BadSurvey, Misconfigured, NotEnoughData, StaleSnapshot
 from trainer.training.job.outcome import ExitCode, OutcomeKind, RunOutcome
 from trainer.training.job.stores import open_stores
-from trainer.training.reading.site_description import SiteDescription
+from trainer.training.reading.site_description import SiteDescription, parse_site
 from trainer.training.reading.surveys import Survey, read_survey
 from trainer.training.reading.training_set import TrainingSet, combine
 from trainer.training.settings import TRAINER_VERSION, site_description_key
@@ -97,7 +97,7 @@ class TuningJob:
         body = self._get(plan.snapshot.surveys[0].bucket, key, UNVERSIONED)
         if hashlib.sha256(body).hexdigest() != plan.site_sha256:
             raise StaleSnapshot(f"{key} was changed since the release that the plan is made from")
-        return SiteDescription.model_validate_json(body).model_copy(update={"name": name})
+        return parse_site(body).model_copy(update={"name": name})
 
     def _rows(self, plan: TuningPlan, site: SiteDescription) -> TrainingSet:
         # In the order of a training: the later of two contradictory surveys is the bad one.

@@ -1,4 +1,4 @@
-"""CSV: comma, semicolon or tab; UTF-8, or UTF-16 with a byte-order mark; a header line.
+"""CSV: comma, semicolon, tab, bar or blanks; UTF-8, or UTF-16 with a mark; a header line.
 
 Two parsers give the same rows. The standard library's accepts every CSV and can say what is wrong
 with it; Polars reads large plain files some ten times as fast. A block with anything unusual goes
@@ -6,8 +6,10 @@ to the first, and so does everything after a quotation mark, since a quoted fiel
 number of lines.
 """
 
+import json
+import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -22,8 +24,10 @@ from trainer.training.reading.formats.csv_text import (
     read_header,
 )
 from trainer.training.reading.formats.port import (
+    FOUND_BY_LOOKING,
     ColumnSelection,
     FileFormat,
+    FileLayout,
     NonNumericColumns,
     RowBatch,
 )
@@ -31,6 +35,8 @@ from trainer.training.reading.formats.port import (
 LARGE_BYTES = 4 * 1024 * 1024
 """Below it the standard library finishes before Polars would be imported (0.3 s)."""
 
+_WITH_UNIT = re.compile(r"[0-9]\s*(dBm|db)\b", re.IGNORECASE)
+_LIST = re.compile(r"\('\[.*")
 _PARALLEL_BLOCKS = 2
 """NumPy and Polars release the interpreter's lock, so blocks are parsed side by side."""
 
@@ -47,7 +53,7 @@ class CsvReader:
         """Any file may be an attempt at CSV."""
         return True
 
-    def open(self, source: Path | bytes) -> "CsvFile":
+    def open(self, source: Path | bytes, layout: FileLayout = FOUND_BY_LOOKING) -> "CsvFile":
         """Read the header.
 
         Raises:
@@ -61,7 +67,7 @@ class CsvReader:
             raise BadSurvey("The file is empty: upload a CSV with a header line and labelled rows.")
         return CsvFile(
             encoding=decoded.encoding,
-            header=read_header(first.content.decode()),
+            header=read_header(first.content.decode(), layout.delimiter, layout.decimal),
             blocks=chain([first], decoded.blocks),
             is_large=size >= self.large_bytes,
         )
@@ -102,12 +108,12 @@ class CsvFile:
                 non_numeric = _common(non_numeric, batch.non_numeric)
             if rows > BATCH_ROWS:
                 # Certain enough; a fault for each row of a large file would fill the memory.
-                _refuse(non_numeric)
+                _refuse(non_numeric, self.column_names)
             yield batch
         if not rows:
             raise BadSurvey("The file has a header line and no rows below it.")
         if rows > 1:
-            _refuse(non_numeric)
+            _refuse(non_numeric, self.column_names)
 
     def _parse_small(self, selection: ColumnSelection) -> Iterator[RowBatch]:
         return parse_any(self.blocks, self.header, selection)
@@ -115,7 +121,8 @@ class CsvFile:
     def _parse_large(self, selection: ColumnSelection) -> Iterator[RowBatch]:
         """By Polars, block by block, until something is quoted."""
         first = next(self.blocks)
-        if first.content.startswith(b"\n") or b'"' in first.content:
+        is_plain = self.header.delimiter != " " and self.header.decimal == "."
+        if not is_plain or first.content.startswith((b"\n", b"#")) or b'"' in first.content:
             yield from parse_any(chain([first], self.blocks), self.header, selection)
             return
         _, _, below = first.content.partition(b"\n")
@@ -129,9 +136,19 @@ def _common(before: NonNumericColumns | None, now: NonNumericColumns) -> NonNume
     return {column: reason for column, reason in before.items() if column in now}
 
 
-def _refuse(non_numeric: NonNumericColumns | None) -> None:
-    for reason in (non_numeric or {}).values():
-        raise BadSurvey(reason)
+def _refuse(non_numeric: NonNumericColumns | None, names: Sequence[str]) -> None:
+    """Refuse all columns without numbers at once, with the words that would ignore them."""
+    if not non_numeric:
+        return
+    holding = ", ".join(non_numeric.values())
+    ignored = ", ".join(json.dumps(names[column]) for column in non_numeric)
+    if any(_WITH_UNIT.search(held) for held in non_numeric.values()):
+        advice = "write the readings without their unit"
+    elif any(_LIST.search(held) for held in non_numeric.values()):
+        advice = "give each beacon a column of its own"
+    else:
+        advice = f'if they hold no dBm, write "ignored_columns": [{ignored}] in site.json'
+    raise BadSurvey(f"Columns without a single number: {holding}: {advice}.")
 
 
 def _parse_plain_first(

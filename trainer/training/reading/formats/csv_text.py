@@ -5,9 +5,11 @@ Hazards: rows of the wrong length, one endless field, text among numbers.
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 
@@ -23,10 +25,16 @@ from trainer.training.reading.formats.port import (
 from trainer.training.reading.row_faults import FaultKind, RowFault
 from trainer.training.reading.times import time_column
 
-DELIMITERS = ",;\t"
+DELIMITERS = ",;\t|"
+COMMENT = "#"
+"""How a line begins that is none of the table."""
 MAX_FIELD_CHARACTERS = 64 * 1024
 MAX_HEADER_CHARACTERS = 4 * 1024 * 1024
 BATCH_ROWS = 50_000
+
+_SAMPLE_ROWS = 50
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+", re.ASCII)
+_DECIMAL_POINT = re.compile(r"[+-]?[0-9]+\.[0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,31 +43,72 @@ class CsvHeader:
 
     names: tuple[str, ...]
     delimiter: str
+    decimal: str = "."
+    """The decimal mark of the rows."""
+    merges_blanks: bool = False
+    """Whether a run of blanks is one delimiter."""
 
 
-def read_header(text: str) -> CsvHeader:
+def read_header(text: str, delimiter: str | None = None, decimal: str | None = None) -> CsvHeader:
     """Read the columns' names; the delimiter is the one that yields most of them.
+
+    Blanks are one only where no other yields a second name. The decimal mark is a comma if there
+    are numbers with one and none with a point among the first rows, and it is no delimiter.
 
     Args:
         text: the file, or a beginning that includes its first row.
+        delimiter: between the columns, if it is known.
+        decimal: the decimal mark, if it is known.
 
     Raises:
         BadSurvey: the first line can't be read.
     """
     # Copying a whole block for every delimiter would cost more than reading it.
     beginning = text[:MAX_HEADER_CHARACTERS]
-    delimiter = max(DELIMITERS, key=lambda candidate: len(_first_row(beginning, candidate)))
-    names = tuple(name.strip() for name in _first_row(beginning, delimiter))
-    return CsvHeader(names=names, delimiter=delimiter)
+    if delimiter is None:
+        columns = {mark: len(_first_row(beginning, CsvHeader((), mark))) for mark in DELIMITERS}
+        delimiter = max(DELIMITERS, key=columns.__getitem__)
+        if columns[delimiter] == 1:
+            delimiter = " "
+    merges_blanks = delimiter == " " and not _is_even(beginning)
+    header = CsvHeader((), delimiter, decimal or ".", merges_blanks)
+    names = tuple(name.strip() for name in _first_row(beginning, header))
+    header = replace(header, names=names)
+    return header if decimal else replace(header, decimal=_decimal_mark(beginning, header))
 
 
-def _first_row(text: str, delimiter: str) -> list[str]:
+def _is_even(text: str) -> bool:
+    """Whether single blanks give all of the first rows the same number of fields."""
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(COMMENT)]
+    return len({line.count(" ") for line in lines[:_SAMPLE_ROWS]}) == 1
+
+
+def _decimal_mark(text: str, header: CsvHeader) -> str:
+    if header.delimiter == ",":
+        return "."
     try:
-        return next(
-            (row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)), []
-        )
+        rows = list(islice(_rows_of(io.StringIO(text), header), 1, 1 + _SAMPLE_ROWS))
+    except csv.Error:  # the parser of the rows says where
+        return "."
+    fields = [field.strip() for row in rows for field in row]
+    with_comma = any(_DECIMAL_COMMA.fullmatch(field) for field in fields)
+    with_point = any(_DECIMAL_POINT.fullmatch(field) for field in fields)
+    return "," if with_comma and not with_point else "."
+
+
+def _first_row(text: str, header: CsvHeader) -> list[str]:
+    try:
+        return next((row for row in _rows_of(io.StringIO(text), header) if any(row)), [])
     except csv.Error as error:
         raise BadSurvey(f"The header line can't be read as CSV: {error}.") from error
+
+
+def _rows_of(lines: Iterable[str], header: CsvHeader) -> Any:
+    """The standard library's reader, which has no public type; comment lines are blank."""
+    text = ("\n" if line.startswith(COMMENT) else line for line in lines)
+    if header.merges_blanks:
+        text = (line.strip(" ") for line in text)
+    return csv.reader(text, delimiter=header.delimiter, skipinitialspace=header.merges_blanks)
 
 
 def parse_any(
@@ -103,7 +152,7 @@ def _rows(
     first = next(blocks, None)
     if first is None:
         return
-    reader = csv.reader(_lines(chain([first], blocks)), delimiter=header.delimiter)
+    reader = _rows_of(_lines(chain([first], blocks)), header)
     line, lines_before = first.line, first.line - 1
     try:
         for row in reader:
@@ -152,14 +201,13 @@ def _batch(
     faults: dict[int, RowFault] = {}
     non_numeric: NonNumericColumns = {}
     for index, column in enumerate(selection.numeric):
-        values, words = _numbers(fields[column])
+        values, words = _numbers(fields[column], header.decimal)
         numbers[:, index] = values
         if words:
             _add_faults(words, fields[column], header.names[column], lines, faults)
-        if rows and words == set(fields[column]):
-            non_numeric[column] = _non_numeric_column(
-                header.names[column], lines[0], fields[column][0]
-            )
+        if words and np.isnan(values).all():
+            word = next(field for field in fields[column] if field in words)
+            non_numeric[column] = f"{header.names[column]!r} ({word.strip()[:40]!r})"
     batch = RowBatch(
         locations=None if selection.location is None else _categorical(fields[selection.location]),
         numbers=numbers,
@@ -179,20 +227,13 @@ def _categorical(fields: Sequence[str]) -> CategoricalColumn:
     )
 
 
-def _numbers(fields: Sequence[str]) -> tuple[list[float], set[str]]:
+def _numbers(fields: Sequence[str], decimal: str) -> tuple[list[float], set[str]]:
     """The numbers of a column, NaN for missing values, and the words that are no number."""
     # A column of dBm has few distinct values, so each is parsed once.
-    values = {written: number_in(written) for written in set(fields)}
+    values = {written: number_in(written.replace(decimal, ".")) for written in set(fields)}
     known = {written: np.nan if value is None else value for written, value in values.items()}
     words = {written for written, value in values.items() if value is None}
     return [known[written] for written in fields], words
-
-
-def _non_numeric_column(column: str, line: int, written: str) -> str:
-    return (
-        f"Line {line}, column {column!r}: {written[:40]!r} is no number, nor is anything else in "
-        "this column. If it holds no dBm, remove it or name it under ignored_columns in site.json."
-    )
 
 
 def _add_faults(

@@ -22,6 +22,8 @@ class FileFormat:
     encoding: str = "utf-8"
     delimiter: str = ","
     """Empty for a format without one."""
+    columns: str = ""
+    """Which columns were taken by common names, and which ignored, in words."""
     time_format: str | None = None
     """As for ``strptime``; None without times, or if no known format fits."""
     not_heard: tuple[tuple[str, int], ...] = ()
@@ -69,7 +71,7 @@ class RowBatch:
     faults: tuple[RowFault, ...] = ()
     """Unreadable rows; they are not among the others."""
     non_numeric: NonNumericColumns = field(default_factory=dict)
-    """Selected columns without a single number, each with a sentence that says so."""
+    """Selected columns without a single number: their names and what the first row says."""
 
     def without(self, faults: Sequence[RowFault]) -> "RowBatch":
         """The same batch without the rows of further faults."""
@@ -106,13 +108,24 @@ class SurveyFile(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class FileLayout:
+    """What a site says of its files; None where it is found by looking."""
+
+    delimiter: str | None = None
+    decimal: str | None = None
+
+
+FOUND_BY_LOOKING = FileLayout()
+
+
 class SurveyReader(Protocol):
     """Reads one file format."""
 
     def recognizes(self, name: str, beginning: bytes) -> bool:
         """Whether a file is in this format, judged by its name and its first bytes."""
 
-    def open(self, source: Path | bytes) -> SurveyFile:
+    def open(self, source: Path | bytes, layout: FileLayout) -> SurveyFile:
         """Open a file, or its content.
 
         Raises:

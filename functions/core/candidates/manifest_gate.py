@@ -5,9 +5,14 @@ Reasons are sentences for people.
 
 import math
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from events.manifests import Release
 from events.names import ReleaseKey, attempt_key
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far a trainer's clock may be ahead. The newest release wins, so one from the future would
+supersede every later one."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ def check_release(
     stored_at: ReleaseKey,
     stored_model: StoredObject | None,
     known_digest: str | None,
+    now: datetime,
 ) -> list[str]:
     """Reasons why the release must not be rolled out; empty if it may.
 
@@ -31,6 +37,7 @@ def check_release(
         stored_at: where the manifest was found.
         stored_model: the model artifact in the bucket; None if it is missing.
         known_digest: the digest that the ledger remembers for this release id, if any.
+        now: the time, UTC.
     """
     return [
         reason
@@ -39,6 +46,7 @@ def check_release(
             _altered_model(release, stored_model),
             _rewritten(release, known_digest),
             _meaningless_metrics(release),
+            _from_the_future(release, now),
         )
         if reason
     ]
@@ -85,3 +93,12 @@ def _meaningless_metrics(release: Release) -> str | None:
         and all(error is None or (math.isfinite(error) and error >= 0) for error in errors)
     )
     return None if sound else "its metrics are not those of an evaluation on held-out rows"
+
+
+def _from_the_future(release: Release, now: datetime) -> str | None:
+    if release.created_at - now <= CLOCK_SKEW:
+        return None
+    return (
+        f"it says that it was made at {release.created_at:%Y-%m-%d %H:%M:%S %Z}, which is in the "
+        "future: set the trainer's clock, and train again"
+    )
