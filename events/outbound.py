@@ -281,6 +281,19 @@ class DeploymentStalled(DeploymentEvent):
     """How often its present step failed."""
 
 
+class EndpointDrifted(Event):
+    """The endpoint is not what the ledger says, although nothing is on its way there."""
+
+    release: RunId
+    """The release that should be served."""
+    endpoint: Text
+    """The endpoint's name in SageMaker."""
+    what: Text
+    """How it differs."""
+    since: AwareDatetime
+    """When reconcile first saw it."""
+
+
 class RollbackRequested(Contract):
     """A request to put an earlier release back.
 
@@ -358,6 +371,7 @@ OUTBOUND: tuple[type[Contract], ...] = (
     DeploymentSuperseded,
     DeploymentDelayed,
     DeploymentStalled,
+    EndpointDrifted,
     RollbackRequested,
     RollbackRefused,
     ApprovalRequested,

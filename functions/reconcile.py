@@ -7,29 +7,31 @@ projection of the ledger, is updated.
 """
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from events.inbound import Envelope, Tick
-from events.names import is_run_id
+from events.names import endpoint_name, is_run_id
 from events.outbound import DeploymentStalled, ReleaseFound, RollbackRequested
 from functions.core.deadlines import is_overdue
-from functions.core.deployments import Change, SiteState
+from functions.core.deployments import Change, Deployment, DeploymentState, SiteState
+from functions.core.endpoint_drift import drift_observed, drift_of
 from functions.core.outcomes import StepOutcome, Summary
 from functions.core.releases import GateVerdict, ReleaseRecord
-from functions.core.transitions import gave_up, waiting_promoted
+from functions.core.rollout import IN_PROGRESS, EndpointDescription
+from functions.core.transitions import fill_slot, gave_up
 from functions.entry import handles
 from functions.services import Services
 from functions.settings import ReconcileSettings
 
 STALLED = timedelta(minutes=3)
-"""A deployment that has not changed for so long is announced. If its endpoint is still changing,
-the announcement only causes one more look at it."""
+"""A deployment that has not changed for so long is announced, unless its endpoint is changing."""
 
 
 @handles(ReconcileSettings, {"Scheduled Event": Tick})
 def handler(event: "Envelope[Tick]", services: Services[ReconcileSettings]) -> Summary:
     """Look at every site once."""
     found = sum(_find_releases(site, event.id, services) for site in services.artifacts.sites())
-    stalled = sum(_announce_stalled(site, services) for site in services.ledger.sites())
+    stalled = sum(_look_at(site, event.id, services) for site in services.ledger.sites())
     return Summary(
         StepOutcome.RECONCILED,
         f"{found} releases found, {stalled} deployments stalled",
@@ -77,17 +79,53 @@ def _not_opened(
     ]
 
 
-def _announce_stalled(site: str, services: Services[ReconcileSettings]) -> bool:
+def _look_at(site: str, correlation_id: str, services: Services[ReconcileSettings]) -> bool:
+    """Compare a site's ledger, pointer and endpoint; True if its deployment has stalled."""
     # Even without a change this publishes what a step that died left in the outbox.
     state = services.commit(site, _end_overdue)
     services.publish_champion(state)
     _repeat_rollback_request(state, services)
-    deployment = state.in_flight
-    if deployment is None or services.now() - deployment.changed_at < STALLED:
+    name = endpoint_name(services.settings.endpoint_prefix, site)
+    endpoint = services.sagemaker.endpoint(name)
+    if state.in_flight is None:
+        _observe_drift(state, name, endpoint, correlation_id, services)
+        return False
+    return _announce_stalled(state.in_flight, endpoint, services)
+
+
+def _observe_drift(
+    state: SiteState,
+    name: str,
+    endpoint: EndpointDescription | None,
+    correlation_id: str,
+    services: Services[ReconcileSettings],
+) -> None:
+    champion, config = state.champion, state.champion_config
+    missing = services.sagemaker.missing(champion.model_name, config) if champion else []
+    services.commit(
+        state.site,
+        partial(
+            drift_observed,
+            what=drift_of(state, endpoint, missing),
+            endpoint=name,
+            correlation_id=correlation_id,
+        ),
+    )
+
+
+def _announce_stalled(
+    deployment: Deployment,
+    endpoint: EndpointDescription | None,
+    services: Services[ReconcileSettings],
+) -> bool:
+    # While SageMaker is at work, a bake included, its own event will follow.
+    is_changing = endpoint is not None and endpoint.status in IN_PROGRESS
+    is_waiting_for_it = deployment.state is not DeploymentState.VERIFICATION_FAILED
+    if services.now() - deployment.changed_at < STALLED or (is_changing and is_waiting_for_it):
         return False
     services.announce(
         DeploymentStalled(
-            site=site,
+            site=deployment.site,
             correlation_id=deployment.correlation_id,
             release=deployment.candidate.release,
             digest=deployment.candidate.digest,
@@ -128,7 +166,7 @@ def _repeat_rollback_request(state: SiteState, services: Services[ReconcileSetti
 def _end_overdue(state: SiteState, now: datetime) -> Change:
     deployment = state.in_flight
     if deployment is None:
-        return waiting_promoted(state, now)
+        return fill_slot(state, now)
     if not is_overdue(deployment, now):
         return Change(state)
     hours = (now - deployment.changed_at).total_seconds() / 3600

@@ -140,6 +140,8 @@ def _roll_back_on_request(
         if classify(error) is not ErrorKind.PERMANENT:
             raise
         request = Refusal(str(error))
+    if services.ledger.opened_by(site, trigger):  # by a repetition of the same event
+        return StepOutcome.NO_ROLLBACK_DUE
     services.commit(site, partial(request_closed, request_id=request_id))
     services.announce(
         RollbackRefused(

@@ -91,7 +91,7 @@ class RollBackSettings(LedgerSettings, ModelSettings, EndpointSettings):
     """The environment of `roll_back`."""
 
 
-class ReconcileSettings(LedgerSettings, BucketSettings):
+class ReconcileSettings(LedgerSettings, BucketSettings, EndpointSettings):
     """The environment of `reconcile`."""
 
 

@@ -28,6 +28,7 @@ EVENT_STYLES: Mapping[str, str] = {
     "ReleaseRejected": BAD,
     "SmokeTestFailed": BAD,
     "DeploymentFailed": BAD,
+    "EndpointDrifted": BAD,
     "RollbackRefused": BAD,
 }
 
@@ -48,7 +49,7 @@ def _remarks(event: LoggedEvent) -> Iterable[str]:
         yield str(survey["key"]).rsplit("/", 1)[-1]
     if number := event.text("deployment"):
         yield f"deployment {number}"
-    if reason := event.text("reason") or event.text("error"):
+    if reason := event.text("reason") or event.text("error") or event.text("what"):
         yield reason
 
 

@@ -177,6 +177,26 @@ def roll_endpoints(stack: Stack, prefix: str) -> tuple[IamPermission, ...]:
     )
 
 
+def look_at_endpoints(stack: Stack, prefix: str) -> tuple[IamPermission, ...]:
+    """To see whether the stage's endpoints, and what they were made from, are still there."""
+    return (
+        IamPermission(
+            sid="LookAtEndpoints",
+            actions=(
+                "sagemaker:DescribeEndpoint",
+                "sagemaker:DescribeEndpointConfig",
+                "sagemaker:DescribeModel",
+            ),
+            resources=(
+                _sagemaker_arn(stack, "endpoint", f"{prefix}-*"),
+                _sagemaker_arn(stack, "endpoint-config", "*"),
+                _sagemaker_arn(stack, "model", "*"),
+            ),
+            wildcard_reason=f"{_BY_ENDPOINT} {_BY_DIGEST}",
+        ),
+    )
+
+
 def use_endpoints(stack: Stack, prefix: str, *actions: str) -> tuple[IamPermission, ...]:
     """To do `actions`, such as `InvokeEndpoint`, with the stage's endpoints."""
     return (

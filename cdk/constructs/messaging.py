@@ -22,6 +22,7 @@ from events.base import Contract
 from events.outbound import (
     DeploymentFailed,
     DeploymentSucceeded,
+    EndpointDrifted,
     ReleaseRejected,
     RollbackRefused,
     RolledBack,
@@ -47,6 +48,7 @@ NOTIFIED = (
     SmokeTestFailed,
     DeploymentFailed,
     RolledBack,
+    EndpointDrifted,
 )
 
 

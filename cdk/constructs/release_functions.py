@@ -168,6 +168,7 @@ class ReleaseFunctions(Construct):
                 *grants.read_releases(self._storage.artifacts),
                 *grants.write_champion(self._storage.artifacts),
                 *grants.list_ledger(self._ledger.table),
+                *grants.look_at_endpoints(Stack.of(self), self._settings.endpoint_prefix),
             ),
         ).start_at(events.Schedule.rate(_RECONCILE_EVERY))
 

@@ -91,6 +91,23 @@ class SageMakerControlPlane:
             ),
         )
 
+    def missing(self, model: str, configuration: str | None) -> list[str]:
+        """Which of the two were deleted; an endpoint serves on without them until it changes."""
+        lost = []
+        try:
+            self._sagemaker.describe_model(ModelName=model)
+        except self._sagemaker.exceptions.ClientError as error:
+            _reraise_unless(error, "could not find")
+            lost.append(f"model {model}")
+        if configuration is None:
+            return lost
+        try:
+            self._sagemaker.describe_endpoint_config(EndpointConfigName=configuration)
+        except self._sagemaker.exceptions.ClientError as error:
+            _reraise_unless(error, "could not find")
+            lost.append(f"endpoint configuration {configuration}")
+        return lost
+
     def create_endpoint(self, name: str, config_name: str) -> None:
         """Create the endpoint on a configuration.
 

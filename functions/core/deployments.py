@@ -127,6 +127,13 @@ class RollbackRequest(Contract):
     reason: str = ""
 
 
+class EndpointDrift(Contract):
+    """How the endpoint differs from the ledger, and since when that has been known."""
+
+    what: Text
+    since: AwareDatetime
+
+
 class SiteState(Contract):
     """The site's state: at most one deployment holds the slot, at most one waits for it."""
 
@@ -141,6 +148,7 @@ class SiteState(Contract):
     champion_config: str | None = None
     """The endpoint configuration on which the champion was verified."""
     rollback_request: RollbackRequest | None = None
+    drift: EndpointDrift | None = None
     in_flight: Deployment | None = None
     waiting: Deployment | None = None
     newest_artifact: NewestArtifact | None = None

@@ -92,7 +92,11 @@ def succeeded(state: SiteState, now: datetime, number: int, latency_ms: float) -
     if state.champion is None or state.champion.release != live.candidate.release:
         update = {"champion_since": now, "previous_champion": state.champion}
         state = state.model_copy(update=update)
-    served = {"champion": live.candidate, "champion_config": live.endpoint_config}
+    served = {
+        "champion": live.candidate,
+        "champion_config": live.endpoint_config,
+        "drift": None,
+    }
     return _leave_slot(state.model_copy(update=served), live, now)
 
 
@@ -159,11 +163,6 @@ def gave_up(state: SiteState, now: datetime, number: int, reason: str) -> Change
     return failed(state, now, number, reason)
 
 
-def waiting_promoted(state: SiteState, now: datetime) -> Change:
-    """The slot is free although a deployment waits for it: let it go on."""
-    return Change(state) if state.in_flight is not None else _promote(state, now, ())
-
-
 def frozen(state: SiteState, now: datetime, number: int, reason: str) -> Change:
     """The deployment failed in a way that only a person can judge: nothing more is deployed.
 
@@ -183,7 +182,7 @@ def resumed(state: SiteState, now: datetime, by: str, reason: str, correlation_i
     if state.paused is None:
         return Change(state)
     state = state.model_copy(update={"paused": None})
-    change = _promote(state, now, ()) if state.in_flight is None else Change(state)
+    change = fill_slot(state, now)
     started = change.deployments
     event = SiteResumed(
         site=state.site,
@@ -311,11 +310,12 @@ def _stay(state: SiteState, moved: tuple[SiteState, Deployment] | None) -> Chang
 
 def _leave_slot(state: SiteState, ended: Deployment, now: datetime) -> Change:
     """Take the ended deployment out of the slot; the one that waits, if any, takes it."""
-    return _promote(state.model_copy(update={"in_flight": None}), now, (ended,))
+    return fill_slot(state.model_copy(update={"in_flight": None}), now, (ended,))
 
 
-def _promote(state: SiteState, now: datetime, ended: tuple[Deployment, ...]) -> Change:
-    if state.waiting is None:
+def fill_slot(state: SiteState, now: datetime, ended: tuple[Deployment, ...] = ()) -> Change:
+    """Let the deployment that waits, if any, take the free slot if it may."""
+    if state.waiting is None or state.in_flight is not None:
         return Change(state, ended)
     live = state.champion.release if state.champion else None
     replaced = live if state.waiting.cause is Cause.ROLLBACK else None

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from events.manifests import Quarantine, Release, SurveyRef
-from functions.core.deployments import Candidate, Deployment, SitePause
+from functions.core.deployments import Candidate, Deployment, RollbackRequest, SitePause
 from functions.core.releases import ReleaseRecord
 
 
@@ -28,6 +28,9 @@ class SiteStatus(ReadModel):
     waiting: Deployment | None
     paused: SitePause | None
     frozen: str | None
+    drift: str | None
+    """How the endpoint differs now from what the ledger says; None if it does not."""
+    rollback_request: RollbackRequest | None
     held: tuple[ReleaseRecord, ...] = ()
     """Releases that wait for a person's decision, oldest first."""
     surveys: int

@@ -19,6 +19,7 @@ from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.deployments import Candidate, Deployment, DeploymentState
+from functions.core.endpoint_drift import drift_of
 from functions.core.releases import ReleaseRecord
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
@@ -160,6 +161,8 @@ class StackClient:
             waiting=state.waiting,
             paused=state.paused,
             frozen=state.frozen,
+            drift=drift_of(state, view) or None,
+            rollback_request=state.rollback_request,
             held=tuple(self._undecided(site, state.champion)),
             surveys=len(self._survey_versions(site)),
             quarantined=tuple(self.quarantined(site)),

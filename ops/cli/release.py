@@ -17,13 +17,18 @@ PANEL = "Releases"
 
 @app.command(rich_help_panel=PANEL)
 def status(site: OnlySite = None, as_json: AsJson = False) -> None:
-    """Show what is live, what is in progress, and which surveys are quarantined and why."""
+    """Show what is live, what is in progress, and which surveys are quarantined and why.
+
+    The exit code is 1 if an endpoint does not serve what should be live.
+    """
     from ops.cli import show
 
     stack_client = open_stack(site)
     statuses = [stack_client.status(name) for name in ([site] if site else stack_client.sites())]
+    drifted = [entry.site for entry in statuses if entry.drift]
     if as_json:
         print_json(statuses)
+        _raise_if_drifted(drifted)
         return
     for folder in [] if site else stack_client.misnamed():
         out.print(show.misnamed_line(folder))
@@ -36,6 +41,14 @@ def status(site: OnlySite = None, as_json: AsJson = False) -> None:
             out.print(line)
         for line in show.quarantine_lines(entry):
             out.print(line)
+        if entry.drift:
+            out.print(show.drift_line(entry))
+    _raise_if_drifted(drifted)
+
+
+def _raise_if_drifted(sites: list[str]) -> None:
+    if sites:
+        raise OpsError(f"What is served differs from what should be live at: {', '.join(sites)}.")
 
 
 @app.command(rich_help_panel=PANEL)

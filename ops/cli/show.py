@@ -45,6 +45,9 @@ def _in_progress(status: SiteStatus) -> Text:
         for deployment in (status.in_flight, status.waiting)
         if deployment is not None
     ]
+    if status.rollback_request is not None:
+        request = status.rollback_request
+        parts.append(f"rollback to {request.to} requested by {request.requested_by}, not begun")
     return Text("\n".join(parts) or "nothing", style=BUSY if parts else DIM)
 
 
@@ -75,6 +78,14 @@ def _trouble(deployment: Deployment) -> str:
         return ""
     failed = f" (attempt {deployment.attempts} failed)" if deployment.attempts else ""
     return f"\n  since {when(deployment.failing_since)}{failed}: {deployment.last_error}"
+
+
+def drift_line(status: SiteStatus) -> Text:
+    """How a site's endpoint differs from what should be live there."""
+    line = Text("drifted ", style=BAD)
+    line.append(f"{status.site}  {status.drift}")
+    line.append(f"  `rssi rollback --site {status.site}` puts the live release back", style=DIM)
+    return line
 
 
 def quarantine_lines(status: SiteStatus) -> Iterable[Text]:

@@ -336,6 +336,7 @@ def test_people_hear_of_what_ended_well_or_badly(prod: Template) -> None:
             "SmokeTestFailed",
             "DeploymentFailed",
             "RolledBack",
+            "EndpointDrifted",
         ]
     }
     (subscription,) = prod.all_of("AWS::SNS::Subscription").values()

@@ -119,6 +119,8 @@ class FakeSageMaker:
         self.models[ModelName] = wanted
 
     def describe_model(self, *, ModelName: str) -> dict[str, object]:
+        if ModelName not in self.models:
+            raise refusal(f'Could not find model "{ModelName}".')
         return {"ModelName": ModelName, **self.models[ModelName]}
 
     def create_endpoint_config(self, *, EndpointConfigName: str, **wanted: object) -> None:
@@ -133,6 +135,8 @@ class FakeSageMaker:
         self.configs[EndpointConfigName] = wanted
 
     def describe_endpoint_config(self, *, EndpointConfigName: str) -> dict[str, object]:
+        if EndpointConfigName not in self.configs:
+            raise refusal(f'Could not find endpoint configuration "{EndpointConfigName}".')
         return {"EndpointConfigName": EndpointConfigName, **self.configs[EndpointConfigName]}
 
     def describe_endpoint(self, *, EndpointName: str) -> dict[str, object]:

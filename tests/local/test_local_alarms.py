@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from ops.local.cloud import EmbeddedCloud
 from ops.local.cloudwatch.evaluation import AlarmRule, statistic
+from ops.local.cloudwatch.expressions import evaluate
 from ops.local.cloudwatch.metric_store import MetricKey, MetricStore
 from ops.local.faults.active import FaultRequest
 from tests.local.local_helpers import eventually
@@ -260,3 +261,60 @@ def test_what_a_store_keeps_is_bounded() -> None:
     now = time.monotonic()
     assert store.between(MetricKey("n", "0", frozenset()), now - 60, now) == []
     assert len(store.between(MetricKey("n", "5000", frozenset()), now - 60, now)) == 2000
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("100 * bad / all_", 25),
+        ("(bad + 1) / (all_ - 2)", 1),
+        ("IF(all_ >= 4, bad / all_, 0)", 0.25),
+        ("IF(all_ > 4, 1, -1)", -1),
+        ("bad / FILL(none, 2)", 0.5),
+        ("bad / none", None),
+        ("bad / (all_ - 4)", None),
+    ],
+)
+def test_metric_math_is_arithmetic_that_knows_missing_data(
+    expression: str, expected: float | None
+) -> None:
+    assert evaluate(expression, {"bad": 1.0, "all_": 4.0, "none": None}) == expected
+
+
+@pytest.mark.parametrize("expression", ["ANOMALY_DETECTION_BAND(m1, 2)", "m9", "__import__('os')"])
+def test_metric_math_that_is_not_emulated_is_no_number(expression: str) -> None:
+    with pytest.raises(ValueError, match="is not emulated"):
+        evaluate(expression, {"m1": 1.0})
+
+
+def test_an_alarm_on_a_share_follows_the_data(
+    client: Clients, make_alarm: Callable[..., str], name: str
+) -> None:
+    def series(identifier: str, metric: str) -> dict[str, Any]:
+        stat = {"Metric": {"Namespace": "Test", "MetricName": metric}, "Period": 60, "Stat": "Sum"}
+        return {"Id": identifier, "ReturnData": False, "MetricStat": stat}
+
+    client("cloudwatch").put_metric_alarm(
+        AlarmName=name,
+        EvaluationPeriods=1,
+        Threshold=10,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+        Metrics=[
+            series("bad", f"{name}-bad"),
+            series("total", f"{name}-total"),
+            {"Id": "share", "Expression": "100 * bad / total", "ReturnData": True},
+        ],
+    )
+    eventually(lambda: state(client, name) == "OK")
+
+    def put_both(bad: float) -> bool:
+        put(client, f"{name}-total", 100)
+        put(client, f"{name}-bad", bad)
+        return state(client, name) == "ALARM"
+
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        assert not put_both(1), "one percent is no alarm"
+    eventually(lambda: put_both(30))
+    client("cloudwatch").delete_alarms(AlarmNames=[name])

@@ -147,13 +147,25 @@ def test_what_cannot_be_taken_is_named_with_what_to_do(cases: Path, file: str, w
 
 
 def test_all_columns_in_the_way_are_named_at_once() -> None:
-    text = "location,b1,b2,phone_model,note\nA,-60,-70,S9,rain\nA,-61,-71,S9,sun\n"
+    text = "location,b1,b2,phone_model,note\n" + "A,-60,-70,S9,rain\n" * 6
 
     with pytest.raises(BadSurvey, match=r'"ignored_columns": \["phone_model", "note"\]'):
         read_survey(text.encode(), PLAIN)
 
     site = SiteDescription(ignored_columns=("PHONE*", "note"))
     assert read_survey(text.encode(), site).beacons == ("b1", "b2")
+
+
+def test_columns_of_numbers_that_are_no_dbm_are_named_with_those_of_words(
+    shared_data: Path,
+) -> None:
+    file = shared_data / "public" / "wifi-office" / "database_office_train.csv"
+
+    with pytest.raises(BadSurvey, match=r"'AP1 RTT\(mm\)' .*'AP5 RTT\(mm\)' .*'LOS APs'"):
+        read_survey(file, PLAIN)
+
+    survey = read_survey(file, SiteDescription(ignored_columns=("* RTT*", "los *")))
+    assert len(survey.beacons) == 5
 
 
 def test_nothing_is_guessed_where_two_columns_fit() -> None:

@@ -4,12 +4,19 @@
 
     TrainingError
     ├── BadSurvey         one survey is not usable: quarantine it, with the message as the reason
+    │   └── ForeignColumns  columns are read as beacons and hold something else
     ├── NotEnoughData     the surveys are valid, but too few to learn from: wait for more
     ├── BadSplit          splits or folds that do not fit the rows: correct them
     ├── StaleSnapshot     the snapshot lists what is no longer in the bucket: seal a new one
     ├── Misconfigured     the run or its site is described wrongly: a person has to correct it
     └── BundleMismatch    the packaged and the trained model answer differently: page, no release
 """
+
+import json
+import re
+from collections.abc import Mapping
+
+_WITH_UNIT = re.compile(r"[0-9]\s*(dBm|db)\b", re.IGNORECASE)
 
 
 class TrainingError(Exception):
@@ -29,6 +36,27 @@ class BadSurvey(TrainingError):  # noqa: N818 - named after the cause
         super().__init__(reason)
         self.reason = reason
         self.survey_index = survey_index
+
+
+class ForeignColumns(BadSurvey):
+    """Columns of a survey that hold no dBm and are read as beacons; all of them are named."""
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        """Say what each column holds, and what to write so that it is ignored.
+
+        Args:
+            columns: an example of what each holds, by the column's name.
+        """
+        held = ", ".join(f"{name!r} ({example})" for name, example in columns.items())
+        if any(_WITH_UNIT.search(example) for example in columns.values()):
+            advice = "write the readings without their unit"
+        elif any(example.startswith("'[") for example in columns.values()):
+            advice = "give each beacon a column of its own"
+        else:
+            ignored = ", ".join(json.dumps(name) for name in columns)
+            advice = f'if these are no beacons, write "ignored_columns": [{ignored}] in site.json'
+        super().__init__(f"Columns that hold no dBm: {held}: {advice}.")
+        self.columns = columns
 
 
 class NotEnoughData(TrainingError):  # noqa: N818 - named after the cause

@@ -1,7 +1,7 @@
 """Evaluates alarms, and reports every change of state: as an event, and to the alarm's actions.
 
 A state that a client set with SetAlarmState holds for one period, as on AWS until the next
-evaluation. Alarms on expressions and composite alarms keep the state that clients set.
+evaluation. Composite alarms keep the state that clients set.
 """
 
 import logging
@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ops.local.cloudwatch.evaluation import AlarmState, statistic
+from ops.local.cloudwatch.expressions import evaluate
 from ops.local.cloudwatch.metric_store import MetricStore
-from ops.local.cloudwatch.moto_cloudwatch import AlarmView, MotoCloudWatch
+from ops.local.cloudwatch.moto_cloudwatch import AlarmView, MetricQuery, MotoCloudWatch
 from ops.local.events.bus_event import BusEvent, bus_event
 from ops.local.gateway.protocol import JsonObject
 from ops.local.settings import CloudSettings
@@ -66,6 +67,7 @@ class AlarmMonitor:
         self._publish = publish
         self._send = send
         self._reported: dict[str, _Evaluated] = {}
+        self._unsupported: set[str] = set()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
         self._thread.start()
@@ -101,9 +103,15 @@ class AlarmMonitor:
             hold = max(_SHORTEST_HOLD, alarm.period * self._settings.clock_scale)
             self._report(alarm, last, now + hold)
             return
-        if alarm.key is None or not alarm.rule.is_supported or now < last.held_until:
+        if not alarm.queries or not alarm.rule.is_supported or now < last.held_until:
             return
-        points = self._points(alarm, now)
+        try:
+            points = self._points(alarm, now)
+        except ValueError as error:
+            if alarm.name not in self._unsupported:
+                self._unsupported.add(alarm.name)
+                _log.warning("alarm %s is not evaluated: %s", alarm.name, error)
+            return
         state = alarm.rule.state(points, last.state)
         if state != last.state:
             self._cloudwatch.set_state(alarm, state, alarm.rule.reason(points, state))
@@ -123,16 +131,27 @@ class AlarmMonitor:
         return self._report(alarm, begun, time.monotonic() + hold)
 
     def _points(self, alarm: AlarmView, now: float) -> Sequence[float | None]:
-        """The value of each period, the newest last."""
-        if alarm.key is None:
-            return []
+        """The value of each period, the newest last.
+
+        Raises:
+            ValueError: an expression uses what is not emulated.
+        """
         length = max(_SHORTEST_PERIOD, alarm.period * self._settings.clock_scale)
         count = alarm.rule.periods
         ends = [now - length * (count - number) for number in range(1, count + 1)]
-        return [
-            statistic(alarm.statistic, self._store.between(alarm.key, end - length, end))
-            for end in ends
-        ]
+        return [self._value(alarm, end - length, end) for end in ends]
+
+    def _value(self, alarm: AlarmView, start: float, end: float) -> float | None:
+        """The series that an alarm returns, in one period."""
+        values: dict[str, float | None] = {}
+        for query in alarm.queries:
+            if query.key:
+                between = self._store.between(query.key, start, end)
+                values[query.id] = statistic(query.statistic, between)
+        for query in alarm.queries:
+            if query.expression:
+                values[query.id] = evaluate(query.expression, values)
+        return next((values[query.id] for query in alarm.queries if query.returned), None)
 
     def _report(self, alarm: AlarmView, last: _Evaluated, held_until: float) -> _Evaluated:
         source = alarm.source
@@ -173,7 +192,7 @@ class AlarmMonitor:
             "Trigger": {
                 "MetricName": source.metric_name,
                 "Namespace": source.namespace,
-                "Statistic": alarm.statistic,
+                "Statistic": source.statistic or source.extended_statistic,
                 "Dimensions": [{"name": d.name, "value": d.value} for d in source.dimensions],
                 "Period": alarm.period,
                 "EvaluationPeriods": alarm.rule.periods,
@@ -190,18 +209,27 @@ def _state(evaluated: _Evaluated) -> JsonObject:
 
 
 def _configuration(alarm: AlarmView) -> JsonObject:
-    configuration: JsonObject = {"metrics": []}
-    if alarm.key:
-        metric: JsonObject = {
-            "namespace": alarm.key.namespace,
-            "name": alarm.key.name,
-            "dimensions": dict(alarm.key.dimensions),
-        }
-        stat: JsonObject = {"metric": metric, "period": alarm.period, "stat": alarm.statistic}
-        configuration["metrics"] = [{"id": "m1", "metricStat": stat, "returnData": True}]
+    configuration: JsonObject = {
+        "metrics": [_metric(query, alarm.period) for query in alarm.queries]
+    }
     if alarm.source.description:
         configuration["description"] = alarm.source.description
     return configuration
+
+
+def _metric(query: MetricQuery, period: float) -> JsonObject:
+    described: JsonObject = {"id": query.id, "returnData": query.returned}
+    if query.expression:
+        described["expression"] = query.expression
+    if query.key:
+        metric: JsonObject = {
+            "namespace": query.key.namespace,
+            "name": query.key.name,
+            "dimensions": dict(query.key.dimensions),
+        }
+        stat: JsonObject = {"metric": metric, "period": period, "stat": query.statistic}
+        described["metricStat"] = stat
+    return described
 
 
 def _now() -> str:

@@ -17,6 +17,17 @@ _NEVER_EVALUATED = "Unchecked: Initial alarm creation"
 
 
 @dataclass(frozen=True, slots=True)
+class MetricQuery:
+    """One series of an alarm: a statistic of a metric, or an expression over the others."""
+
+    id: str
+    key: MetricKey | None
+    statistic: str
+    expression: str | None
+    returned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmView:
     """An alarm as moto keeps it.
 
@@ -24,8 +35,7 @@ class AlarmView:
         name: its name.
         state: its state, with reason and time.
         is_new: whether no one has evaluated or set it yet.
-        key: its metric; None for an alarm on an expression or on other alarms.
-        statistic: such as ``Sum`` or ``p99``.
+        queries: what it is evaluated from; none for an alarm on other alarms.
         period: in AWS's seconds.
         rule: when it is in ALARM.
         source: moto's own object.
@@ -34,8 +44,7 @@ class AlarmView:
     name: str
     state: AlarmState
     is_new: bool
-    key: MetricKey | None
-    statistic: str
+    queries: Sequence[MetricQuery]
     period: float
     rule: AlarmRule
     source: Any = field(repr=False)
@@ -103,15 +112,16 @@ class MotoCloudWatch:
 
 def _view(alarm: Any) -> AlarmView:
     periods = int(alarm.evaluation_periods or 1)
-    is_simple = not alarm.rule and not alarm.metric_data_queries and alarm.metric_name
-    dimensions = frozenset((each.name, each.value) for each in alarm.dimensions)
+    queries = [] if alarm.rule else _queries(alarm)
+    periods_of_queries = [
+        float(query.metric_stat.period) for query in alarm.metric_data_queries if query.metric_stat
+    ]
     return AlarmView(
         name=alarm.name,
         state=alarm.state_value,
         is_new=alarm.state_reason == _NEVER_EVALUATED,
-        key=MetricKey(alarm.namespace, alarm.metric_name, dimensions) if is_simple else None,
-        statistic=alarm.statistic or alarm.extended_statistic or "Average",
-        period=float(alarm.period or 60),
+        queries=queries,
+        period=float(alarm.period or max(periods_of_queries, default=60)),
         rule=AlarmRule(
             threshold=float(alarm.threshold or 0),
             comparison=str(alarm.comparison_operator),
@@ -121,3 +131,24 @@ def _view(alarm: Any) -> AlarmView:
         ),
         source=alarm,
     )
+
+
+def _queries(alarm: Any) -> list[MetricQuery]:
+    if not alarm.metric_data_queries:
+        statistic = alarm.statistic or alarm.extended_statistic or "Average"
+        only = _key(alarm.namespace, alarm.metric_name, alarm.dimensions)
+        return [MetricQuery("m1", only, statistic, None, returned=True)]
+    queries = []
+    for query in alarm.metric_data_queries:
+        stat = query.metric_stat
+        metric = stat.metric if stat else None
+        key = _key(metric.namespace, metric.metric_name, metric.dimensions) if metric else None
+        # Without ReturnData a series is returned, as in the API.
+        returned = str(query.return_data).lower() not in {"false", "0"}
+        statistic = stat.stat if stat else ""
+        queries.append(MetricQuery(query.id, key, statistic, query.expression, returned))
+    return queries
+
+
+def _key(namespace: str, name: str, dimensions: Sequence[Any]) -> MetricKey:
+    return MetricKey(namespace, name, frozenset((each.name, each.value) for each in dimensions))

@@ -124,8 +124,10 @@ class ColumnRoles:
         )
 
     def points(self, batch: RowBatch) -> Positions | None:
-        """(rows, 2) x and y in metres, or degrees, if there are any."""
-        return None if self.point is None else batch.numbers[:, :2] * METRES.get(self.unit, 1.0)
+        """(rows, 2) x and y in metres, or degrees, if there are any; no negative zeros."""
+        return (
+            None if self.point is None else batch.numbers[:, :2] * METRES.get(self.unit, 1.0) + 0.0
+        )
 
     def storeys(self, batch: RowBatch) -> StoreyColumn | None:
         """The building and the floor of each row, if there are such columns."""

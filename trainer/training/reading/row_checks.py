@@ -1,13 +1,14 @@
 """Finds rows that are no measurement: impossible readings, points and labels, silence."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.localization.decoding import Positions
 from trainer.localization.readings import EXPECTED, is_rssi
+from trainer.training.errors import ForeignColumns
 from trainer.training.reading.columns import MAX_NAME_CHARACTERS, ColumnRoles
 from trainer.training.reading.formats.port import CategoricalColumn, RowBatch
 from trainer.training.reading.row_faults import FaultKind, RowFault
@@ -16,6 +17,9 @@ MAX_COORDINATE_M = 1e7
 """Larger than any projected coordinate on Earth."""
 FEWEST_IMPOSSIBLE = 20
 """Fewer equal readings may be a typing error that was copied."""
+FEWEST_FOREIGN = 5
+MOST_FOREIGN = 0.5
+"""Share of a column's numbers; with more that are no RSSI it is no beacon's."""
 POSITION_TOLERANCE_M = 0.01
 """Positions of one label that are nearer than this count as the same, written differently."""
 
@@ -26,6 +30,47 @@ def without_bad_rows(batch: RowBatch, columns: ColumnRoles) -> RowBatch:
     for fault in (*_bad_points(batch, columns), *_out_of_range(batch, columns)):
         faults.setdefault(fault.line, fault)
     return batch.without(sorted(faults.values(), key=lambda fault: fault.line))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RangeCounts:
+    """How many numbers of each beacon's column are there, and how many are no RSSI."""
+
+    numbers: npt.NDArray[np.intp]
+    impossible: npt.NDArray[np.intp]
+    examples: npt.NDArray[np.float64]
+    """One of the impossible, NaN where there is none."""
+
+    def __add__(self, other: "RangeCounts") -> "RangeCounts":
+        return RangeCounts(
+            self.numbers + other.numbers,
+            self.impossible + other.impossible,
+            np.where(np.isnan(self.examples), other.examples, self.examples),
+        )
+
+
+def count_ranges(batch: RowBatch, columns: ColumnRoles) -> RangeCounts:
+    """Count, before rows are dropped."""
+    values = columns.readings(batch)
+    wrong = ~is_rssi(values)
+    return RangeCounts(
+        np.count_nonzero(~np.isnan(values), axis=0),
+        np.count_nonzero(wrong, axis=0),
+        np.fmax.reduce(np.where(wrong, values, np.nan), axis=0, initial=np.nan),
+    )
+
+
+def check_columns(counts: RangeCounts, names: Sequence[str]) -> None:
+    """Refuse a survey with columns of numbers that are no dBm.
+
+    Raises:
+        ForeignColumns: most numbers of a column are no RSSI.
+    """
+    foreign = counts.impossible > np.maximum(MOST_FOREIGN * counts.numbers, FEWEST_FOREIGN)
+    if foreign.any():
+        raise ForeignColumns(
+            {names[beacon]: f"{counts.examples[beacon]:g}" for beacon in np.flatnonzero(foreign)}
+        )
 
 
 def without_impossible_sentinel(batch: RowBatch, columns: ColumnRoles) -> RowBatch:

@@ -10,12 +10,14 @@ Files come from anyone. Rows that are no measurement are dropped and listed, up 
 thresholds; beyond them the whole survey is refused, with a reason that names line and column.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from itertools import chain
+from operator import add
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from trainer.localization.readings import (
     FloatMatrix,
     heard_only,
 )
-from trainer.training.errors import BadSurvey
+from trainer.training.errors import BadSurvey, ForeignColumns
 from trainer.training.reading.columns import ColumnRoles, find_columns, labels_of
 from trainer.training.reading.formats.port import (
     CategoricalColumn,
@@ -42,6 +44,9 @@ from trainer.training.reading.formats.registry import open_survey
 from trainer.training.reading.geography import in_metres
 from trainer.training.reading.row_checks import (
     POSITION_TOLERANCE_M,
+    RangeCounts,
+    check_columns,
+    count_ranges,
     misplaced_rows,
     silent_rows,
     without_bad_rows,
@@ -96,6 +101,26 @@ def read_survey(source: Path | bytes, site: SiteDescription, name: str | None = 
         BadSurvey: it can't be used; the reason says where it is wrong and what would be right.
         OSError: the file can't be read.
     """
+    try:
+        return _read(source, site, name)
+    except ForeignColumns as error:
+        # Once those are ignored, columns may show that the first reading did not get to.
+        patterns = (*site.ignored_columns, *map(_escaped, error.columns))
+        try:
+            _read(source, site.model_copy(update={"ignored_columns": patterns}), name)
+        except ForeignColumns as further:
+            raise ForeignColumns({**further.columns, **error.columns}) from error
+        except BadSurvey:
+            raise error from None
+        raise
+
+
+def _escaped(name: str) -> str:
+    """A pattern that matches a name alone."""
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def _read(source: Path | bytes, site: SiteDescription, name: str | None) -> Survey:
     survey_name = name or ("survey" if isinstance(source, bytes) else source.name)
     layout = FileLayout(site.delimiter, site.decimal)
     return read_open_survey(open_survey(source, survey_name, layout), survey_name, site)
@@ -127,12 +152,15 @@ class _UsableRows:
     lines: npt.NDArray[np.intp]
     faults: tuple[RowFault, ...]
     not_heard: Counter[str]
+    ranges: RangeCounts
     times: TimeColumn | None = None
     storeys: StoreyColumn | None = None
 
 
 def _usable(columns: ColumnRoles, batch: RowBatch) -> _UsableRows:
-    batch = without_bad_rows(without_impossible_sentinel(batch, columns), columns)
+    batch = without_impossible_sentinel(batch, columns)
+    ranges = count_ranges(batch, columns)
+    batch = without_bad_rows(batch, columns)
     points, readings = columns.points(batch), columns.readings(batch)
     points = None if points is None else points.copy()
     return _UsableRows(
@@ -143,6 +171,7 @@ def _usable(columns: ColumnRoles, batch: RowBatch) -> _UsableRows:
         lines=batch.lines,
         faults=batch.faults,
         not_heard=_count_not_heard(readings),
+        ranges=ranges,
         times=batch.times,
     )
 
@@ -158,6 +187,7 @@ def _survey(
     times = read_times([part.times for part in parts if part.times is not None])
     whole = _joined(parts, len(columns.beacons))
     parts.clear()
+    check_columns(whole.ranges, columns.beacon_names)
     if whole.points is not None:
         whole = replace(whole, points=in_metres(whole.points, columns.unit))
     if whole.storeys is not None:
@@ -222,6 +252,7 @@ def _joined(parts: Sequence[_UsableRows], beacons: int) -> _UsableRows:
         faults=tuple(chain.from_iterable(part.faults for part in parts)),
         not_heard=sum((part.not_heard for part in parts), Counter()),
         storeys=joined_storeys(storeys) if storeys else None,
+        ranges=reduce(add, (part.ranges for part in parts)),
     )
 
 

@@ -6,8 +6,6 @@ to the first, and so does everything after a quotation mark, since a quoted fiel
 number of lines.
 """
 
-import json
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from trainer.training.errors import BadSurvey
+from trainer.training.errors import BadSurvey, ForeignColumns
 from trainer.training.reading.formats.csv_blocks import BLOCK_BYTES, LineBlock, read_blocks
 from trainer.training.reading.formats.csv_text import (
     BATCH_ROWS,
@@ -35,8 +33,6 @@ from trainer.training.reading.formats.port import (
 LARGE_BYTES = 4 * 1024 * 1024
 """Below it the standard library finishes before Polars would be imported (0.3 s)."""
 
-_WITH_UNIT = re.compile(r"[0-9]\s*(dBm|db)\b", re.IGNORECASE)
-_LIST = re.compile(r"\('\[.*")
 _PARALLEL_BLOCKS = 2
 """NumPy and Polars release the interpreter's lock, so blocks are parsed side by side."""
 
@@ -137,18 +133,8 @@ def _common(before: NonNumericColumns | None, now: NonNumericColumns) -> NonNume
 
 
 def _refuse(non_numeric: NonNumericColumns | None, names: Sequence[str]) -> None:
-    """Refuse all columns without numbers at once, with the words that would ignore them."""
-    if not non_numeric:
-        return
-    holding = ", ".join(non_numeric.values())
-    ignored = ", ".join(json.dumps(names[column]) for column in non_numeric)
-    if any(_WITH_UNIT.search(held) for held in non_numeric.values()):
-        advice = "write the readings without their unit"
-    elif any(_LIST.search(held) for held in non_numeric.values()):
-        advice = "give each beacon a column of its own"
-    else:
-        advice = f'if they hold no dBm, write "ignored_columns": [{ignored}] in site.json'
-    raise BadSurvey(f"Columns without a single number: {holding}: {advice}.")
+    if non_numeric:
+        raise ForeignColumns({names[column]: held for column, held in non_numeric.items()})
 
 
 def _parse_plain_first(

@@ -207,7 +207,7 @@ def _batch(
             _add_faults(words, fields[column], header.names[column], lines, faults)
         if words and np.isnan(values).all():
             word = next(field for field in fields[column] if field in words)
-            non_numeric[column] = f"{header.names[column]!r} ({word.strip()[:40]!r})"
+            non_numeric[column] = repr(word.strip()[:40])
     batch = RowBatch(
         locations=None if selection.location is None else _categorical(fields[selection.location]),
         numbers=numbers,

@@ -71,7 +71,7 @@ class RowBatch:
     faults: tuple[RowFault, ...] = ()
     """Unreadable rows; they are not among the others."""
     non_numeric: NonNumericColumns = field(default_factory=dict)
-    """Selected columns without a single number: their names and what the first row says."""
+    """Selected columns without a single number, with a word of each."""
 
     def without(self, faults: Sequence[RowFault]) -> "RowBatch":
         """The same batch without the rows of further faults."""
