@@ -33,7 +33,7 @@ def demo(
     ] = Path("out/demo"),
     as_json: AsJson = False,
 ) -> None:
-    """Show the whole way on this machine, in five acts, and check each.
+    """Show the whole way on this machine, in six acts, and check each.
 
     Drop a survey and get a live endpoint; drop another and roll without a failed request; a broken
     survey is quarantined; a release that answers wrongly is rolled back; the first is put back.

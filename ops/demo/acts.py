@@ -1,4 +1,4 @@
-"""The five acts. Each does one thing that happens in production and checks the result."""
+"""The six acts. Each does one thing that happens in production and checks the result."""
 
 import json
 import os
@@ -10,13 +10,17 @@ from datetime import datetime
 
 from pydantic import JsonValue
 
+from events.names import endpoint_name
 from functions.core.deployments import Deployment, DeploymentState
 from ops.account.event_log import LoggedEvent
 from ops.assembly import ROOT
-from ops.demo.corrupt_release import put_corrupt_release
+from ops.demo.faulty_release import put_release_like
 from ops.demo.probe import Probe
 from ops.demo.survey import broken_survey
 from ops.demo.world import SITE, DemoWorld, expect, now, stopwatch
+from ops.local.faults.active import FaultRequest
+from ops.local.faults.client import FaultClient
+from ops.local.faults.kinds import FaultType
 from ops.terminal import describe_prediction
 
 Evidence = dict[str, JsonValue]
@@ -24,6 +28,8 @@ ActFunction = Callable[[DemoWorld], Evidence]
 
 SETTLE_S = 1.0
 """How long nothing else may happen after a quarantine: several times the quiet period."""
+HANGING_S = 40.0
+"""Two smoke tests with their budgets, and two rollouts, on a busy machine."""
 ENDS = frozenset({"TrainingFailed", "ReleaseRejected", "DeploymentFailed", "RolledBack"})
 
 
@@ -79,7 +85,8 @@ def wrong_answers(world: DemoWorld) -> Evidence:
     """A release does not give its recorded answers; the endpoint is rolled back automatically."""
     since, good = now(), world.releases[-1]
     s3 = world.stack_client.aws.s3
-    corrupt = put_corrupt_release(s3, world.stack_client.stack.artifact_bucket, good)
+    bucket = world.stack_client.stack.artifact_bucket
+    corrupt = put_release_like(s3, bucket, good, "corrupt", shift_names=True)
     world.releases.append(corrupt)
     rollback = world.wait_for(lambda event: event.detail_type in ENDS, "the rollback", since)
     expect("how it ended", "RolledBack", rollback.detail_type)
@@ -93,6 +100,36 @@ def wrong_answers(world: DemoWorld) -> Evidence:
         "smoke_test": failed.reason,
         "deployments": [_summary_of(failed), _summary_of(returned)],
         "live": good.run_id,
+    }
+
+
+def hanging_container(world: DemoWorld) -> Evidence:
+    """The container of a release takes requests and never answers; it goes back by itself."""
+    since, live = now(), str(world.live_release())
+    stack_client = world.stack_client
+    good = stack_client.artifacts.release(live)
+    endpoint = endpoint_name(stack_client.stack.endpoint_prefix, SITE)
+    faults = FaultClient(world.stack.address)
+    faults.set(FaultRequest(kind=FaultType.HANG, endpoint_name=endpoint))
+    bucket = stack_client.stack.artifact_bucket
+    hanging = put_release_like(stack_client.aws.s3, bucket, good, "hanging", shift_names=False)
+    with stopwatch() as elapsed:
+        rollback = world.wait_for(lambda event: event.detail_type in ENDS, "the rollback", since)
+        seconds = elapsed()
+    faults.clear(endpoint)
+    expect("how it ended", "RolledBack", rollback.detail_type)
+    failed, returned = stack_client.ledger.deployments(SITE)[-2:]
+    expect("the release that was left", hanging.run_id, rollback.text("from_release"))
+    expect("a time-out as the reason", expected=True, seen="does not answer" in failed.reason)
+    expect("the rollback was automatic", expected=True, seen=returned.automatic)
+    expect(f"back within {HANGING_S:.0f} s", expected=True, seen=seconds < HANGING_S)
+    _expect_live_and_tested(world, returned, live)
+    return {
+        "release": hanging.run_id,
+        "smoke_test": failed.reason,
+        "arrival_to_restored_s": round(seconds, 3),
+        "deployments": [_summary_of(failed), _summary_of(returned)],
+        "live": live,
     }
 
 
@@ -122,6 +159,7 @@ ACTS: dict[str, ActFunction] = {
     "A second survey rolls the endpoint without a failed request": second_survey,
     "A broken survey is quarantined": broken_csv,
     "A release that answers wrongly is rolled back automatically": wrong_answers,
+    "A container that hangs is rolled back automatically": hanging_container,
     "rssi rollback restores the first release": rollback_by_hand,
 }
 

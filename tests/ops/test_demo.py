@@ -1,4 +1,4 @@
-"""`rssi demo`: five acts that check themselves, on generated and on real data."""
+"""`rssi demo`: six acts that check themselves, on generated and on real data."""
 
 import json
 import os
@@ -42,14 +42,17 @@ def check(out: Path, done: "subprocess.CompletedProcess[str]") -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert summary["ok"]
-    assert [act["ok"] for act in summary["acts"]] == [True] * 5
-    first, second, broken, wrong, back = (act["showed"] for act in summary["acts"])
+    assert [act["ok"] for act in summary["acts"]] == [True] * 6
+    first, second, broken, wrong, hanging, back = (act["showed"] for act in summary["acts"])
     assert second["probe_failures"] == 0
     assert second["probe_requests"] > 20
     assert second["probe_releases"] == [first["release"], second["release"]]
     assert broken["quarantine_reason"]
     assert [deployment["state"] for deployment in wrong["deployments"]] == ["failed", "live"]
     assert wrong["live"] == second["release"]
+    assert [deployment["state"] for deployment in hanging["deployments"]] == ["failed", "live"]
+    assert "does not answer" in hanging["smoke_test"]
+    assert hanging["live"] == second["release"]
     assert back["live"] == first["release"]
     assert len(summary["drop_to_live_s"]) == 2
     assert [len(release["surveys"]) for release in summary["releases"]] == [1, 2, 2]

@@ -1,6 +1,6 @@
-"""Makes a release that answers wrongly, to show what the smoke test catches.
+"""Makes new releases from a good one, to show what the smoke test catches.
 
-The model of a good release is packed again with its cells' names shifted by one, like a mistake
+In a corrupt release the model is packed again with its cells' names shifted by one, like a mistake
 in a packaging step. Everything about the new release is consistent (checksums, digest,
 the bundle's own smoke set), except that it does not give the answers that its manifest recorded.
 """
@@ -24,29 +24,35 @@ from trainer.localization.dense.mxnet_graph import MxnetExport
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
-ATTEMPT = "corrupt"
 
+def put_release_like(
+    s3: "S3Client", bucket: str, good: Release, label: str, *, shift_names: bool
+) -> Release:
+    """Upload a release made from a good one, and return it.
 
-def put_corrupt_release(s3: "S3Client", bucket: str, good: Release) -> Release:
-    """Upload a release, made from a good one, that will fail its smoke test; return it."""
+    Args:
+        label: tells it apart from other releases of the same data.
+        shift_names: whether it answers wrongly, and so will fail its smoke test.
+    """
     spec = RunSpec(
         site=good.site,
         snapshot=good.snapshot.digest,
-        trainer_version=f"{good.trainer_version}+corrupt",
+        trainer_version=f"{good.trainer_version}+{label}",
         hyperparameters=good.hyperparameters,
     )
     with tempfile.TemporaryDirectory(prefix="rssi-corrupt-") as folder:
         original = Path(folder) / "good.tar.gz"
         s3.download_file(bucket, good.model.key, str(original))
-        info = _pack_with_shifted_names(original, Path(folder) / "model.tar.gz", spec.run_id)
-        model = _put(s3, bucket, names.attempt_key(spec.run_id, ATTEMPT, "model.tar.gz"), info.path)
+        target = Path(folder) / "model.tar.gz"
+        info = _pack(original, target, spec.run_id, shift_names=shift_names)
+        model = _put(s3, bucket, names.attempt_key(spec.run_id, label, "model.tar.gz"), info.path)
     release = good.model_copy(
         update={
             "run_id": spec.run_id,
             "digest": info.digest,
             "model": model,
             "trainer_version": spec.trainer_version,
-            "attempt": ATTEMPT,
+            "attempt": label,
             "created_at": datetime.now(UTC),
         }
     )
@@ -59,13 +65,13 @@ def put_corrupt_release(s3: "S3Client", bucket: str, good: Release) -> Release:
     return release
 
 
-def _pack_with_shifted_names(good: Path, path: Path, run_id: str) -> BundleInfo:
+def _pack(good: Path, path: Path, run_id: str, *, shift_names: bool) -> BundleInfo:
     model = load_bundle(good)
-    cells = model.cells
-    description = replace(model.description, release=run_id, cells=(*cells[1:], cells[0]))
-    shifted = LoadedModel(description, model.network, smoke=(), digest="")
+    cells = (*model.cells[1:], model.cells[0]) if shift_names else model.cells
+    description = replace(model.description, release=run_id, cells=cells)
+    packed = LoadedModel(description, model.network, smoke=(), digest="")
     rows = [dict(row.rssi) for row in model.smoke]
-    answers = shifted.answers(shifted.matrix(rows))
+    answers = packed.answers(packed.matrix(rows))
     smoke = [SmokeRow(rssi, answer) for rssi, answer in zip(rows, answers, strict=True)]
     with tarfile.open(good) as archive:
         exported = MxnetExport(symbol=_member(archive, SYMBOL), params=_member(archive, PARAMS))
