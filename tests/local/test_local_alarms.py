@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -318,3 +319,45 @@ def test_an_alarm_on_a_share_follows_the_data(
         assert not put_both(1), "one percent is no alarm"
     eventually(lambda: put_both(30))
     client("cloudwatch").delete_alarms(AlarmNames=[name])
+
+
+def test_requests_that_hang_do_not_keep_the_old_fleet_from_coming_back(
+    client: Clients, cloud: EmbeddedCloud, bucket: str, live: str, make_alarm: Callable[..., str]
+) -> None:
+    new = configure(client, bucket, f"{live}-new", release="new")
+    make_alarm()
+    cloud.faults.set(FaultRequest.model_validate({"kind": "hang", "endpoint_name": live}))
+    client("sagemaker").update_endpoint(
+        EndpointName=live,
+        EndpointConfigName=new,
+        DeploymentConfig={
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {
+                    "Type": "ALL_AT_ONCE",
+                    "WaitIntervalInSeconds": 0,
+                },
+                "TerminationWaitInSeconds": 3600,
+            },
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": live}]},
+        },
+    )
+    eventually(
+        lambda: (
+            "PendingDeploymentSummary" in client("sagemaker").describe_endpoint(EndpointName=live)
+        )
+    )
+    with ThreadPoolExecutor(4) as pool:
+        time.sleep(1)
+        hanging = [pool.submit(invoke, client, live) for _ in range(4)]
+        time.sleep(0.2)
+        assert not any(each.done() for each in hanging)
+        client("cloudwatch").set_alarm_state(
+            AlarmName=live, StateValue="ALARM", StateReason="it hangs"
+        )
+        started = time.monotonic()
+        end = settled(client("sagemaker"), live)
+        assert time.monotonic() - started < 2
+        assert end["EndpointConfigName"] == f"{live}-old"
+        assert invoke(client, live) == "old:x"
+        cloud.faults.clear()
+        assert {each.result() for each in hanging} == {"new:x"}

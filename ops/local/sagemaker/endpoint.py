@@ -351,6 +351,6 @@ class Endpoint:
         with self._lock:
             self._traffic = _Traffic(blue)
             self._pending = None
-        if green:
-            green.close()
         self._set_status("InService", reason)
+        if green:
+            green.close()  # requests that hang there for a minute hold nothing else up

@@ -66,9 +66,14 @@ class SurveyColumns(BaseModel):
     x: str | None = None
     y: str | None = None
     floor: str | None = None
-    """The floor, where x and y are given without labels."""
+    """The floor; with the building it tells places apart that have the same x and y, or label."""
+    building: str | None = None
     time: str | None = None
     """When the row was taken; never a feature."""
+    beacon: str | None = None
+    """The beacon's name, in files with one reading per row."""
+    rssi: str | None = None
+    """The reading in dBm, in files with one reading per row."""
 
     @property
     def by_role(self) -> dict[str, str]:
