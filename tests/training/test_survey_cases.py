@@ -95,6 +95,43 @@ def test_a_number_for_not_heard_may_be_said(cases: Path, file: str, number: floa
     assert int(np.isnan(survey.rssi).sum()) == 27
 
 
+@pytest.mark.parametrize("file", ["long-form-location.csv", "long-form-xy.csv"])
+def test_one_reading_per_row_becomes_one_fingerprint_per_row(cases: Path, file: str) -> None:
+    survey = read_survey(cases / file, PLAIN)
+
+    assert len(survey.beacons) == 6
+    assert len(survey.labels) == 240
+    wide = read_survey(cases / "capital-location.csv", PLAIN)
+    assert sorted(map(tuple, np.nan_to_num(survey.rssi).tolist())) == sorted(
+        map(tuple, np.nan_to_num(wide.rssi).tolist())
+    )
+
+
+def test_readings_of_one_scan_within_a_second_are_one_fingerprint() -> None:
+    text = (
+        "time,mac,rss,room\n"
+        "2026-05-01 10:00:00.000,a,-60,R\n2026-05-01 10:00:00.900,b,-70,R\n"
+        "2026-05-01 10:00:02.000,b,-71,R\n2026-05-01 10:00:00.500,b,-80,S\n"
+    )
+
+    survey = read_survey(text.encode(), PLAIN)
+
+    readings = sorted(zip(survey.labels, np.nan_to_num(survey.rssi).tolist(), strict=True))
+    assert readings == [("R", [-60.0, -70.0]), ("R", [0.0, -71.0]), ("S", [0.0, -80.0])]
+
+
+def test_one_reading_per_row_beside_unknown_columns_has_to_be_declared() -> None:
+    text = "node,mac,rssi,location\n" + "n1,a,-60,R\nn1,b,-70,R\n" * 3
+
+    with pytest.raises(BadSurvey, match=r'"beacon": "mac", "rssi": "rssi"'):
+        read_survey(text.encode(), PLAIN)
+
+    site = parse_site(
+        json.dumps({"columns": {"beacon": "mac", "rssi": "rssi"}, "ignored_columns": ["node"]})
+    )
+    assert read_survey(text.encode(), site).beacons == ("a", "b")
+
+
 def test_two_floors_of_one_plan_are_never_one_place(cases: Path) -> None:
     survey = read_survey(cases / "two-floors-same-xy.csv", PLAIN)
 
@@ -133,8 +170,6 @@ def test_degrees_are_refused_with_the_words_that_project_them(cases: Path) -> No
         ("quoted-list.csv", "'rssi'.*column of its own"),
         ("units-in-cells.csv", "'b1'.*without their unit"),
         ("index-column.csv", r'"ignored_columns": \[""\]'),
-        ("long-form-location.csv", "one reading per row.*'beacon'.*'rssi'"),
-        ("long-form-xy.csv", "one reading per row"),
         ("no-header-long.csv", "first line holds data"),
     ],
 )

@@ -133,7 +133,11 @@ def find_columns(names: tuple[str, ...], site: SiteDescription) -> ColumnRoles:
     ignored = {index for index, name in enumerate(names) if _is_ignored(name, site)}
     _check_names(names, ignored)
     plain = [_plain(name) for name in names]
-    named = {role: _named_column(names, role, name) for role, name in site.columns.by_role.items()}
+    named = {
+        role: _named_column(names, role, name)
+        for role, name in site.columns.by_role.items()
+        if role not in {"beacon", "rssi"}
+    }
     free = [index for index in range(len(names)) if index not in ignored | {*named.values()}]
     location, point, is_in_degrees = _find_place(names, plain, free, named)
     _check_wide(names, plain, free)
@@ -250,13 +254,48 @@ def _looks_like_data(name: str) -> bool:
     return bool(re.fullmatch(r"[+-]?[0-9]+\.[0-9]+|-[0-9]+|[0-9-]+[ T][0-9:.]+Z?", name))
 
 
+def find_long_form(
+    names: tuple[str, ...], site: SiteDescription
+) -> tuple[int, int, int | None] | None:
+    """Indices of beacon, reading and time in a file with one reading per row; None for others.
+
+    Without a word in ``site.json`` only a header that names a beacon, a reading and otherwise known
+    columns is one.
+
+    Raises:
+        BadSurvey: ``site.json`` names a column that is not there.
+    """
+    plain = [_plain(name) for name in names]
+    free = [index for index, name in enumerate(names) if not _is_ignored(name, site)]
+    roles = site.columns.by_role
+    time = _first(plain, free, TIME_COLUMNS)
+    if "beacon" in roles and "rssi" in roles:
+        beacon = _named_column(names, "beacon", roles["beacon"])
+        return beacon, _named_column(names, "rssi", roles["rssi"]), time
+    named_beacon = _first(plain, free, BEACON_NAMES)
+    named_rssi = _first(plain, free, RSSI_NAMES)
+    known = PLACE_NAMES | OTHER_NAMES | TIME_COLUMNS | {"location", "x", "y"}
+    named = {name.lower() for name in roles.values()}
+    unknown = [
+        index
+        for index in free
+        if index not in {named_beacon, named_rssi}
+        and plain[index] not in known
+        and names[index].lower() not in named
+    ]
+    if named_beacon is None or named_rssi is None or unknown:
+        return None
+    return named_beacon, named_rssi, time
+
+
 def _check_wide(names: Sequence[str], plain: Sequence[str], free: Sequence[int]) -> None:
     """Refuse a file with one reading per row: its readings would become those of one beacon."""
     beacon, rssi = _first(plain, free, BEACON_NAMES), _first(plain, free, RSSI_NAMES)
     if beacon is not None and rssi is not None:
         raise BadSurvey(
-            f"The file has one reading per row ({names[beacon]!r} and {names[rssi]!r}): pivot it, "
-            "so that each beacon has a column of its own and each row is one fingerprint."
+            f"The file seems to have one reading per row ({names[beacon]!r} and {names[rssi]!r}) "
+            "beside columns of unknown meaning: write "
+            f'"columns": {{"beacon": "{names[beacon]}", "rssi": "{names[rssi]}"}} in site.json.'
         )
 
 

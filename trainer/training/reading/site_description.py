@@ -69,6 +69,10 @@ class SurveyColumns(BaseModel):
     """The floor, where x and y are given without labels."""
     time: str | None = None
     """When the row was taken; never a feature."""
+    beacon: str | None = None
+    """The beacon's name, in files with one reading per row."""
+    rssi: str | None = None
+    """The reading in dBm, in files with one reading per row."""
 
     @property
     def by_role(self) -> dict[str, str]:

@@ -31,7 +31,12 @@ from trainer.localization.readings import (
     heard_only,
 )
 from trainer.training.errors import BadSurvey, ForeignColumns
-from trainer.training.reading.columns import ColumnRoles, find_columns, labels_of
+from trainer.training.reading.columns import (
+    ColumnRoles,
+    find_columns,
+    find_long_form,
+    labels_of,
+)
 from trainer.training.reading.formats.port import (
     CategoricalColumn,
     FileFormat,
@@ -120,7 +125,11 @@ def _escaped(name: str) -> str:
 def _read(source: Path | bytes, site: SiteDescription, name: str | None) -> Survey:
     survey_name = name or ("survey" if isinstance(source, bytes) else source.name)
     layout = FileLayout(site.delimiter, site.decimal)
-    return read_open_survey(open_survey(source, survey_name, layout), survey_name, site)
+    file = open_survey(source, survey_name, layout)
+    long_form = find_long_form(file.column_names, site)
+    if long_form is not None:
+        file = file.pivoted(*long_form)
+    return read_open_survey(file, survey_name, site)
 
 
 def read_open_survey(file: SurveyFile, name: str, site: SiteDescription) -> Survey:

@@ -21,6 +21,7 @@ from trainer.training.reading.formats.csv_text import (
     parse_any,
     read_header,
 )
+from trainer.training.reading.formats.long_form import pivot
 from trainer.training.reading.formats.port import (
     FOUND_BY_LOOKING,
     ColumnSelection,
@@ -88,6 +89,16 @@ class CsvFile:
     def file_format(self) -> FileFormat:
         """Encoding and delimiter."""
         return FileFormat(encoding=self.encoding, delimiter=self.header.delimiter)
+
+    def pivoted(self, beacon: int, rssi: int, time: int | None) -> "CsvFile":
+        """The file with one fingerprint per row, where it has one reading per row.
+
+        Raises:
+            BadSurvey: a row is broken, or there are too many beacons.
+        """
+        header, content = pivot(self.blocks, self.header, beacon, rssi, time)
+        # The header is line 0, so that a fingerprint's number is its line.
+        return CsvFile(self.encoding, header, iter([LineBlock(0, content)]), is_large=False)
 
     def batches(self, selection: ColumnSelection) -> Iterator[RowBatch]:
         """Parse the rows below the header, some at a time.

@@ -132,7 +132,7 @@ def parse_any(
     rows: list[list[str]] = []
     lines: list[int] = []
     ragged: list[RowFault] = []
-    for row, line, line_count in _rows(blocks, header, has_header=has_header):
+    for row, line, line_count in text_rows(blocks, header, has_header=has_header):
         if len(row) != len(header.names):
             ragged.append(_ragged(row, line, line_count, header))
         else:
@@ -145,8 +145,8 @@ def parse_any(
         yield _batch(rows, lines, ragged, header, selection)
 
 
-def _rows(
-    blocks: Iterator[LineBlock], header: CsvHeader, *, has_header: bool
+def text_rows(
+    blocks: Iterator[LineBlock], header: CsvHeader, *, has_header: bool = True
 ) -> Iterator[tuple[list[str], int, int]]:
     """Every row that is not blank, the line on which it begins and its number of lines."""
     first = next(blocks, None)

@@ -95,6 +95,18 @@ class SurveyFile(Protocol):
     def file_format(self) -> FileFormat:
         """What is known of the format before the rows are read."""
 
+    def pivoted(self, beacon: int, rssi: int, time: int | None) -> "SurveyFile":
+        """The file with one fingerprint per row, where it has one reading per row.
+
+        Args:
+            beacon: the index of the column that names the beacon.
+            rssi: that of its reading.
+            time: that of the time, if there is one.
+
+        Raises:
+            BadSurvey: a row is broken, or there are too many beacons.
+        """
+
     def batches(self, selection: ColumnSelection) -> Iterator[RowBatch]:
         """Read the rows, some at a time.
 

@@ -41,6 +41,10 @@ class TranscodedFile:
         """The format's name; there is no delimiter."""
         return replace(self.csv_file.file_format, encoding=self.encoding, delimiter="")
 
+    def pivoted(self, beacon: int, rssi: int, time: int | None) -> "TranscodedFile":
+        """The file with one fingerprint per row, where it has one reading per row."""
+        return replace(self, csv_file=self.csv_file.pivoted(beacon, rssi, time))
+
     def batches(self, selection: ColumnSelection) -> Iterator[RowBatch]:
         """Read the records, some at a time.
 
