@@ -160,6 +160,10 @@ class SmokeAnswer(Contract):
     """Metres; None where the site's reference points have no positions."""
     confidence: float
     """Probability of the location, 0 to 1."""
+    floor: str | None = None
+    """Of the location; None where the site's surveys name none, as in older releases."""
+    building: str | None = None
+    """Of the location; None where the site's surveys name none, as in older releases."""
 
 
 class SmokeCase(Contract):

@@ -65,6 +65,11 @@ class Metrics(Contract):
     mean_error_m: float | None
     median_error_m: float | None
     p90_error_m: float | None
+    floor_accuracy: float | None = None
+    """Share of rows answered with the right floor of the right building; None without floors.
+    Errors in metres are 4 m larger on a wrong floor, 50 m larger in a wrong building."""
+    building_accuracy: float | None = None
+    """Share of rows answered with the right building; None where surveys name none."""
     against_champion: AgainstChampion | None = None
     """None where no champion was live, or it could not be read."""
     beacons: int | None = None

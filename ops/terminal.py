@@ -56,4 +56,6 @@ def _remarks(event: LoggedEvent) -> Iterable[str]:
 def describe_prediction(answer: SmokeAnswer | PredictedLocation) -> str:
     """One prediction in words."""
     at = "" if answer.x is None or answer.y is None else f" ({answer.x:.1f} m, {answer.y:.1f} m)"
-    return f"{answer.location}{at}, confidence {answer.confidence:.0%}"
+    on = "" if answer.floor is None else f", floor {answer.floor}"
+    inside = "" if answer.building is None else f", building {answer.building}"
+    return f"{answer.location}{at}{on}{inside}, confidence {answer.confidence:.0%}"

@@ -84,6 +84,8 @@ class PredictedLocation(_ResponseModel):
     y: float | None
     confidence: float
     radius_m: float | None = None
+    floor: str | None = None
+    building: str | None = None
     top: tuple[Cell, ...] = ()
 
 

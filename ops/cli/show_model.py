@@ -28,13 +28,17 @@ _MAX_TRIALS = 10
 
 def quality_table(figures: "Metrics | Evaluation", rows: int, title: str) -> Table:
     """A model's figures on so many rows."""
-    table = new_table("exact", "within a cell", "mean error", "median", "p90", "rows", title=title)
+    hits = {"floor": figures.floor_accuracy, "building": figures.building_accuracy}
+    known = {name: percent(share) for name, share in hits.items() if share is not None}
+    columns = ("exact", "within a cell", "mean error", "median", "p90", *known, "rows")
+    table = new_table(*columns, title=title)
     table.add_row(
         percent(figures.exact_accuracy),
         percent(figures.within_one_cell),
         metres(figures.mean_error_m),
         metres(figures.median_error_m),
         metres(figures.p90_error_m),
+        *known.values(),
         str(rows),
     )
     return table

@@ -5,6 +5,7 @@ the most probability around it for "within one cell", the geometric median for t
 Without positions only the first of the three exists.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,9 @@ class Answer:
     y: float | None
     confidence: float
     radius_m: float | None = None
+    floor: str | None = None
+    """Of the location; None where no survey names floors."""
+    building: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +178,23 @@ def most_mass_within(probabilities: FloatMatrix, spots: Positions, reach_m: floa
     return cells
 
 
-def spots_of(positions: Positions | None, storeys: CellIndices | None) -> Positions | None:
+def spots_of(
+    positions: Positions | None, storeys: Sequence[tuple[str, str]] | None
+) -> Positions | None:
     """Positions such that cells of different floors are out of each other's reach.
 
     Args:
         positions: (cells, 2) in metres.
-        storeys: (cells,) the number of each cell's building and floor; None if they have none.
+        storeys: the building and floor of each cell; None if they have none.
 
     Returns:
         The positions, or with floors (cells, 3).
     """
     if positions is None or storeys is None:
         return positions
-    return np.column_stack([positions, storeys * _STOREYS_APART_M])
+    numbers = {storey: number for number, storey in enumerate(sorted(set(storeys)))}
+    heights = np.array([numbers[storey] for storey in storeys]) * _STOREYS_APART_M
+    return np.column_stack([positions, heights])
 
 
 def near_spots(

@@ -2,8 +2,8 @@
 
 =====================  =======================================================================
 ``bundle.json``        release, site, beacons in order, features, cells, confidence temperature,
-                       radius, and the SHA-256 of every other file; the SHA-256 of its own bytes is
-                       the bundle's digest
+                       radius, floors, and the SHA-256 of every other file; the SHA-256 of its
+                       own bytes is the bundle's digest
 ``weights.npz``        the network's weights, for numpy
 ``model-symbol.json``  the same model as an MXNet graph from raw dBm to probabilities,
 ``model-0000.params``  with the same weights; plain MXNet opens it
@@ -59,11 +59,24 @@ class ModelDescription:
     confidence_temperature: float | None = None
     """T: the confidence is p^(1/T), normalized over the cells, where p are the probabilities by
     the weights. None: p itself."""
+    floors: tuple[str | None, ...] | None = None
+    """One for each cell, None where it is not known; None if no survey names any."""
+    buildings: tuple[str | None, ...] | None = None
+    """The same for buildings."""
 
     @property
     def position_array(self) -> Positions | None:
         """(cells, 2) in metres."""
         return None if self.positions is None else np.array(self.positions, dtype=np.float64)
+
+    @property
+    def storeys(self) -> tuple[tuple[str, str], ...] | None:
+        """The building and floor of each cell, blank where not known; None if none is known."""
+        if self.floors is None and self.buildings is None:
+            return None
+        nothing = (None,) * len(self.cells)
+        pairs = zip(self.buildings or nothing, self.floors or nothing, strict=True)
+        return tuple((building or "", floor or "") for building, floor in pairs)
 
 
 @dataclass(frozen=True, slots=True)

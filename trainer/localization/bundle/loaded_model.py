@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,11 @@ class LoadedModel:
         radius = description.radius
         if radius is not None:
             self.number_fields += ("radius_m",)
+        # The fields of an answer that follow from its location.
+        named = {"floor": description.floors, "building": description.buildings}
+        self.cell_fields: Mapping[str, Sequence[str | None]] = {
+            name: texts for name, texts in named.items() if texts is not None
+        }
         scale = None if radius is None else radius.scale
         self._engine = engine_of(
             network,
@@ -122,7 +128,13 @@ class LoadedModel:
         """The answers of :meth:`table`, one object for each row."""
         table = self.table(rssi)
         rows = zip(table.cells.tolist(), table.numbers.tolist(), strict=True)
-        return [Answer(self.cells[cell], *map(_known, numbers)) for cell, numbers in rows]
+        answers = [Answer(self.cells[cell], *map(_known, numbers)) for cell, numbers in rows]
+        if not self.cell_fields:
+            return answers
+        return [
+            replace(answer, **{name: texts[cell] for name, texts in self.cell_fields.items()})
+            for answer, cell in zip(answers, table.cells.tolist(), strict=True)
+        ]
 
     def matrix(self, fingerprints: Sequence[Mapping[str, float]]) -> FloatMatrix:
         """Fingerprints of heard beacons as rows for :meth:`predict`; unknown beacons are ignored.

@@ -9,7 +9,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -120,6 +120,11 @@ def _check_fit(description: ModelDescription, network: Network) -> None:
         )
     if description.positions is not None and len(description.positions) != cells:
         raise BadBundle("The bundle has another number of positions than of cells.")
+    if any(
+        texts is not None and len(texts) != cells
+        for texts in (description.floors, description.buildings)
+    ):
+        raise BadBundle("The bundle has another number of floors or buildings than of cells.")
     temperature = description.confidence_temperature
     if temperature is not None and not LOWEST_TEMPERATURE <= temperature <= HIGHEST_TEMPERATURE:
         raise BadBundle(
@@ -149,7 +154,18 @@ def _description(document: _Manifest) -> ModelDescription:
         ),
         radius=_radius(document.get("radius")),
         confidence_temperature=None if temperature is None else float(temperature),
+        floors=_texts(document.get("floors")),
+        buildings=_texts(document.get("buildings")),
     )
+
+
+def _texts(texts: Sequence[Any] | None) -> tuple[str | None, ...] | None:
+    """The texts of all cells; older bundles, and sites without floors, have none."""
+    if texts is None:
+        return None
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise BadBundle("The bundle has a floor or a building that is no text: train it again.")
+    return tuple(texts)
 
 
 def _radius(radius: _Manifest | None) -> ErrorRadius | None:
@@ -180,6 +196,8 @@ def _smoke_rows(content: bytes) -> list[SmokeRow]:
                 y=row["answer"]["y"],
                 confidence=row["answer"]["confidence"],
                 radius_m=row["answer"].get("radius_m"),
+                floor=row["answer"].get("floor"),
+                building=row["answer"].get("building"),
             ),
         )
         for row in orjson.loads(content)

@@ -49,7 +49,7 @@ def write_bundle(
     files = {
         PARAMS: export.params,
         SYMBOL: export.symbol,
-        SMOKE: _json_bytes([asdict(row) for row in smoke]),
+        SMOKE: _json_bytes([_smoke_row(row) for row in smoke]),
         WEIGHTS: _pack_weights(network),
     }
     files[MANIFEST] = _manifest(description, files)
@@ -60,7 +60,22 @@ def write_bundle(
 
 def _manifest(description: ModelDescription, files: Mapping[str, bytes]) -> bytes:
     hashes = {name: sha256_of(files[name]) for name in PINNED}
-    return _json_bytes({"schema_version": SCHEMA_VERSION, **asdict(description), "sha256": hashes})
+    described = _without_absent(asdict(description), "floors", "buildings")
+    return _json_bytes({"schema_version": SCHEMA_VERSION, **described, "sha256": hashes})
+
+
+def _smoke_row(row: SmokeRow) -> dict[str, object]:
+    return {
+        "rssi": dict(row.rssi),
+        "answer": _without_absent(asdict(row.answer), "floor", "building"),
+    }
+
+
+def _without_absent(fields: dict[str, object], *optional: str) -> dict[str, object]:
+    """The bundle of a site without floors is the same, to the bit, as before there were any."""
+    return {
+        name: value for name, value in fields.items() if value is not None or name not in optional
+    }
 
 
 def _pack_weights(network: Network) -> bytes:

@@ -75,6 +75,14 @@ _PREDICTION = {
         "y": {"type": ["number", "null"], "description": "metres"},
         "confidence": _CONFIDENCE,
         "radius_m": {"type": ["number", "null"], "minimum": 0, "description": "of the error"},
+        "floor": {
+            "type": ["string", "null"],
+            "description": "of the location; only where the site's surveys name floors",
+        },
+        "building": {
+            "type": ["string", "null"],
+            "description": "of the location; only where the site's surveys name buildings",
+        },
         "top": {"type": "array", "items": _CELL},
     },
 }

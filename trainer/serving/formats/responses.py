@@ -90,9 +90,12 @@ def _texts(numbers: Numbers) -> list[list[str]]:
     return [column.split(",") for column in text[2:-2].split("],[")]
 
 
-def _columns(answers: PredictionColumns, labels: Labels) -> list[list[str]]:
+def _columns(
+    answers: PredictionColumns, labels: Labels, fields: Sequence[Labels]
+) -> list[list[str]]:
     """All fields of the rows, column by column, as text."""
     columns = [labels[answers.cells].tolist(), *_texts(answers.numbers)]
+    columns += [texts[answers.cells].tolist() for texts in fields]
     confidences = _texts(answers.top_confidences)
     for cells, confidence in zip(answers.top_cells.T, confidences, strict=True):
         columns += [labels[cells].tolist(), confidence]
@@ -114,7 +117,8 @@ def _json_rows(
 ) -> list[str]:
     """The JSON objects of each cut's rows, with ``separator`` between them."""
     top = answers.top_cells.shape[1]
-    before = ['{"location":', *(f',"{name}":' for name in served.model.number_fields)]
+    names = (*served.model.number_fields, *(field.name for field in served.cell_fields))
+    before = ['{"location":', *(f',"{name}":' for name in names)]
     for place in range(top):
         before += ['},{"location":' if place else ',"top":[{"location":', ',"confidence":']
     end = "}]}" if top else "}"
@@ -122,7 +126,8 @@ def _json_rows(
     before[0] = skipped = end + separator + before[0]
     skip = len(skipped) - len('{"location":')
     stride = 2 * len(before)
-    pieces = _interleaved(_columns(answers, served.json_labels), before)
+    fields = [field.json for field in served.cell_fields]
+    pieces = _interleaved(_columns(answers, served.json_labels, fields), before)
     return ["".join(pieces[cut.start * stride : cut.stop * stride])[skip:] + end for cut in cuts]
 
 
@@ -135,8 +140,10 @@ def _write_json(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> 
 
 def _few_as_json(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> list[bytes]:
     cells, names = served.model.cells, ("location", *served.model.number_fields)
+    fields = served.model.cell_fields
     rows = [
         dict(zip(names, (cells[cell], *numbers), strict=True))
+        | {name: texts[cell] for name, texts in fields.items()}
         for cell, numbers in zip(answers.cells.tolist(), answers.numbers.tolist(), strict=True)
     ]
     return [served.json_head + orjson.dumps(rows[cut])[1:] + b"}" for cut in cuts]
@@ -149,6 +156,7 @@ def _write_json_lines(served: ServedModel, answers: PredictionColumns, cuts: Cut
 def _names(served: ServedModel, answers: PredictionColumns) -> list[str]:
     """The names of a table's columns."""
     names = ["location", *served.model.number_fields]
+    names += [field.name for field in served.cell_fields]
     for place in range(1, answers.top_cells.shape[1] + 1):
         names += [f"top_{place}_location", f"top_{place}_confidence"]
     return names
@@ -156,9 +164,10 @@ def _names(served: ServedModel, answers: PredictionColumns) -> list[str]:
 
 def _write_csv(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> list[bytes]:
     names = _names(served, answers)
-    columns = _columns(answers, served.csv_labels)
+    columns = _columns(answers, served.csv_labels, [field.csv for field in served.cell_fields])
     for name, column in zip(names, columns, strict=True):
-        if not name.endswith("location") and "null" in column:
+        is_number = name in served.model.number_fields or name.endswith("confidence")
+        if is_number and "null" in column:
             column[:] = ["" if text == "null" else text for text in column]
     head, rows = ",".join(names), [*map(",".join, zip(*columns, strict=True))]
     return [("\n".join([head, *rows[cut]]) + "\n").encode() for cut in cuts]
@@ -168,6 +177,7 @@ def _write_npy(served: ServedModel, answers: PredictionColumns, cuts: Cuts) -> l
     """Structured arrays; ``location`` is text of one width, all else float64."""
     labels = served.npy_labels
     columns = [labels[answers.cells], *answers.numbers.T]
+    columns += [field.npy[answers.cells] for field in served.cell_fields]
     for cells, confidences in zip(answers.top_cells.T, answers.top_confidences.T, strict=True):
         columns += [labels[cells], confidences]
     named = [*zip(_names(served, answers), columns, strict=True)]

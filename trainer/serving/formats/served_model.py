@@ -19,6 +19,16 @@ Labels = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class CellField:
+    """A field of the answer that follows from the cell, prepared for each format."""
+
+    name: str
+    json: Labels
+    csv: Labels
+    npy: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ServedModel:
     """A model and the parts of its responses that no request changes."""
 
@@ -35,6 +45,8 @@ class ServedModel:
     """The labels as CSV fields."""
     npy_labels: npt.NDArray[np.str_]
     """The labels as fixed-width text."""
+    cell_fields: tuple["CellField", ...] = ()
+    """What else follows from a cell: its floor and building, if the site has any."""
 
     @classmethod
     def of(cls, model: LoadedModel) -> "ServedModel":
@@ -54,6 +66,15 @@ class ServedModel:
             json_labels=_labels([orjson.dumps(label).decode() for label in model.cells]),
             csv_labels=_labels([_quoted(label) for label in model.cells]),
             npy_labels=np.array(model.cells, dtype=np.str_),
+            cell_fields=tuple(
+                CellField(
+                    name=name,
+                    json=_labels([orjson.dumps(text).decode() for text in texts]),
+                    csv=_labels([_quoted(text or "") for text in texts]),
+                    npy=np.array([text or "" for text in texts], dtype=np.str_),
+                )
+                for name, texts in model.cell_fields.items()
+            ),
         )
 
 

@@ -56,6 +56,8 @@ class RecipeMeasurement:
             mean_error_m=_mean([found.mean_error_m for found in self.evaluations]),
             median_error_m=_mean([found.median_error_m for found in self.evaluations]),
             p90_error_m=_mean([found.p90_error_m for found in self.evaluations]),
+            floor_accuracy=_mean([found.floor_accuracy for found in self.evaluations]),
+            building_accuracy=_mean([found.building_accuracy for found in self.evaluations]),
             baselines=self.baselines,
         )
 

@@ -14,7 +14,7 @@ from trainer.localization.decoding import (
 from trainer.training.evaluation.baselines import Baseline
 from trainer.training.evaluation.hold_out import Rows
 from trainer.training.evaluation.reliability import Bootstrap, Calibration, Interval, calibration
-from trainer.training.evaluation.scores import RowScores, score_model
+from trainer.training.evaluation.scores import Errors, RowScores, score_model
 from trainer.training.reading.site_description import SiteDescription
 from trainer.training.reading.surveys import read_survey
 from trainer.training.reading.training_set import TrainingSet, combine_any
@@ -69,6 +69,9 @@ class Evaluation:
     mean_error_m: float | None
     median_error_m: float | None
     p90_error_m: float | None
+    floor_accuracy: float | None = None
+    """Share of the rows answered with the right floor and building; None without floors."""
+    building_accuracy: float | None = None
     intervals: Intervals | None = None
     calibration: Calibration | None = None
     baselines: tuple[Baseline, ...] = ()
@@ -87,7 +90,13 @@ def summarize(scores: RowScores) -> Evaluation:
         mean_error_m=None if measured is None else float(measured.mean()),
         median_error_m=None if measured is None else float(np.median(measured)),
         p90_error_m=None if measured is None else float(np.quantile(measured, 0.9)),
+        floor_accuracy=_share(scores.floors),
+        building_accuracy=_share(scores.buildings),
     )
+
+
+def _share(hits: Errors | None) -> float | None:
+    return None if hits is None or np.isnan(hits).all() else float(np.nanmean(hits))
 
 
 def with_intervals(evaluation: Evaluation, scores: RowScores, visits: Rows) -> Evaluation:
@@ -134,6 +143,8 @@ def release_metrics(
         mean_error_m=evaluation.mean_error_m,
         median_error_m=evaluation.median_error_m,
         p90_error_m=evaluation.p90_error_m,
+        floor_accuracy=evaluation.floor_accuracy,
+        building_accuracy=evaluation.building_accuracy,
         against_champion=against_champion,
         beacons=beacons,
         location_coverage=location_coverage,

@@ -24,9 +24,11 @@ from trainer.training.evaluation.reliability import RadiusReport, fit_radius
 from trainer.training.evaluation.scores import (
     Errors,
     RowScores,
+    StoreyHits,
     blocks_of,
     concatenate_scores,
     score_predictions,
+    with_floors,
 )
 from trainer.training.fitting.hyperparameters import Hyperparameters
 from trainer.training.fitting.model_family import MODEL_FAMILY
@@ -90,7 +92,9 @@ def _measure(
     cells, places, expected = test.cells[block], test.places_of(block), None
     if test.positions is not None and predictions.points is not None:
         expected = expected_errors(posterior, predictions.points, test.positions)
-    scores = score_predictions(predictions, test.positions, cells, places, test.cell_size_m(site))
+    scores = score_predictions(predictions, test.spots, cells, places, test.cell_size_m(site))
+    if test.storeys is not None:
+        scores = with_floors(scores, StoreyHits(test.storeys, test.storeys), cells)
     sampled = np.arange(block.start + -block.start % every, block.stop, every)
     return HoldOutMeasurement(scores, expected, sampled, posterior[sampled - block.start])
 

@@ -4,7 +4,7 @@ A row whose label the model does not know counts as wrong, not as missing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from trainer.localization.decoding import (
     Predictions,
     most_mass_within,
     near_spots,
+    spots_of,
 )
 from trainer.localization.readings import FloatMatrix
 from trainer.training.evaluation.hold_out import Rows
@@ -27,7 +28,12 @@ _DIAGONAL = 2**0.5
 _SLACK = 1.001
 _PART_ROWS, _PART_NUMBERS = 4096, 2**22
 """Posteriors over all cells are held for so many rows, or so many numbers, at a time."""
+FLOOR_PENALTY_M, BUILDING_PENALTY_M = 4.0, 50.0
+"""Added to the error of an answer on a wrong floor of the right building, or in a wrong building,
+as in the competitions on UJIIndoorLoc (Torres-Sospedra et al., 2017)."""
 Errors = npt.NDArray[np.float64]
+Storeys = Sequence[tuple[str, str]]
+"""The building and floor of cells or rows, blank where not known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +50,11 @@ class RowScores:
     """(rows,) the probability of the cell that was answered."""
     answered: CellIndices
     """(rows,) the likeliest cell."""
+    floors: Errors | None = None
+    """(rows,) 1 where floor and building are right, 0 where not, NaN where the true one is not
+    known; None without floors."""
+    buildings: Errors | None = None
+    """(rows,) the same for the building alone."""
 
     def take(self, rows: Rows) -> "RowScores":
         """The scores of some of the rows."""
@@ -53,7 +64,38 @@ class RowScores:
             errors_m=None if self.errors_m is None else self.errors_m[rows],
             confidences=self.confidences[rows],
             answered=self.answered[rows],
+            floors=None if self.floors is None else self.floors[rows],
+            buildings=None if self.buildings is None else self.buildings[rows],
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoreyHits:
+    """Whether answered cells lie on the floor, and in the building, of the true places."""
+
+    answerable: Storeys
+    """Of the model's cells."""
+    true: Storeys
+    """Of the places."""
+
+    def floors(self, cells: CellIndices, places: CellIndices) -> Errors:
+        """(rows,) whether the cells lie where the places do, NaN where that is not known."""
+        return self._hits(cells, places, 2)
+
+    def buildings(self, cells: CellIndices, places: CellIndices) -> Errors:
+        """The same for the building alone."""
+        return self._hits(cells, places, 1)
+
+    def _hits(self, cells: CellIndices, places: CellIndices, parts: int) -> Errors:
+        known = {storey[:parts] for storey in (*self.answerable, *self.true)}
+        numbers = {storey: number for number, storey in enumerate(sorted(known))}
+        answered, true = (
+            np.array([numbers[storey[:parts]] for storey in storeys])
+            for storeys in (self.answerable, self.true)
+        )
+        unknown = np.array([not storey[parts - 1] for storey in self.true])
+        hits = (answered[cells] == true[places]).astype(np.float64)
+        return np.where(unknown[places], np.nan, hits)
 
 
 def score_predictions(
@@ -63,11 +105,11 @@ def score_predictions(
     places: Positions | None,
     cell_size_m: float,
 ) -> RowScores:
-    """Compare predictions with the truth.
+    """Compare predictions with the truth, regardless of floors.
 
     Args:
         predictions: for (rows,) fingerprints.
-        answerable: (model's cells, 2) in metres.
+        answerable: (model's cells, 2 or 3) in metres; see ``decoding.spots_of``.
         truth: (rows,) the model's index of each row's cell, -1 for an unknown cell.
         places: (rows, 2) in metres where each row was taken; NaN where that is unknown.
         cell_size_m: of the grid.
@@ -76,7 +118,7 @@ def score_predictions(
     if answerable is None or places is None or predictions.points is None:
         return RowScores(exact, None, None, predictions.confidences, predictions.cells)
     reach = cell_size_m * _DIAGONAL * _SLACK
-    decided = answerable[most_mass_within(predictions.probabilities, answerable, reach)]
+    decided = answerable[most_mass_within(predictions.probabilities, answerable, reach), :2]
     return RowScores(
         exact=exact,
         # A row without a position can't be near: NaN compares as false.
@@ -84,6 +126,31 @@ def score_predictions(
         errors_m=np.linalg.norm(predictions.points - places, axis=1),
         confidences=predictions.confidences,
         answered=predictions.cells,
+    )
+
+
+def with_floors(scores: RowScores, hits: StoreyHits | None, places: CellIndices) -> RowScores:
+    """Scores that count a wrong floor: never near, and so many metres farther.
+
+    Args:
+        scores: regardless of floors.
+        hits: None without floors.
+        places: (rows,) the index of each row's true place.
+    """
+    if hits is None:
+        return scores
+    floors = hits.floors(scores.answered, places)
+    buildings = hits.buildings(scores.answered, places)
+    if np.isnan(floors).all():
+        # Only buildings are named.
+        floors = buildings
+    penalty = np.where(buildings == 0.0, BUILDING_PENALTY_M, FLOOR_PENALTY_M * (floors == 0.0))
+    return replace(
+        scores,
+        near=None if scores.near is None else scores.near & (penalty == 0.0),
+        errors_m=None if scores.errors_m is None else scores.errors_m + penalty,
+        floors=floors,
+        buildings=None if np.isnan(buildings).all() else buildings,
     )
 
 
@@ -98,23 +165,28 @@ def concatenate_scores(parts: Sequence[RowScores]) -> RowScores:
     """The scores of several blocks, in their order, as one."""
     near = [part.near for part in parts if part.near is not None]
     errors = [part.errors_m for part in parts if part.errors_m is not None]
+    floors = [part.floors for part in parts if part.floors is not None]
+    buildings = [part.buildings for part in parts if part.buildings is not None]
     return RowScores(
         exact=np.concatenate([part.exact for part in parts]),
         near=np.concatenate(near) if near else None,
         errors_m=np.concatenate(errors) if errors else None,
         confidences=np.concatenate([part.confidences for part in parts]),
         answered=np.concatenate([part.answered for part in parts]),
+        floors=np.concatenate(floors) if floors else None,
+        buildings=np.concatenate(buildings) if buildings else None,
     )
 
 
 def score_model(model: LoadedModel, rows: TrainingSet, site: SiteDescription) -> RowScores:
     """Score a packaged model on labelled rows; unknown labels count as wrong."""
     truth, places = _true_cells(model, rows), _places(model, rows)
-    return concatenate_scores(
+    spots = spots_of(model.positions, model.description.storeys)
+    scores = concatenate_scores(
         [
             score_predictions(
                 model.predict(_in_order(rows, part, model.beacons)),
-                model.positions,
+                spots,
                 truth[part],
                 places[part],
                 rows.cell_size_m(site),
@@ -122,6 +194,10 @@ def score_model(model: LoadedModel, rows: TrainingSet, site: SiteDescription) ->
             for part in blocks_of(len(rows), len(model.cells))
         ]
     )
+    storeys = model.description.storeys
+    if storeys is None or rows.storeys is None:
+        return scores
+    return with_floors(scores, StoreyHits(storeys, rows.storeys), rows.cells)
 
 
 def _true_cells(model: LoadedModel, rows: TrainingSet) -> CellIndices:

@@ -1,5 +1,6 @@
 """Packs a fitted model with its smoke rows and checks the bundle before anything is released."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,14 @@ def describe_model(
         features=feature_parameters(rows),
         radius=None if radius is None else radius.radius,
         confidence_temperature=None if confidence is None else confidence.temperature,
+        floors=_known([storey.floor for storey in rows.storeys or ()]),
+        buildings=_known([storey.building for storey in rows.storeys or ()]),
     )
+
+
+def _known(texts: Sequence[str]) -> tuple[str | None, ...] | None:
+    """The texts, None for blank ones; None altogether if no cell has any."""
+    return tuple(text or None for text in texts) if any(texts) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +76,11 @@ def _smoke_case(row: SmokeRow) -> SmokeCase:
     return SmokeCase(
         rssi=dict(row.rssi),
         answer=SmokeAnswer(
-            location=answer.location, x=answer.x, y=answer.y, confidence=answer.confidence
+            location=answer.location,
+            x=answer.x,
+            y=answer.y,
+            confidence=answer.confidence,
+            floor=answer.floor,
+            building=answer.building,
         ),
     )

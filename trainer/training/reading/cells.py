@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from trainer.localization.decoding import Positions
 from trainer.training.reading.site_description import SiteDescription
+from trainer.training.reading.storeys import StoreyColumn, joined_storeys
 from trainer.training.reading.surveys import Survey
 
 ROWS_OF_A_POINT = 3.0
@@ -54,17 +55,28 @@ def snap_surveys(surveys: Sequence[Survey], site: SiteDescription) -> SnappedSur
 
     The grid is one for all surveys of a site. A cell lies at the mean of its points.
     """
-    scattered = [survey.positions for survey in surveys if survey.is_labelled_by_points]
-    points = np.concatenate([each for each in scattered if each is not None] or [np.empty((0, 2))])
-    report = _grid_for(points, site) if len(points) else None
+    scattered = [
+        (survey.positions, survey.storeys or StoreyColumn.nowhere(len(survey.labels)))
+        for survey in surveys
+        if survey.is_labelled_by_points and survey.positions is not None
+    ]
+    if not scattered:
+        return SnappedSurveys(tuple(surveys))
+    points = np.concatenate([positions for positions, _ in scattered])
+    storeys = joined_storeys([column for _, column in scattered])
+    report = _grid_for(np.column_stack([storeys.codes, points]), site)
     if report is None:
         return SnappedSurveys(tuple(surveys))
-    floors, on = np.unique(_floors(surveys), return_inverse=True)
     squares = np.floor(points / report.cell_size_m).astype(np.int64)
-    numbers, cells = np.unique(np.column_stack([on, squares]), axis=0, return_inverse=True)
+    numbers, cells = np.unique(
+        np.column_stack([storeys.codes, squares]), axis=0, return_inverse=True
+    )
     cells = cells.reshape(-1)
     labels = np.array(
-        [floors[floor] + _label(number, report.cell_size_m) for floor, *number in numbers.tolist()],
+        [
+            storeys.categories[storey].prefix + _label(square, report.cell_size_m)
+            for storey, *square in numbers.tolist()
+        ],
         dtype=object,
     )
     middles = _middles(points, cells, len(numbers))
@@ -82,14 +94,19 @@ def snap_surveys(surveys: Sequence[Survey], site: SiteDescription) -> SnappedSur
     return SnappedSurveys(tuple(snapped), np.concatenate(places), report)
 
 
-def _grid_for(points: Positions, site: SiteDescription) -> SnappedPoints | None:
-    """The grid of the site's size, or of one that the points' spread suggests."""
+def _grid_for(points: npt.NDArray[np.float64], site: SiteDescription) -> SnappedPoints | None:
+    """The grid of the site's size, or of one that the points' spread suggests.
+
+    Args:
+        points: (rows, 3): the number of the storey, x and y in metres.
+        site: where they were taken.
+    """
     distinct = np.unique(points, axis=0)
     if len(points) >= ROWS_OF_A_POINT * len(distinct):
         return None
     is_default = "cell_size_m" not in site.model_fields_set
     sizes = SIZES_M if is_default else (site.cell_size_m,)
-    counts = [len(np.unique(np.floor(distinct / size), axis=0)) for size in sizes]
+    counts = [len(np.unique(np.floor(distinct / (1.0, size, size)), axis=0)) for size in sizes]
     few = len(distinct) <= MOST_CELLS or not is_default
     if few and counts[0] > (1.0 - FEWEST_MERGED) * len(distinct):
         return None
@@ -101,19 +118,9 @@ def _grid_for(points: Positions, site: SiteDescription) -> SnappedPoints | None:
     return SnappedPoints(size, is_default, len(distinct), cells)
 
 
-def _floors(surveys: Sequence[Survey]) -> list[str]:
-    """What stands before the point in each label of a point: its floor, if it has one."""
-    return [
-        label[: label.index("x=")]
-        for survey in surveys
-        if survey.is_labelled_by_points
-        for label in survey.labels
-    ]
-
-
-def _label(number: Sequence[int], size: float) -> str:
+def _label(square: Sequence[int], size: float) -> str:
     """The middle of a cell, written as a point is."""
-    x, y = (round((index + 0.5) * size, 3) for index in number)
+    x, y = (round((index + 0.5) * size, 3) for index in square)
     return f"x={x!r},y={y!r}"
 
 

@@ -4,7 +4,7 @@
 names are missing, other common ones are taken if exactly one fits; ``columns`` in ``site.json`` has
 the last word. Names that are known to be neither (floor, device, battery, an exported index, ...)
 are never beacons; every other column is one. Where only ``x`` and ``y`` are given, each distinct
-point is a cell, labelled like ``x=1.5,y=3.0``.
+point is a cell, labelled like ``x=1.5,y=3.0``, or ``floor=2,x=1.5,y=3.0`` with a floor.
 """
 
 import re
@@ -25,6 +25,7 @@ from trainer.training.reading.formats.port import (
     RowBatch,
 )
 from trainer.training.reading.site_description import SiteDescription
+from trainer.training.reading.storeys import StoreyColumn
 
 
 def _words(text: str) -> frozenset[str]:
@@ -40,10 +41,15 @@ Y_NAMES = _words("posy ypos positiony yposition coordy ycoord ycoordinate locy y
 LONGITUDE_NAMES = _words("lon lng longitude")
 LATITUDE_NAMES = _words("lat latitude")
 FLOOR_NAMES = _words("floor floorid floornumber level storey story")
-OTHER_NAMES = FLOOR_NAMES | _words(
-    "building buildingid z posz altitude height "
-    "txpower battery batterylevel count numvisibleaps device deviceid phone phoneid user userid "
-    "spaceid relativeposition index unnamed0 heading orientation"
+BUILDING_NAMES = _words("building buildingid buildingname")
+OTHER_NAMES = (
+    FLOOR_NAMES
+    | BUILDING_NAMES
+    | _words(
+        "z posz altitude height "
+        "txpower battery batterylevel count numvisibleaps device deviceid phone phoneid user "
+        "userid spaceid relativeposition index unnamed0 heading orientation"
+    )
 )
 """Columns of common logs that hold something else than the dBm of a beacon."""
 BEACON_NAMES = _words("beacon beaconid ap apid mac macaddress bssid")
@@ -72,7 +78,9 @@ class ColumnRoles:
     beacons: tuple[int, ...]
     time: int | None
     floor: int | None = None
-    """Tells points apart that have the same x and y; None where labels do."""
+    """Tells places apart that have the same x and y, or the same label."""
+    building: int | None = None
+    """The same."""
     unit: str = "m"
     """Of x and y: a key of :data:`METRES`, or degrees of longitude and latitude."""
     not_heard: tuple[float, ...] = ()
@@ -81,8 +89,9 @@ class ColumnRoles:
     @property
     def selection(self) -> ColumnSelection:
         """What to read of the file; x and y come before the beacons."""
-        place = self.floor if self.location is None else self.location
-        return ColumnSelection(place, (*(self.point or ()), *self.beacons), self.time)
+        texts = tuple(index for index in (self.building, self.floor) if index is not None)
+        numeric = (*(self.point or ()), *self.beacons)
+        return ColumnSelection(self.location, numeric, self.time, texts)
 
     @property
     def beacon_names(self) -> tuple[str, ...]:
@@ -95,10 +104,11 @@ class ColumnRoles:
         place = (("location", self.location), *zip("xy", self.point or (), strict=False))
         taken = [
             f"{role} is {self.names[index]!r}"
-            for role, index in (*place, ("floor", self.floor))
+            for role, index in (*place, ("floor", self.floor), ("building", self.building))
             if index is not None and self.names[index].lower() != role
         ]
-        read = {self.location, self.time, self.floor, *(self.point or ()), *self.beacons}
+        read = {self.location, self.time, self.floor, self.building, *(self.point or ())}
+        read |= {*self.beacons}
         ignored = [repr(name) for index, name in enumerate(self.names) if index not in read]
         if ignored:
             taken.append(f"ignored: {', '.join(ignored[:10])}" + ", ..." * (len(ignored) > 10))
@@ -118,6 +128,15 @@ class ColumnRoles:
         return (
             None if self.point is None else batch.numbers[:, :2] * METRES.get(self.unit, 1.0) + 0.0
         )
+
+    def storeys(self, batch: RowBatch) -> StoreyColumn | None:
+        """The building and the floor of each row, if there are such columns."""
+        if self.building is None and self.floor is None:
+            return None
+        nothing = CategoricalColumn(("",), np.zeros(len(batch.lines), dtype=np.int32))
+        columns = list(batch.texts)
+        building = nothing if self.building is None else columns.pop(0)
+        return StoreyColumn.of(building, nothing if self.floor is None else columns.pop(0))
 
 
 def find_columns(names: tuple[str, ...], site: SiteDescription) -> ColumnRoles:
@@ -153,10 +172,11 @@ def find_columns(names: tuple[str, ...], site: SiteDescription) -> ColumnRoles:
     unit: str = "degrees" if is_in_degrees else site.unit
     if unit == "m" and point is not None:
         unit = _unit_in(names[point[0]])
-    floor = None
-    if location is None:
-        floor = named.get("floor", _first(plain, free, FLOOR_NAMES))
-    return ColumnRoles(names, location, point, beacons, time, floor, unit, site.not_heard)
+    floor, building = (
+        named[role] if role in named else _only(names, plain, free, words, role)
+        for role, words in (("floor", FLOOR_NAMES), ("building", BUILDING_NAMES))
+    )
+    return ColumnRoles(names, location, point, beacons, time, floor, building, unit, site.not_heard)
 
 
 def _unit_in(name: str) -> str:
@@ -338,29 +358,13 @@ def _twice(names: Sequence[str], beacons: Sequence[int]) -> Iterator[str]:
 
 
 def labels_of(batch: RowBatch, columns: ColumnRoles) -> CategoricalColumn:
-    """The cell of each row, blank for a row without one; from x and y if no location is given.
-
-    A point with a floor is another cell than the same point on another floor.
-    """
+    """The cell of each row, blank for a row without one; from x and y if no location is given."""
     if columns.location is None:
-        points = _point_labels(batch.numbers[:, :2])
-        return points if batch.locations is None else _on_floors(points, batch.locations)
+        return _point_labels(batch.numbers[:, :2])
     if batch.locations is None:
         raise TypeError("the selected location was not read")
     categories = tuple(_label(word) for word in batch.locations.categories)
     return replace(batch.locations, categories=categories)
-
-
-def _on_floors(points: CategoricalColumn, floors: CategoricalColumn) -> CategoricalColumn:
-    """Labels of points with their floors; blank where there is no point, bare without a floor."""
-    pairs, codes = np.unique(
-        np.column_stack([floors.codes, points.codes]), axis=0, return_inverse=True
-    )
-    labels = []
-    for on, at in pairs.tolist():
-        floor, point = _label(floors.categories[on]), points.categories[at]
-        labels.append(f"floor={floor},{point}" if floor and point else point)
-    return CategoricalColumn(tuple(labels), codes.astype(np.int32))
 
 
 def _label(word: str) -> str:

@@ -104,6 +104,7 @@ def _masked(survey: Survey, index: int, sentinel: float, site: SiteDescription) 
         positions=None if survey.positions is None else survey.positions[kept],
         lines=survey.lines[kept],
         times=None if survey.times is None else survey.times[kept],
+        storeys=None if survey.storeys is None else survey.storeys.filter(~silent),
         faults=tuple(faults),
         file_format=replace(survey.file_format, not_heard=tuple(ways.items())),
         not_heard_below=sentinel + LOWEST_GAP_DB / 2,

@@ -66,7 +66,8 @@ class SurveyColumns(BaseModel):
     x: str | None = None
     y: str | None = None
     floor: str | None = None
-    """The floor, where x and y are given without labels."""
+    """The floor; with the building it tells places apart that have the same x and y, or label."""
+    building: str | None = None
     time: str | None = None
     """When the row was taken; never a feature."""
     beacon: str | None = None

@@ -59,6 +59,7 @@ from trainer.training.reading.row_checks import (
 )
 from trainer.training.reading.row_faults import RowFault, check_share
 from trainer.training.reading.site_description import Position, SiteDescription
+from trainer.training.reading.storeys import StoreyColumn, joined_storeys, with_storeys
 from trainer.training.reading.time_formats import TimeColumn
 from trainer.training.reading.times import read_times
 
@@ -89,6 +90,8 @@ class Survey:
     (:mod:`trainer.training.reading.missing_values`)."""
     is_labelled_by_points: bool = False
     """Whether the labels were made from x and y, for lack of a location column."""
+    storeys: StoreyColumn | None = None
+    """The building and floor of each row; None if the file names none."""
 
 
 def read_survey(source: Path | bytes, site: SiteDescription, name: str | None = None) -> Survey:
@@ -160,6 +163,7 @@ class _UsableRows:
     not_heard: Counter[str]
     ranges: RangeCounts
     times: TimeColumn | None = None
+    storeys: StoreyColumn | None = None
 
 
 def _usable(columns: ColumnRoles, batch: RowBatch) -> _UsableRows:
@@ -170,6 +174,7 @@ def _usable(columns: ColumnRoles, batch: RowBatch) -> _UsableRows:
     points = None if points is None else points.copy()
     return _UsableRows(
         labels=labels_of(batch, columns),
+        storeys=columns.storeys(batch),
         rssi=np.ascontiguousarray(heard_only(readings)),
         points=points,
         lines=batch.lines,
@@ -194,6 +199,10 @@ def _survey(
     check_columns(whole.ranges, columns.beacon_names)
     if whole.points is not None:
         whole = replace(whole, points=in_metres(whole.points, columns.unit))
+    if whole.storeys is not None:
+        by_points = columns.location is None
+        named = with_storeys(whole.labels, whole.storeys, always=by_points)
+        whole = replace(whole, labels=named)
     rows = len(whole.lines) + len(whole.faults)
     labelled = np.array([bool(label) for label in whole.labels.categories], dtype=bool)[
         whole.labels.codes
@@ -225,6 +234,7 @@ def _survey(
         lines=whole.lines[kept],
         times=None if times is None else times.seconds[kept],
         is_labelled_by_points=columns.location is None,
+        storeys=None if whole.storeys is None else whole.storeys.filter(kept),
         faults=tuple(faults),
         file_format=replace(
             file_format,
@@ -240,6 +250,7 @@ def _survey(
 def _joined(parts: Sequence[_UsableRows], beacons: int) -> _UsableRows:
     """The parts as one, without their times."""
     points = [part.points for part in parts if part.points is not None]
+    storeys = [part.storeys for part in parts if part.storeys is not None]
     rssi = np.empty((sum(len(part.lines) for part in parts), beacons), dtype=np.float32)
     np.concatenate([part.rssi for part in parts], out=rssi)
     return _UsableRows(
@@ -249,6 +260,7 @@ def _joined(parts: Sequence[_UsableRows], beacons: int) -> _UsableRows:
         lines=np.concatenate([part.lines for part in parts]),
         faults=tuple(chain.from_iterable(part.faults for part in parts)),
         not_heard=sum((part.not_heard for part in parts), Counter()),
+        storeys=joined_storeys(storeys) if storeys else None,
         ranges=reduce(add, (part.ranges for part in parts)),
     )
 

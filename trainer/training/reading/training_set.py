@@ -5,7 +5,7 @@ are refused.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from trainer.training.reading.cells import SnappedPoints, snap_surveys
 from trainer.training.reading.missing_values import mask_sentinel
 from trainer.training.reading.row_keys import Keys, row_keys
 from trainer.training.reading.site_description import Position, SiteDescription
+from trainer.training.reading.storeys import NOWHERE, Storey, qualify
 from trainer.training.reading.surveys import Survey, check_same_place, positions_by_label
 
 MIN_ROWS = 10
@@ -52,6 +53,8 @@ class TrainingSet:
     """(rows, 2) in metres where each row was taken, if its cell was made of scattered points."""
     snapped: SnappedPoints | None = None
     """How scattered points became cells; None where there are none."""
+    storeys: tuple[Storey, ...] | None = None
+    """(cells,) the building and floor of each; None where no survey names any."""
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -65,7 +68,7 @@ class TrainingSet:
     @property
     def spots(self) -> Positions | None:
         """(cells, 2 or 3) for what cells are near each other; see ``decoding.spots_of``."""
-        return spots_of(self.positions, None)
+        return spots_of(self.positions, self.storeys)
 
     def places_of(self, rows: slice | npt.NDArray[np.intp]) -> Positions | None:
         """(rows, 2) in metres where some rows were taken; None without positions."""
@@ -122,7 +125,14 @@ def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
         BadSurvey: two of them contradict each other; ``survey_index`` is that of the later one.
     """
     snapped = snap_surveys(surveys, site)
-    surveys = snapped.surveys
+    qualified = qualify(
+        [survey.labels for survey in snapped.surveys],
+        [survey.storeys for survey in snapped.surveys],
+    )
+    surveys = [
+        replace(survey, labels=own)
+        for survey, own in zip(snapped.surveys, qualified.labels, strict=True)
+    ]
     beacons = _sorted({beacon for survey in surveys for beacon in survey.beacons})
     labels = _sorted({label for survey in surveys for label in survey.labels})
     cell_of = {label: cell for cell, label in enumerate(labels)}
@@ -132,7 +142,8 @@ def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
     in_time = np.lexsort((times, cells, survey_of))
     stays = np.empty(len(cells), dtype=np.intp)
     stays[in_time] = _runs(survey_of[in_time], cells[in_time], times[in_time])
-    positions = _positions(labels, surveys, site)
+    positions = _positions(labels, qualified.bases, surveys, site)
+    storeys = tuple(qualified.storeys[label] for label in labels)
     points = None
     if positions is not None and snapped.points is not None:
         points = np.where(np.isnan(snapped.points), positions[cells], snapped.points)
@@ -149,6 +160,7 @@ def join_masked(surveys: Sequence[Survey], site: SiteDescription) -> TrainingSet
         ),
         points=points,
         snapped=snapped.report,
+        storeys=storeys if any(storey != NOWHERE for storey in storeys) else None,
     )
 
 
@@ -217,7 +229,10 @@ def _runs(
 
 
 def _positions(
-    labels: Sequence[str], surveys: Sequence[Survey], site: SiteDescription
+    labels: Sequence[str],
+    bases: Mapping[str, str],
+    surveys: Sequence[Survey],
+    site: SiteDescription,
 ) -> Positions | None:
     """Every cell's position, or None: errors of cells without one could not be measured.
 
@@ -225,9 +240,9 @@ def _positions(
     counts only if no other position is known.
     """
     known = _known_positions(surveys, site)
-    found = [known.get(label) for label in labels]
+    found = [known.get(label, known.get(bases[label])) for label in labels]
     if not any(found):
-        found = [site.grid_position(label) for label in labels]
+        found = [site.grid_position(bases[label]) for label in labels]
     if None in found:
         return None
     return np.array(found, dtype=np.float64)

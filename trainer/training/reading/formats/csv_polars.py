@@ -47,6 +47,7 @@ def parse_plain(block: LineBlock, header: CsvHeader, selection: ColumnSelection)
         numbers=numbers,
         lines=np.arange(block.line, block.line + len(frame), dtype=np.intp),
         times=None if selection.time is None else PolarsTimeColumn(frame[str(selection.time)]),
+        texts=tuple(_categorical(frame[str(column)]) for column in selection.texts),
     )
 
 
@@ -56,6 +57,7 @@ def _frame(
     """The selected columns, named by index; None if one holds another kind of number."""
     numeric = set(selection.numeric)
     texts = {index for index in (selection.location, selection.time) if index is not None}
+    texts |= set(selection.texts)
     try:
         frame = pl.read_csv(
             content,

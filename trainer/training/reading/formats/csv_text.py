@@ -213,6 +213,7 @@ def _batch(
         numbers=numbers,
         lines=np.array(lines, dtype=np.intp),
         times=None if selection.time is None else time_column(list(fields[selection.time])),
+        texts=tuple(_categorical(fields[column]) for column in selection.texts),
         faults=tuple(ragged),
         non_numeric=non_numeric,
     )

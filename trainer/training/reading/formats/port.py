@@ -50,6 +50,8 @@ class ColumnSelection:
     location: int | None
     numeric: tuple[int, ...]
     time: int | None = None
+    texts: tuple[int, ...] = ()
+    """Further columns of text with few distinct values."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +66,8 @@ class RowBatch:
     """(rows,) the line of the file, from 1, on which each row begins."""
     times: TimeColumn | None = None
     """None if not selected."""
+    texts: tuple[CategoricalColumn, ...] = ()
+    """The further columns of text, in the order of the selection."""
     faults: tuple[RowFault, ...] = ()
     """Unreadable rows; they are not among the others."""
     non_numeric: NonNumericColumns = field(default_factory=dict)
@@ -80,6 +84,7 @@ class RowBatch:
             numbers=self.numbers[kept],
             lines=self.lines[kept],
             times=None if self.times is None else self.times.filter(kept),
+            texts=tuple(column.filter(kept) for column in self.texts),
             faults=(*self.faults, *faults),
         )
 
