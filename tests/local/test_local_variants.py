@@ -1,5 +1,6 @@
 """Variants of the embedded SageMaker: their number of instances, data capture, and time limits."""
 
+import json
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from ops.local.sagemaker.endpoint_process import (
     ServingProcess,
 )
 from tests.local.conftest import SERVER
+from tests.local.local_helpers import eventually
 from tests.local.sagemaker_helpers import Clients, archive, configure, invoke, settled
 
 CAPTURE = {
@@ -27,6 +29,7 @@ CAPTURE = {
         "InitialSamplingPercentage": 20,
         "DestinationS3Uri": "s3://captured/here",
         "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+        "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"]},
     }
 }
 CAPTURED = {
@@ -152,3 +155,35 @@ def test_an_answer_that_only_trickles_in_is_cut_off_at_the_limit(tmp_path: Path)
     finally:
         instance.stop()
         processes.close()
+
+
+def test_a_sample_of_requests_and_answers_is_captured(
+    client: Clients, bucket: str, name: str, live: str
+) -> None:
+    client("s3").create_bucket(Bucket=name)
+    capture = {**CAPTURE["DataCaptureConfig"], "DestinationS3Uri": f"s3://{name}/here"}
+    everything = {"DataCaptureConfig": {**capture, "InitialSamplingPercentage": 100}}
+    update(client, live, configure(client, bucket, f"{live}-all", more=everything, release="new"))
+    runtime = client("sagemaker-runtime")
+    runtime.invoke_endpoint(EndpointName=live, Body=b"1,2", ContentType="text/csv")
+    runtime.invoke_endpoint(EndpointName=live, Body=b"\x93", ContentType="application/x-npy")
+
+    def records() -> list[Any] | None:
+        listed = client("s3").list_objects_v2(Bucket=name, Prefix=f"here/{live}/AllTraffic/")
+        texts = [
+            client("s3").get_object(Bucket=name, Key=each["Key"])["Body"].read().decode()
+            for each in listed.get("Contents", [])
+        ]
+        lines = [json.loads(line)["captureData"] for text in texts for line in text.splitlines()]
+        return lines if len(lines) == 2 else None
+
+    first, second = eventually(records)
+    assert first["endpointInput"] == {
+        "observedContentType": "text/csv",
+        "mode": "INPUT",
+        "data": "1,2",
+        "encoding": "CSV",
+    }
+    assert first["endpointOutput"]["mode"] == "OUTPUT"
+    assert second["endpointInput"]["encoding"] == "BASE64"
+    assert second["endpointInput"]["data"] == "kw=="

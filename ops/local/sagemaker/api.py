@@ -116,7 +116,7 @@ class CaptureOption(ApiModel):
 
 
 class DataCaptureConfig(ApiModel):
-    """Capture of requests and answers; stored and described, and nothing is captured."""
+    """Capture of a sample of requests and answers."""
 
     enable_capture: bool = False
     initial_sampling_percentage: int = Field(ge=0, le=100)
@@ -124,6 +124,16 @@ class DataCaptureConfig(ApiModel):
     kms_key_id: str | None = None
     capture_options: tuple[CaptureOption, ...] = Field(min_length=1, max_length=32)
     capture_content_type_header: JsonValue = None
+
+    def summary(self) -> JsonObject:
+        """The capture as DescribeEndpoint shows it."""
+        summary: JsonObject = {
+            "EnableCapture": self.enable_capture,
+            "CaptureStatus": "Started" if self.enable_capture else "Stopped",
+            "CurrentSamplingPercentage": self.initial_sampling_percentage,
+            "DestinationS3Uri": self.destination_s3_uri,
+        }
+        return {**summary, "KmsKeyId": self.kms_key_id} if self.kms_key_id else summary
 
 
 class CreateEndpointConfig(ApiModel):

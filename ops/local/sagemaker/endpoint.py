@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from ops.local.errors import ChildFailedError, LocalCloudError, ServiceError
 from ops.local.gateway.protocol import JsonObject
+from ops.local.sagemaker.api import DataCaptureConfig
 from ops.local.sagemaker.endpoint_process import ContainerRequest, ContainerResponse
 from ops.local.sagemaker.fleet import Fleet, FleetClosedError
 from ops.local.sagemaker.guardrails import TrafficStep
@@ -38,7 +39,7 @@ class EndpointRollout:
         clock_scale: factor on the steps' seconds.
         alarms: names of the alarms that roll an update back.
         deployment: the requested DeploymentConfig.
-        capture: the DataCaptureConfig, as DescribeEndpoint shows it.
+        capture: the data capture, if any.
     """
 
     config_name: str
@@ -50,7 +51,7 @@ class EndpointRollout:
     clock_scale: float
     alarms: Sequence[str] = ()
     deployment: JsonObject | None = None
-    capture: JsonObject | None = None
+    capture: DataCaptureConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

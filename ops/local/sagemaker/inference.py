@@ -7,6 +7,7 @@ from uuid import uuid4
 from ops.local.cloudwatch.metric_store import MetricKey, MetricStore
 from ops.local.errors import ServiceError
 from ops.local.gateway.protocol import AwsRequest, AwsResponse, error_response
+from ops.local.sagemaker.data_capture import CaptureTarget, DataCapture
 from ops.local.sagemaker.endpoint import Endpoint
 from ops.local.sagemaker.endpoint_process import (
     ContainerRequest,
@@ -27,11 +28,13 @@ class EndpointInvoker:
     Args:
         settings: region and account.
         metrics: takes the metrics.
+        capture: takes the data of those that capture it.
     """
 
-    def __init__(self, settings: CloudSettings, metrics: MetricStore) -> None:
+    def __init__(self, settings: CloudSettings, metrics: MetricStore, capture: DataCapture) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._capture = capture
 
     def invoke(
         self, endpoints: Mapping[str, Endpoint], name: str, request: AwsRequest
@@ -54,7 +57,8 @@ class EndpointInvoker:
             raise ServiceError(
                 "ValidationError", f"Endpoint {name} of account {account} not found."
             )
-        variant = endpoint.state().live.variant
+        live = endpoint.state().live
+        variant = live.variant
         if request.headers.get(_TARGET_VARIANT, variant) != variant:
             raise ServiceError(
                 "ValidationError",
@@ -70,6 +74,8 @@ class EndpointInvoker:
             response = ContainerResponse(0, text.encode(), {})
         answered = time.monotonic()
         self._record(name, variant, response.status, answered - sent, sent - started)
+        if live.capture and response.status:
+            self._capture.record(CaptureTarget(name, variant, live.capture), forwarded, response)
         if 200 <= response.status < 400:
             return _inference(response, variant)
         text = response.body.decode(errors="replace")

@@ -13,7 +13,6 @@ from botocore.exceptions import ClientError
 
 from ops.local.errors import ChildFailedError, ServiceError
 from ops.local.faults.kinds import FaultType
-from ops.local.gateway.protocol import JsonObject
 from ops.local.sagemaker import api
 from ops.local.sagemaker.endpoint import EndpointRollout
 from ops.local.sagemaker.endpoint_process import ContainerSpec
@@ -37,7 +36,7 @@ class RetainedProperties:
     """What an endpoint keeps in an update, instead of taking it from the new configuration."""
 
     instances: int | None = None
-    capture: JsonObject | None = None
+    capture: api.DataCaptureConfig | None = None
 
 
 class RolloutFactory:
@@ -82,7 +81,6 @@ class RolloutFactory:
         variant = config.production_variants[0]
         retained = retained or RetainedProperties()
         count = retained.instances or variant.initial_instance_count or 1
-        capture = config.data_capture_config
         deployment = deployment or api.DeploymentConfig()
         return EndpointRollout(
             config_name=config.endpoint_config_name,
@@ -94,7 +92,7 @@ class RolloutFactory:
             clock_scale=self._settings.clock_scale,
             alarms=[alarm.alarm_name for alarm in deployment.auto_rollback_configuration.alarms],
             deployment=deployment.wire() or None,
-            capture=retained.capture or (_capture_summary(capture) if capture else None),
+            capture=retained.capture or config.data_capture_config,
         )
 
     def _fleet(
@@ -163,17 +161,6 @@ class RolloutFactory:
             raise ChildFailedError(f"Failed to download model data from {url}: {error}") from error
         content: bytes = response["Body"].read()
         return content
-
-
-def _capture_summary(config: api.DataCaptureConfig) -> JsonObject:
-    """Data capture as DescribeEndpoint shows it."""
-    summary: JsonObject = {
-        "EnableCapture": config.enable_capture,
-        "CaptureStatus": "Started" if config.enable_capture else "Stopped",
-        "CurrentSamplingPercentage": config.initial_sampling_percentage,
-        "DestinationS3Uri": config.destination_s3_uri,
-    }
-    return {**summary, "KmsKeyId": config.kms_key_id} if config.kms_key_id else summary
 
 
 def bucket_and_key(url: str) -> tuple[str, str]:

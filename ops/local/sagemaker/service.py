@@ -26,6 +26,7 @@ from ops.local.gateway.protocol import (
     operation,
 )
 from ops.local.sagemaker import api
+from ops.local.sagemaker.data_capture import DataCapture
 from ops.local.sagemaker.endpoint import Endpoint, EndpointRollout, EndpointState
 from ops.local.sagemaker.endpoint_events import endpoint_event, pending_summary, variant_summary
 from ops.local.sagemaker.environment import EndpointEnvironment
@@ -73,7 +74,8 @@ class SageMakerService:
             prefix="local-endpoints-", ignore_cleanup_errors=True
         )
         self._rollouts = RolloutFactory(settings, environment, Path(self._workspace.name))
-        self._invoker = EndpointInvoker(settings, environment.metrics)
+        self._capture = DataCapture(environment.clients, settings.seed)
+        self._invoker = EndpointInvoker(settings, environment.metrics, self._capture)
         self._lock = threading.RLock()
         self._models: dict[str, CreatedResource[api.CreateModel]] = {}
         self._configs: dict[str, CreatedResource[api.CreateEndpointConfig]] = {}
@@ -130,7 +132,8 @@ class SageMakerService:
         return found.state().config_name if found and found.serves else None
 
     def close(self) -> None:
-        """End every serving process at once."""
+        """End every serving process at once, and write what was captured."""
+        self._capture.close()
         with self._lock:
             endpoints, self._endpoints = self._endpoints, {}
         for endpoint in endpoints.values():
@@ -294,7 +297,7 @@ class SageMakerService:
         if state.status not in {"Creating", "Failed"}:
             response["ProductionVariants"] = [variant_summary(state.live)]
             if state.live.capture:
-                response["DataCaptureConfig"] = state.live.capture
+                response["DataCaptureConfig"] = state.live.capture.summary()
         if state.failure_reason:
             response["FailureReason"] = state.failure_reason
         if state.live.deployment:
