@@ -164,7 +164,7 @@ class StackClient:
             drift=sagemaker.drift(state, endpoint) or None,
             rollback_request=state.rollback_request,
             held=tuple(self._undecided(site, state.champion)),
-            surveys=len(self._survey_versions(site)),
+            surveys=len(self.surveys(site)),
             quarantined=tuple(self.quarantined(site)),
         )
 
@@ -202,6 +202,12 @@ class StackClient:
         bucket = Bucket(self.aws.s3, self.stack.artifact_bucket)
         found = bucket.objects(names.quarantine_prefix(site))
         return [Quarantine.model_validate_json(bucket.get(each.key).body) for each in found]
+
+    def put_in_quarantine(self, record: Quarantine) -> None:
+        """Record that a survey is not used; an existing record stays."""
+        bucket = Bucket(self.aws.s3, self.stack.artifact_bucket)
+        key = names.quarantine_key(record.site, record.survey.id)
+        bucket.put_once(key, record.model_dump_json(by_alias=True).encode())
 
     def request_rollback(self, site: str, to: str | None, reason: str) -> str:
         """Request a rollback; returns the request's id.
@@ -293,7 +299,7 @@ class StackClient:
             trained_on = [survey for release in releases for survey in release.snapshot.surveys]
             quarantined = self.quarantined(site)
             candidates = [*trained_on, *(entry.survey for entry in quarantined)]
-            candidates += self._survey_versions(site)
+            candidates += self.surveys(site)
             found = next((survey for survey in candidates if _is_called(survey, what)), None)
             if found is None:
                 continue
@@ -325,7 +331,8 @@ class StackClient:
             if deployment.candidate.release in wanted
         )
 
-    def _survey_versions(self, site: str) -> list[SurveyRef]:
+    def surveys(self, site: str) -> list[SurveyRef]:
+        """The current version of each survey in the data bucket."""
         bucket = Bucket(self.aws.s3, self.stack.data_bucket)
         return [
             SurveyRef(

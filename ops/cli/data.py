@@ -59,6 +59,24 @@ def replay(
 
 
 @app.command(rich_help_panel=PANEL)
+def withdraw(
+    site: SiteName,
+    survey: Annotated[str, typer.Argument(help="A survey: key, file name, version or id.")],
+    reason: Annotated[str, typer.Option(help="Why, for whoever wonders later.")],
+    as_json: AsJson = False,
+) -> None:
+    """Take a survey out, so that no later release learns from it; `rssi replay` brings it back."""
+    from ops.account.withdraw import withdraw as take_out
+
+    record = take_out(open_stack(site), site, survey, reason)
+    if as_json:
+        print_json(record.model_dump(mode="json"))
+        return
+    out.print(f"{record.survey.key} is withdrawn: {record.reason}.")
+    out.print("The agent's next look, after minutes at most, trains without it if it was used.")
+
+
+@app.command(rich_help_panel=PANEL)
 def audit(
     files: Annotated[list[Path], typer.Argument(help="Surveys, the newest one last.")],
     site_file: SiteFile = None,

@@ -200,6 +200,22 @@ def test_a_mended_survey_is_replayed(terminal, releases, survey_files):
     terminal.ask("rollback", "--site", SITE, "--to", releases[1])
 
 
+def test_a_withdrawn_survey_is_out_until_it_is_replayed(terminal):
+    before = terminal.ask("status", "--site", SITE)
+    words = ("withdraw", "--site", SITE, "broken ü.csv", "--reason", "labels shuffled")
+    record = terminal.ask(*words)
+    assert record["reason"].endswith(": labels shuffled")
+    assert terminal.ask(*words)["survey"] == record["survey"]
+
+    (after,) = terminal.ask("status", "--site", SITE)
+    assert after["surveys"] == before[0]["surveys"] - 1
+    assert record["reason"] in [entry["reason"] for entry in after["quarantined"]]
+
+    terminal.ask("replay", "--site", SITE, "broken ü.csv")
+    (again,) = terminal.ask("status", "--site", SITE)
+    assert again["surveys"] == before[0]["surveys"]
+
+
 def test_an_earlier_release_is_put_back_and_forth_by_one_command(terminal, releases):
     there = terminal.ask("rollback", "--site", SITE, "--to", releases[0], "--reason", "to see")
     assert there["candidate"]["release"] == releases[0]
