@@ -361,7 +361,7 @@ def instances_body(rows: Sequence[dict[str, float]]) -> bytes:
 
 def _read(file: Path) -> bytes:
     if file.is_dir():
-        raise UsageError(f"{file} is a folder: name the CSV files in it, such as {file}/*.csv.")
+        raise UsageError(f"{file} is a folder: name the surveys in it, such as {file}/*.csv.")
     try:
         return file.read_bytes()
     except OSError as error:
