@@ -33,7 +33,7 @@ class SurveyRef(Contract):
     bucket: Text
     """The data bucket."""
     key: Text
-    """The object's key, ``sites/SITE/surveys/NAME.csv``."""
+    """The object's key, ``sites/SITE/surveys/NAME.csv``, or NAME.csv.gz, .jsonl, .parquet."""
     version_id: Text
     """The object's version; ``null`` in a bucket without versions."""
     etag: Text

@@ -13,6 +13,8 @@ _SITE = r"[a-z0-9](?:-?[a-z0-9])*"
 _HEX12 = r"[0-9a-f]{12}"
 _HEX64 = r"[0-9a-f]{64}"
 MAX_SITE_LENGTH = 32
+SURVEY_SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".parquet")
+"""How the names of surveys end, by their format: CSV, JSON lines (each plain or gzip), Parquet."""
 SAGEMAKER_NAME = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9]){0,62}")
 
 Site = Annotated[str, StringConstraints(pattern=rf"^{_SITE}$", max_length=MAX_SITE_LENGTH)]
@@ -114,6 +116,11 @@ def parse_survey_key(key: str) -> SurveyKey:
             f"{key!r} is no survey: surveys are objects named sites/SITE/surveys/NAME.csv"
         )
     return SurveyKey(check_site(match[1]), match[2])
+
+
+def has_survey_suffix(key: str) -> bool:
+    """Whether a key's name ends as those of surveys do (:data:`SURVEY_SUFFIXES`), in any case."""
+    return key.lower().endswith(SURVEY_SUFFIXES)
 
 
 def snapshot_key(site: str, digest: str) -> str:

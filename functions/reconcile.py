@@ -14,7 +14,7 @@ from events.names import endpoint_name, is_run_id
 from events.outbound import DeploymentStalled, ReleaseFound, RollbackRequested
 from functions.core.deadlines import is_overdue
 from functions.core.deployments import Change, Deployment, DeploymentState, SiteState
-from functions.core.endpoint_drift import drift_observed, drift_of
+from functions.core.endpoint_drift import drift_observed
 from functions.core.outcomes import StepOutcome, Summary
 from functions.core.releases import GateVerdict, ReleaseRecord
 from functions.core.rollout import IN_PROGRESS, EndpointDescription
@@ -86,31 +86,13 @@ def _look_at(site: str, correlation_id: str, services: Services[ReconcileSetting
     services.publish_champion(state)
     _repeat_rollback_request(state, services)
     name = endpoint_name(services.settings.endpoint_prefix, site)
-    endpoint = services.sagemaker.endpoint(name)
-    if state.in_flight is None:
-        _observe_drift(state, name, endpoint, correlation_id, services)
-        return False
-    return _announce_stalled(state.in_flight, endpoint, services)
-
-
-def _observe_drift(
-    state: SiteState,
-    name: str,
-    endpoint: EndpointDescription | None,
-    correlation_id: str,
-    services: Services[ReconcileSettings],
-) -> None:
-    champion, config = state.champion, state.champion_config
-    missing = services.sagemaker.missing(champion.model_name, config) if champion else []
+    if state.in_flight is not None:
+        return _announce_stalled(state.in_flight, services.sagemaker.endpoint(name), services)
+    what = services.sagemaker.drift(state, name)
     services.commit(
-        state.site,
-        partial(
-            drift_observed,
-            what=drift_of(state, endpoint, missing),
-            endpoint=name,
-            correlation_id=correlation_id,
-        ),
+        site, partial(drift_observed, what=what, endpoint=name, correlation_id=correlation_id)
     )
+    return False
 
 
 def _announce_stalled(

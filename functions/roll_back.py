@@ -41,7 +41,6 @@ from functions.core.rollbacks.targets import (
     automatic_rollback_targets,
     requested_rollback_target,
 )
-from functions.core.rollout import is_on
 from functions.core.transitions import failed, frozen, open_deployment
 from functions.entry import handles, set_log_context
 from functions.failures import attempt
@@ -165,15 +164,9 @@ def _accepted(
             update={"to": kept.to, "leaves": kept.leaves, "requested_at": kept.requested_at}
         )
     record = services.ledger.release(requested.site, requested.to) if requested.to else None
-    endpoint = services.sagemaker.endpoint(
-        endpoint_name(services.settings.endpoint_prefix, requested.site)
-    )
-    target = requested_rollback_target(
-        state,
-        requested.to,
-        record,
-        is_champion_served=is_on(endpoint, state.champion_config),
-    )
+    name = endpoint_name(services.settings.endpoint_prefix, requested.site)
+    is_served = services.sagemaker.drift(state, name) in ("", None)
+    target = requested_rollback_target(state, requested.to, record, is_champion_served=is_served)
     if isinstance(target, Refusal):
         return target
     release = services.artifacts.available(target)

@@ -152,7 +152,8 @@ class ReleaseFunctions(Construct):
             description="Puts an earlier release back",
             permissions=(
                 *self._model_permissions,
-                *self._use_endpoints("DeleteEndpoint", "DescribeEndpoint"),
+                *self._use_endpoints("DeleteEndpoint"),
+                *grants.look_at_endpoints(Stack.of(self), self._settings.endpoint_prefix),
             ),
         ).start_on(
             "RollbackNeeded",

@@ -6,6 +6,8 @@ Models and configurations are named by their content, so creating one again is a
 
 from typing import TYPE_CHECKING, Any
 
+from functions.core.deployments import SiteState
+from functions.core.endpoint_drift import drift_of
 from functions.core.errors import ConflictError, EndpointBusyError
 from functions.core.rollout import EndpointDescription
 from functions.core.rollout_policies import RolloutPolicy
@@ -91,7 +93,13 @@ class SageMakerControlPlane:
             ),
         )
 
-    def missing(self, model: str, configuration: str | None) -> list[str]:
+    def drift(self, state: SiteState, name: str) -> str | None:
+        """How the site's endpoint differs from the ledger; see `endpoint_drift.drift_of`."""
+        champion = state.champion
+        missing = self._missing(champion.model_name, state.champion_config) if champion else []
+        return drift_of(state, self.endpoint(name), missing)
+
+    def _missing(self, model: str, configuration: str | None) -> list[str]:
         """Which of the two were deleted; an endpoint serves on without them until it changes."""
         lost = []
         try:

@@ -92,12 +92,3 @@ def next_action(endpoint: EndpointDescription | None, config_name: str) -> Endpo
         )
         return EndpointAction.NOTHING if heading_for == config_name else EndpointAction.WAIT
     return EndpointAction.NOTHING if endpoint.config_name == config_name else EndpointAction.UPDATE
-
-
-def is_on(endpoint: EndpointDescription | None, config_name: str | None) -> bool:
-    """Whether the endpoint serves on a configuration; None stands for one that is not known."""
-    return (
-        endpoint is not None
-        and (endpoint.status == "InService" or endpoint.status in IN_PROGRESS)
-        and config_name in (None, endpoint.config_name)
-    )

@@ -138,10 +138,11 @@ def judge_results(
     latency = _percentile(
         [result.milliseconds for result in answered if len(result.request.rows) == 1]
     )
+    failed = _failed(proper)
+    malformed = [result for result in results if not result.request.rows]
     problems = (
         *_timed_out(results),
-        *_failed(proper),
-        *_accepted([result for result in results if not result.request.rows]),
+        *(failed or _accepted(malformed)),
         *_other_releases(release, answered),
         *_wrong_answers(release, answered),
         *_too_slow(latency, latency_bound_ms),

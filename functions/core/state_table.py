@@ -11,6 +11,7 @@ from pathlib import Path
 
 from events.outbound import (
     Cause,
+    DeploymentDelayed,
     DeploymentEvent,
     DeploymentFailed,
     DeploymentSucceeded,
@@ -170,7 +171,7 @@ TRANSITIONS: tuple[Transition, ...] = (
         Transition(state, _Event.PREEMPTED, _State.SUPERSEDED, announces=DeploymentSuperseded)
         for state in HOLDS_SLOT
     ),
-    Transition(_State.ROLLING, _Event.REPEATED, _State.PENDING),
+    Transition(_State.ROLLING, _Event.REPEATED, _State.PENDING, announces=DeploymentDelayed),
     *(
         Transition(state, _Event.FAILED, _State.VERIFICATION_FAILED, RESTORES, SmokeTestFailed)
         for state in (_State.PENDING, _State.ROLLING)

@@ -23,9 +23,9 @@ from functions.core.rollbacks.requests import (
     release_to_leave,
     rollback_requested,
     why_not_first,
+    why_outdated,
 )
 from functions.core.rollbacks.targets import Refusal, requested_rollback_target
-from functions.core.rollout import is_on
 from ops.account.session import AwsSession
 from ops.errors import OpsError
 
@@ -64,11 +64,10 @@ class RollbackRequests:
 
     def _target(self, state: SiteState, to: str | None) -> str:
         record = self._ledger.release(state.site, to) if to else None
-        endpoint = SageMakerControlPlane(self._aws.sagemaker).endpoint(
-            names.endpoint_name(self._stack.endpoint_prefix, state.site)
-        )
+        sagemaker = SageMakerControlPlane(self._aws.sagemaker)
+        name = names.endpoint_name(self._stack.endpoint_prefix, state.site)
         target = requested_rollback_target(
-            state, to, record, is_champion_served=is_on(endpoint, state.champion_config)
+            state, to, record, is_champion_served=sagemaker.drift(state, name) in ("", None)
         )
         if isinstance(target, Refusal):
             raise OpsError(f"Not rolled back: {target.reason}.")
@@ -88,8 +87,8 @@ class RollbackRequests:
             return False
         if state.rollback_request == request:
             return True
-        other = why_not_first(state, request, now)
-        reason = other.reason if other else f"{site} changed in the same moment; look and repeat"
+        why = why_not_first(state, request, now) or why_outdated(state, request, now)
+        reason = why.reason if why else f"{site} changed in the same moment; look and repeat"
         raise OpsError(f"Not rolled back: {reason}.")
 
     def _publish(self, site: str, request: RollbackRequest) -> None:

@@ -19,7 +19,6 @@ from functions.adapters.artifacts import Artifacts
 from functions.adapters.ledger import Ledger
 from functions.adapters.sagemaker import SageMakerControlPlane
 from functions.core.deployments import Candidate, Deployment, DeploymentState
-from functions.core.endpoint_drift import drift_of
 from functions.core.releases import ReleaseRecord
 from ops.account.event_log import EventLog, LoggedEvent
 from ops.account.prediction_client import (
@@ -144,7 +143,8 @@ class StackClient:
         """What is live at a site, and what is in progress there."""
         state = self.ledger.state(site)
         endpoint = self.endpoint_name(site)
-        view = SageMakerControlPlane(self.aws.sagemaker).endpoint(endpoint)
+        sagemaker = SageMakerControlPlane(self.aws.sagemaker)
+        view = sagemaker.endpoint(endpoint)
         went_live = [
             deployment.changed_at
             for deployment in self.ledger.deployments(site)
@@ -161,7 +161,7 @@ class StackClient:
             waiting=state.waiting,
             paused=state.paused,
             frozen=state.frozen,
-            drift=drift_of(state, view) or None,
+            drift=sagemaker.drift(state, endpoint) or None,
             rollback_request=state.rollback_request,
             held=tuple(self._undecided(site, state.champion)),
             surveys=len(self._survey_versions(site)),
@@ -361,7 +361,7 @@ def instances_body(rows: Sequence[dict[str, float]]) -> bytes:
 
 def _read(file: Path) -> bytes:
     if file.is_dir():
-        raise UsageError(f"{file} is a folder: name the CSV files in it, such as {file}/*.csv.")
+        raise UsageError(f"{file} is a folder: name the surveys in it, such as {file}/*.csv.")
     try:
         return file.read_bytes()
     except OSError as error:

@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from ops.errors import UsageError
 from trainer.training.errors import BadSurvey
+from trainer.training.reading.columns import find_columns
+from trainer.training.reading.formats.registry import open_survey
 from trainer.training.reading.site_description import GRID_CELL_M, SiteDescription
 from trainer.training.reading.surveys import read_survey
 
@@ -102,7 +104,8 @@ def broken_survey(content: bytes) -> bytes:
     lines = _records(_decoded(content))
     dialect = csv.Sniffer().sniff(lines[0], delimiters=",;\t")
     fields = next(csv.reader([lines[1]], dialect))
-    fields[-1] = "no signal"
+    columns = find_columns(open_survey(content, "survey.csv").column_names, SiteDescription())
+    fields[columns.beacons[-1]] = "no signal"
     damaged = io.StringIO()
     csv.writer(damaged, dialect).writerow(fields)
     return "".join([lines[0], damaged.getvalue(), *lines[2:]]).encode()

@@ -123,6 +123,16 @@ def test_a_file_that_is_no_csv_is_set_aside_by_the_agent_and_the_rest_is_trained
     assert len(world.releases()) == 1
 
 
+@pytest.mark.parametrize("name", ["a.CSV.gz", "a.jsonl", "a.jsonl.gz", "a.ndjson", "a.parquet"])
+def test_surveys_in_other_formats_are_trained(world, name):
+    world.upload(name)
+
+    world.settle()
+
+    assert len(world.releases()) == 1
+    assert not [event for event in world.bus.heard if type(event).__name__ == "SurveyQuarantined"]
+
+
 def test_things_that_are_no_surveys_are_passed_over(world):
     world.data.put("sites/lab/surveys/", b"")
     world.data.put("sites/Not A Site/surveys/a.csv", b"rows")

@@ -444,7 +444,13 @@ def test_only_those_who_make_models_can_pass_a_role(dev: Template) -> None:
         ("smoke_test", {"DescribeEndpoint", "InvokeEndpoint"}),
         (
             "roll_back",
-            {"CreateModel", "DeleteEndpoint", "DescribeEndpoint", "DescribeModel"},
+            {
+                "CreateModel",
+                "DeleteEndpoint",
+                "DescribeEndpoint",
+                "DescribeEndpointConfig",
+                "DescribeModel",
+            },
         ),
     ],
 )

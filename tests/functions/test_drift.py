@@ -75,6 +75,20 @@ def test_a_rollback_puts_the_champion_back_and_ends_the_drift(settled):
     assert settled.state().drift is None
 
 
+@pytest.mark.parametrize("by_hand", [delete_model, delete_configuration])
+def test_a_rollback_to_the_champion_makes_what_was_deleted_anew(settled, by_hand):
+    champion, config = settled.state().champion, settled.state().champion_config
+    by_hand(settled)
+
+    settled.settle(settled.ask())
+
+    assert live(settled) == served(settled) == champion.release
+    assert champion.model_name in settled.sagemaker.models
+    assert config in settled.sagemaker.configs
+    settled.settle(settled.tick())
+    assert settled.state().drift is None
+
+
 def test_drift_that_someone_undid_is_forgotten(settled):
     kept = dict(settled.sagemaker.endpoints)
     delete_endpoint(settled)

@@ -91,7 +91,7 @@ EXPECTED = {
     (S.ROLLING, E.FROZEN): (S.FAILED, ["DeploymentFailed"]),
     (S.VERIFICATION_FAILED, E.FROZEN): (S.FAILED, ["DeploymentFailed"]),
     (S.VERIFICATION_FAILED, E.ROLLBACK_OPENED): (S.FAILED, []),
-    (S.ROLLING, E.REPEATED): (S.PENDING, []),
+    (S.ROLLING, E.REPEATED): (S.PENDING, ["DeploymentDelayed"]),
 }
 
 

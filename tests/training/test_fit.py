@@ -112,6 +112,23 @@ def test_the_steps_are_those_of_adam_on_the_weighted_cross_entropy() -> None:
     assert np.quantile(np.abs(ours - known), 0.95) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("rows", "epochs"), [(10, 20), (2_000, 20), (4_000, 10), (20_000, 7), (10**6, 7)]
+)
+def test_a_large_set_is_fitted_in_fewer_epochs(rows: int, epochs: int) -> None:
+    assert Hyperparameters().epochs_for(rows) == epochs
+    assert Hyperparameters(epochs=1).epochs_for(rows) == 1
+
+
+def test_the_curve_has_a_point_for_each_epoch_that_was_fitted() -> None:
+    data = made_up()
+    curve: list[float] = []
+    large = data.take(np.tile(np.arange(ROWS), 20))
+    fit(large, FeatureParameters(), Hyperparameters(epochs=4, hidden=(4,)), curve.append)
+
+    assert len(curve) == 2
+
+
 def _in_numpy(data: TrainingSet, settings: Hyperparameters) -> Network:
     """The same fit where each batch is the whole set, so that its order does not matter."""
     start = fit(data, FeatureParameters(), settings.model_copy(update={"learning_rate": 1e-30}))

@@ -6,7 +6,7 @@ requests as it can, since a resync over a thousand sites makes them a thousand t
 
 from dataclasses import dataclass, replace
 
-from events.manifests import SurveyRef
+from events import names
 from trainer.agent.adapters.artifact_store import ArtifactStore
 from trainer.agent.adapters.survey_store import SurveyStore
 from trainer.agent.core.observed import Listing, ObservedState
@@ -34,7 +34,7 @@ class Observer:
         listing = self.surveys.listing(site)
         if listing == settled:
             return ObservedState(listing, settled=True)
-        surveys = tuple(survey for survey in listing.surveys if _is_csv(survey))
+        surveys = tuple(survey for survey in listing.surveys if names.has_survey_suffix(survey.key))
         recipe = self._recipe_of(listing)
         wanted = due_run(site, surveys, (), recipe)
         released = wanted is not None and self.artifacts.is_released(wanted.run.id)
@@ -47,14 +47,10 @@ class Observer:
         misfits = tuple(
             survey
             for survey in listing.surveys
-            if not _is_csv(survey) and survey.id not in quarantined
+            if not names.has_survey_suffix(survey.key) and survey.id not in quarantined
         )
         return ObservedState(listing, wanted=wanted, released=released, misfits=misfits)
 
     def _recipe_of(self, listing: Listing) -> Recipe:
         """The recipe with the site's description pinned, if there is one."""
         return replace(self.recipe, site_sha256=listing.description)
-
-
-def _is_csv(survey: SurveyRef) -> bool:
-    return survey.key.lower().endswith(".csv")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from structlog.typing import FilteringBoundLogger
 
 from aws.s3 import StoreError
+from events import names
 from events.manifests import Quarantine, SurveyRef
 from events.outbound import Event
 from trainer.agent.adapters.artifact_store import ArtifactStore
@@ -39,7 +40,7 @@ class RunReporter:
         return all(reported)
 
     def quarantine(self, site: str, survey: SurveyRef) -> None:
-        """Put a survey that is no CSV file into quarantine, and report it.
+        """Put a survey that is in no known format into quarantine, and report it.
 
         Raises:
             aws.s3.StoreError: the store gave no useful answer.
@@ -48,7 +49,10 @@ class RunReporter:
         quarantine = Quarantine(
             site=site,
             survey=survey,
-            reason="its name does not end in .csv, and surveys are CSV files; upload it as CSV",
+            reason=(
+                f"its name ends in none of {', '.join(names.SURVEY_SUFFIXES)}; upload it in one of "
+                "these formats, under such a name"
+            ),
         )
         self._publish((run_events.quarantine_event(quarantine, survey.id),))
         self.artifacts.put_in_quarantine(quarantine)

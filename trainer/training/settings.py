@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from events.manifests import RunSpec, Text
 from events.names import RunId, Site, check_site
 
-TRAINER_VERSION = "4"
+TRAINER_VERSION = "5"
 """Part of every run's id: raise it to train the same data again with changed code."""
 
 KUBERNETES_TERMINATION_LOG = Path("/dev/termination-log")

@@ -118,7 +118,8 @@ class Adam:
         """Queue one epoch after another; the last batch of each is filled up from its start."""
         batch = self._settings.batch_size
         batches = -(-self._count // batch)
-        rates = learning_rates(self._settings, self._settings.epochs * batches)
+        epochs = self._settings.epochs_for(self._count)
+        rates = learning_rates(self._settings, epochs * batches)
         order = self._mx.nd.zeros(batches * batch, dtype=np.int32)
         steps = [
             order[start + self._own_rows.start : start + self._own_rows.stop]
@@ -129,7 +130,7 @@ class Adam:
                 stack.enter_context(worker_group().summing(block.gradients[0]))
                 for block in self._blocks
             ]
-            for epoch in range(self._settings.epochs):
+            for epoch in range(epochs):
                 # Waits for the steps that read the last order: at most one epoch is queued.
                 order[:] = np.resize(random.permutation(self._count), batches * batch)
                 for number, rows in enumerate(steps, start=epoch * batches):
