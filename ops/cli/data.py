@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops.cli.options import AsJson, SiteFile, SiteName, Timeout, Wait
-from ops.cli.output import out, print_json
+from ops.cli.output import err, out, print_json
 from ops.cli.stack import open_stack
 from ops.errors import OpsError
 
@@ -80,9 +80,15 @@ def withdraw(
 def audit(
     files: Annotated[list[Path], typer.Argument(help="Surveys, the newest one last.")],
     site_file: SiteFile = None,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Draft a site.json instead: `--suggest > site.json`.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Report what training would make of surveys: bad rows, copies, beacons, drift."""
+    if suggest:
+        _suggest(files, site_file)
+        return
     from ops.cli.show_model import print_survey_audit
     from ops.experiments.audit import audit_files
 
@@ -100,6 +106,16 @@ def audit(
         print_survey_audit(out, found)
     if found.refused:
         raise OpsError(f"{len(found.refused)} of {len(files)} surveys would be quarantined.")
+
+
+def _suggest(files: "Sequence[Path]", site_file: Path | None) -> None:
+    """Print the draft on standard output, and why on standard error."""
+    from ops.experiments.site_draft import draft_site
+
+    draft = draft_site(files, site_file)
+    for reason in draft.reasons or ["The surveys are taken as they are; site.json may stay empty."]:
+        err.print(reason, markup=False, highlight=False, soft_wrap=True)
+    print_json(draft.document)
 
 
 def _report(

@@ -152,6 +152,9 @@ def test_an_answer_that_only_trickles_in_is_cut_off_at_the_limit(tmp_path: Path)
         assert time.monotonic() - started < 2
         answer = instance.invoke(ContainerRequest(b"x", {}), time.monotonic() + 5)
         assert answer.body == b"old:x"
+        (connection,) = instance._connections
+        instance.invoke(ContainerRequest(b"x", {}), time.monotonic() + 5)
+        assert instance._connections == [connection], "the connection was not used again"
     finally:
         instance.stop()
         processes.close()

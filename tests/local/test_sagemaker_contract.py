@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from functions.adapters.sagemaker import SageMakerControlPlane
+from functions.core.deployments import Candidate, SiteState
 from functions.core.errors import ConflictError, EndpointBusyError
 from functions.core.rollout_policies.all_at_once import AllAtOnce
 from functions.core.specification import (
@@ -166,3 +167,24 @@ def test_a_deleted_endpoint_is_gone(subject):
     subject.adapter.delete_endpoint(subject.name)
 
     assert eventually(lambda: subject.adapter.endpoint(subject.name) is None)
+
+
+def test_what_is_deleted_by_hand_is_seen(subject: AdapterUnderTest) -> None:
+    specification = subject.configuration(1)
+    candidate = Candidate(
+        release=specification.release, digest="0" * 64, model_name=specification.model_name
+    )
+    state = SiteState(site="lab", champion=candidate, champion_config=specification.name)
+    assert subject.adapter.drift(state, subject.name) == "the endpoint is gone"
+    subject.adapter.create_endpoint(subject.name, specification.name)
+    subject.settle()
+    assert subject.adapter.drift(state, subject.name) == ""
+
+    if isinstance(subject.client, FakeSageMaker):
+        del subject.client.configs[specification.name]
+    else:
+        subject.client.delete_endpoint_config(EndpointConfigName=specification.name)
+
+    assert subject.adapter.drift(state, subject.name) == (
+        f"endpoint configuration {specification.name} was deleted"
+    )

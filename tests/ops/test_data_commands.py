@@ -48,6 +48,45 @@ def test_the_audit_prints_json(survey_file: Path) -> None:
     assert printed["audit"]["rows"] == len(survey_lines())
 
 
+def test_a_draft_of_the_site_takes_what_was_refused(tmp_path: Path) -> None:
+    rows = [f"R{row % 4},{row % 4},S9,rain,{-60 - row % 7},{-70 - row % 5}" for row in range(40)]
+    survey = tmp_path / "walk.csv"
+    survey.write_text("\n".join(["Room,Level,phone_model,note,b1,b2", *rows]))
+    refused = rssi("audit", survey)
+    assert isinstance(refused.exception, OpsError)
+
+    ended = rssi("audit", survey, "--suggest")
+
+    draft = json.loads(ended.stdout)
+    assert draft == {
+        "ignored_columns": ["phone_model", "note"],
+        "columns": {"location": "Room", "floor": "Level"},
+    }
+    assert "phone_model" in ended.stderr
+    assert "location is 'Room'" in ended.stderr
+    site = tmp_path / "site.json"
+    site.write_text(ended.stdout)
+    assert rssi("audit", survey, "--site-file", site).exit_code == 0
+
+
+def test_a_draft_writes_down_the_number_for_not_heard(tmp_path: Path) -> None:
+    rows = [f"R{row % 4},{-60 - row % 7},{-100 if row % 2 else -70}" for row in range(80)]
+    survey = tmp_path / "walk.csv"
+    survey.write_text("\n".join(["location,b1,b2", *rows]))
+
+    assert json.loads(rssi("audit", survey, "--suggest").stdout) == {"not_heard": [-100.0]}
+
+
+def test_what_no_description_makes_a_survey_gets_no_draft(tmp_path: Path) -> None:
+    broken = tmp_path / "walk.csv"
+    broken.write_bytes(b"PK\x03\x04" + bytes(40))
+
+    ended = rssi("audit", broken, "--suggest")
+
+    assert isinstance(ended.exception, OpsError)
+    assert not ended.stdout
+
+
 def test_a_site_file_brings_its_thresholds(tmp_path: Path) -> None:
     described = tmp_path / "site.json"
     described.write_text('{"thresholds": {"malformed_rows": 0.5}, "cell_size_m": 2.5}')

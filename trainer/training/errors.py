@@ -26,16 +26,24 @@ class TrainingError(Exception):
 class BadSurvey(TrainingError):  # noqa: N818 - named after the cause
     """A survey to quarantine as a whole: what is not known to be wrong may be wrong, too."""
 
-    def __init__(self, reason: str, *, survey_index: int | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        survey_index: int | None = None,
+        advice: Mapping[str, object] | None = None,
+    ) -> None:
         """Create the error.
 
         Args:
             reason: what was found, where, and what would be right.
             survey_index: the survey's index among several that are joined.
+            advice: keys of ``site.json`` with which the survey might be taken.
         """
         super().__init__(reason)
         self.reason = reason
         self.survey_index = survey_index
+        self.advice = advice or {}
 
 
 class ForeignColumns(BadSurvey):
@@ -47,15 +55,17 @@ class ForeignColumns(BadSurvey):
         Args:
             columns: an example of what each holds, by the column's name.
         """
+        taken: dict[str, object] = {}
         held = ", ".join(f"{name!r} ({example})" for name, example in columns.items())
         if any(_WITH_UNIT.search(example) for example in columns.values()):
             advice = "write the readings without their unit"
         elif any(example.startswith("'[") for example in columns.values()):
             advice = "give each beacon a column of its own"
         else:
+            taken = {"ignored_columns": list(columns)}
             ignored = ", ".join(json.dumps(name) for name in columns)
             advice = f'if these are no beacons, write "ignored_columns": [{ignored}] in site.json'
-        super().__init__(f"Columns that hold no dBm: {held}: {advice}.")
+        super().__init__(f"Columns that hold no dBm: {held}: {advice}.", advice=taken)
         self.columns = columns
 
 

@@ -22,6 +22,7 @@ from ops.local.settings import CloudSettings
 
 _log = logging.getLogger(__name__)
 _PAUSE = 0.1  # seconds between evaluations
+_SHOW_PAUSE = 1.0  # seconds between data points that clients can read
 _SHORTEST_PERIOD = 0.25  # seconds, however short the scale makes it
 _SHORTEST_HOLD = 1.0  # seconds that a state set by a client lasts at least
 _ACTIONS = {
@@ -68,6 +69,7 @@ class AlarmMonitor:
         self._send = send
         self._reported: dict[str, _Evaluated] = {}
         self._unsupported: set[str] = set()
+        self._next_show = 0.0
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alarms", daemon=True)
         self._thread.start()
@@ -87,7 +89,9 @@ class AlarmMonitor:
     def _round(self) -> None:
         for key, values in self._cloudwatch.new_data():
             self._store.record(key, values, shown=True)
-        self._cloudwatch.show(self._store.take_unshown())
+        if time.monotonic() >= self._next_show:
+            self._next_show = time.monotonic() + _SHOW_PAUSE
+            self._cloudwatch.show(self._store.take_unshown())
         alarms = self._cloudwatch.alarms()
         for alarm in alarms:
             self._evaluate(alarm)

@@ -11,7 +11,7 @@ from ops.local.cloudwatch.evaluation import AlarmRule, AlarmState
 from ops.local.cloudwatch.metric_store import MetricKey, MetricSummary
 from ops.local.settings import CloudSettings
 
-_KEPT_DATA = 50_000
+_KEPT_DATA = 20_000
 _KEPT_HISTORY = 100
 _NEVER_EVALUATED = "Unchecked: Initial alarm creation"
 

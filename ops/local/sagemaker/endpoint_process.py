@@ -240,6 +240,7 @@ class ServingProcess:
             while chunk := response.read1(_CHUNK):
                 chunks.append(chunk)
                 _limit(connection, deadline)
+            response.read()  # read1 does not notice the end, and the connection stays in use
         except TimeoutError as error:
             connection.close()
             raise ContainerTimeoutError(

@@ -315,7 +315,8 @@ def _check_wide(names: Sequence[str], plain: Sequence[str], free: Sequence[int])
         raise BadSurvey(
             f"The file seems to have one reading per row ({names[beacon]!r} and {names[rssi]!r}) "
             "beside columns of unknown meaning: write "
-            f'"columns": {{"beacon": "{names[beacon]}", "rssi": "{names[rssi]}"}} in site.json.'
+            f'"columns": {{"beacon": "{names[beacon]}", "rssi": "{names[rssi]}"}} in site.json.',
+            advice={"columns": {"beacon": names[beacon], "rssi": names[rssi]}},
         )
 
 
@@ -330,7 +331,8 @@ def _check_names(names: Sequence[str], ignored: set[int]) -> None:
             raise BadSurvey(
                 f"Column {number} has no name in the header; the index of a table is often "
                 "exported like this. Name the column or remove it, or write "
-                '"ignored_columns": [""] in site.json.'
+                '"ignored_columns": [""] in site.json.',
+                advice={"ignored_columns": [""]},
             )
         if len(name) > MAX_NAME_CHARACTERS:
             raise BadSurvey(

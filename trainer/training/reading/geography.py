@@ -47,5 +47,6 @@ def _check_extent(points: Positions) -> None:
     if len(np.unique(points, axis=0)) > 1 and within_degrees and extent.max() < SMALLEST_EXTENT_M:
         raise BadSurvey(
             f"All points lie within {extent.max():.2g} m of each other, so x and y look like "
-            'degrees: write "unit": "degrees" in site.json, with x the longitude.'
+            'degrees: write "unit": "degrees" in site.json, with x the longitude.',
+            advice={"unit": "degrees"},
         )
