@@ -4,7 +4,7 @@ BIN := .venv/bin
 DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check format bench lock schemas synth layer clean
+.PHONY: help setup demo test test-cluster check format bench mutants lock schemas synth layer clean
 
 help: ## list what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ format: setup ## rewrite the sources in the project's format
 
 bench: setup ## figures of speed: make bench [DATA=path.csv] [ONLY=drops]
 	@$(BIN)/python -m ops.dev.bench $(if $(DATA),--data "$(DATA)") $(if $(ONLY),--only $(ONLY))
+
+mutants: setup ## change the pure rules one operator at a time; an hour at most: make mutants [SECONDS=600]
+	@$(BIN)/python -m ops.dev.mutants $(if $(SECONDS),--seconds "$(SECONDS)")
 
 lock: setup ## compile requirements/*.in into locked files with hashes
 	$(BIN)/python -m ops.dev.lock
