@@ -31,7 +31,7 @@ def withdraw(stack_client: StackClient, site: str, what: str, reason: str) -> Qu
     if not found:
         known = [entry for entry in stack_client.quarantined(site) if what in _names(entry.survey)]
         if known:
-            return known[-1]
+            return max(known, key=lambda entry: entry.survey.uploaded_at)
         raise UsageError(
             f"No survey of {site} is called {what!r}. `rssi trace` takes a release and lists the "
             "surveys that it learned from."
